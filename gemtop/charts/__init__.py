@@ -1,0 +1,1 @@
+"""Charts: what to show (pure) and how it looks in cells (plotext)."""

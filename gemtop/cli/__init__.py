@@ -1,0 +1,1 @@
+"""The commands; stdout is data, stderr is talk."""

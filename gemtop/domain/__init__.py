@@ -1,0 +1,1 @@
+"""Frozen types and arithmetic; standard library only."""

@@ -1,0 +1,110 @@
+"""What the engine says happened, stamped with monotonic_ns where it happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gemtop.domain.model import LoadedModel
+from gemtop.domain.settings import SamplingSettings
+
+StopReason = Literal["end_of_generation", "length", "context_full", "cancelled", "error", "crashed"]
+RunStatus = Literal["finished", "cancelled", "failed", "crashed"]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """One run: text in, tokens out."""
+
+    prompt: str
+    n_predict: int = -1
+    """Tokens to generate; negative is until the end of generation or of the context."""
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    raw: bool = False
+    """Plain completion even where the model has a chat template."""
+    history: tuple[tuple[str, str], ...] = ()
+    """(user, model) turns before this one; they are decoded first where they are not in the cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    t_ns: int
+    level: Literal["debug", "info", "warn", "error"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    fraction: float
+    """0 to 1, as llama.cpp reports it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoaded:
+    model: LoadedModel
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    message: str
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    t_ns: int
+    prompt_tokens: tuple[int, ...]
+    """Tokens this run decodes before it can generate; what was in the cache is not among them."""
+    cached_tokens: int
+    """Context depth the run begins at."""
+    seed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillProgress:
+    t_ns: int
+    n_done: int
+    """Prompt tokens decoded so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGenerated:
+    t_ns: int
+    """When it had been sampled."""
+    token_id: int
+    text: str
+    """What it adds to the text; empty while a character is still incomplete."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    t_ns: int
+    status: RunStatus
+    stop_reason: StopReason
+    context_used: int
+    """Tokens in the context when it ended."""
+    message: str | None = None
+    """What went wrong, for status failed."""
+    text: str = ""
+    """What the last incomplete character adds."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCrashed:
+    """llama.cpp aborted. The engine thread is parked and its state lost."""
+
+    t_ns: int
+    message: str
+
+
+EngineEvent = (
+    LogLine
+    | LoadProgress
+    | ModelLoaded
+    | LoadFailed
+    | RunStarted
+    | PrefillProgress
+    | TokenGenerated
+    | RunFinished
+    | EngineCrashed
+)

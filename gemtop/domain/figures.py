@@ -1,0 +1,180 @@
+"""The figures of one run, computed once from its timestamps and its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from gemtop.domain.statistics import percentile
+from gemtop.domain.telemetry import DeviceSample, HostSample
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Inter-token latency (ITL): the gaps between generated tokens, in milliseconds."""
+
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Speed and latency of one run. None where the run was too short to have one."""
+
+    prompt_tokens: int
+    generated_tokens: int
+    ttft_s: float | None
+    """From the start of the run to the first generated token."""
+    prefill_tokens_per_s: float | None
+    """Prompt tokens over the time until the last of them was decoded."""
+    decode_tokens_per_s: float | None
+    """Generated tokens after the first, over the time from the first to the last."""
+    latency: Latency
+
+
+def latency(token_t_ns: Sequence[int]) -> Latency:
+    """Percentiles of the gaps between consecutive timestamps, which are in nanoseconds."""
+    gaps = sorted((b - a) / 1e6 for a, b in pairwise(token_t_ns))
+    return Latency(percentile(gaps, 50), percentile(gaps, 95), percentile(gaps, 99))
+
+
+def rate_per_s(count: int, duration_ns: int) -> float | None:
+    """Events a second; None where there are none or no time has passed."""
+    return count * 1e9 / duration_ns if count > 0 and duration_ns > 0 else None
+
+
+def timing(start_ns: int, prefill: Sequence[tuple[int, int]], token_t_ns: Sequence[int]) -> Timing:
+    """Timing of a run.
+
+    `prefill` holds (t_ns, prompt tokens decoded so far) in order, `token_t_ns` when each generated token
+    had been sampled. All are on one monotonic clock in nanoseconds.
+    """
+    prompt_tokens = prefill[-1][1] if prefill else 0
+    prefill_ns = prefill[-1][0] - start_ns if prefill else 0
+    generated = len(token_t_ns)
+    return Timing(
+        prompt_tokens=prompt_tokens,
+        generated_tokens=generated,
+        ttft_s=(token_t_ns[0] - start_ns) / 1e9 if generated else None,
+        prefill_tokens_per_s=rate_per_s(prompt_tokens, prefill_ns),
+        decode_tokens_per_s=rate_per_s(generated - 1, token_t_ns[-1] - token_t_ns[0]) if generated else None,
+        latency=latency(token_t_ns),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Memory, power and energy of one run, over the devices that hold a part of the model."""
+
+    vram_peak_bytes: int | None = None
+    ram_peak_bytes: int | None = None
+    """Largest resident memory of the process."""
+    power_mean_w: float | None = None
+    energy_j: float | None = None
+    prefill_j_per_token: float | None = None
+    decode_j_per_token: float | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A span of time on the monotonic clock, in nanoseconds."""
+
+    start_ns: int
+    end_ns: int
+
+    @property
+    def seconds(self) -> float:
+        return (self.end_ns - self.start_ns) / 1e9
+
+
+def energy_j(curve: Sequence[tuple[int, float]], window: Window) -> float | None:
+    """Energy of a power curve in a window, by the trapezoid rule, borders interpolated.
+
+    `curve` is (t_ns, watts) in order of time. None where the curve does not reach over the whole window:
+    power is not guessed beyond the last reading.
+    """
+    if len(curve) < 2 or curve[0][0] > window.start_ns or curve[-1][0] < window.end_ns:
+        return None
+    total = 0.0
+    for (t0, p0), (t1, p1) in pairwise(curve):
+        a, b = max(t0, window.start_ns), min(t1, window.end_ns)
+        if b <= a or t1 == t0:
+            continue
+        slope = (p1 - p0) / (t1 - t0)
+        total += (p0 + slope * (a - t0) + p0 + slope * (b - t0)) / 2 * (b - a) / 1e9
+    return total
+
+
+def _vram_peak(by_device: dict[str, list[DeviceSample]], window: Window) -> int | None:
+    peaks: list[int] = []
+    for samples in by_device.values():
+        used = [
+            s.vram_used_bytes for s in samples if s.vram_used_bytes is not None and _inside(s.t_ns, window)
+        ]
+        if not used:
+            return None
+        peaks.append(max(used))
+    return sum(peaks) if peaks else None
+
+
+def _inside(t_ns: int, window: Window) -> bool:
+    return window.start_ns <= t_ns <= window.end_ns
+
+
+def _total_energy(by_device: dict[str, list[DeviceSample]], window: Window) -> float | None:
+    parts = [
+        energy_j([(s.t_ns, s.power_w) for s in samples if s.power_w is not None], window)
+        for samples in by_device.values()
+    ]
+    known = [p for p in parts if p is not None]
+    return sum(known) if parts and len(known) == len(parts) else None
+
+
+def resources(
+    devices: Sequence[DeviceSample],
+    host: Sequence[HostSample],
+    used_devices: Sequence[str],
+    run: Window,
+    first_token_ns: int | None,
+    prompt_tokens: int,
+    generated_tokens: int,
+) -> Resources:
+    """Memory, power and energy of a run from the samples around it.
+
+    `used_devices` are NVML indices of the GPUs that hold a part of the model; others do not count. Samples
+    should reach one beyond each end of the run, so that power can be interpolated at its borders.
+    Decode energy is per generated token after the first: the first comes out of the prefill.
+    """
+    reasons: dict[str, str] = {}
+    rss = [s.process_rss_bytes for s in host if s.process_rss_bytes is not None and _inside(s.t_ns, run)]
+    ram_peak = max(rss) if rss else None
+    if ram_peak is None:
+        reasons["ram_peak_bytes"] = "no sample of this process fell into the run"
+    gpu_fields = ("vram_peak_bytes", "power_mean_w", "energy_j", "prefill_j_per_token", "decode_j_per_token")
+    if not used_devices:
+        reasons |= dict.fromkeys(gpu_fields, "no part of the model is on a GPU that can be read")
+        return Resources(ram_peak_bytes=ram_peak, reasons=reasons)
+    by_device = {d: [s for s in devices if s.device == d] for d in used_devices}
+    total = _total_energy(by_device, run)
+    prefill = decode = None
+    if first_token_ns is not None:
+        prefill = _total_energy(by_device, Window(run.start_ns, first_token_ns))
+        decode = _total_energy(by_device, Window(first_token_ns, run.end_ns))
+    result = Resources(
+        vram_peak_bytes=_vram_peak(by_device, run),
+        ram_peak_bytes=ram_peak,
+        power_mean_w=total / run.seconds if total is not None and run.seconds > 0 else None,
+        energy_j=total,
+        prefill_j_per_token=prefill / prompt_tokens if prefill is not None and prompt_tokens else None,
+        decode_j_per_token=decode / (generated_tokens - 1)
+        if decode is not None and generated_tokens > 1
+        else None,
+        reasons=reasons,
+    )
+    for name in gpu_fields:
+        if getattr(result, name) is None:
+            reasons[name] = "the GPU's readings do not cover the run"
+    return result

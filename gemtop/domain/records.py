@@ -1,0 +1,121 @@
+"""What is written down of a session: the rows that go through the spool into the history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gemtop.domain.events import RunStatus, StopReason
+from gemtop.domain.telemetry import DeviceSample, HostSample
+
+RunKind = Literal["generate", "pp", "tg"]
+Phase = Literal["prefill", "decode"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionBegin:
+    """One sitting of the program: one row in the history."""
+
+    session_id: str
+    """Begins with the UTC time, so that it sorts by it: 20261123-221412-9f3ac1d2."""
+    started_at_ms: int
+    """Wall clock, milliseconds since the Unix epoch; everything after is on the monotonic clock."""
+    started_ns: int
+    """monotonic_ns at the same moment: t_s of the session is counted from here."""
+    command: str
+    """tui, run or bench."""
+    host: str
+    pid: int
+    gemtop_version: str
+    driver_version: str | None
+    python_version: str
+    platform: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    t_ns: int
+    reason: str | None
+    """None where it was left in the ordinary way; else what ended it."""
+    crashed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunBegin:
+    """A run and everything known before it: settings and model. Written when it starts."""
+
+    run_id: str
+    """session_id, a dot, and a counter from 1."""
+    started_at_ms: int
+    start_ns: int
+    kind: RunKind
+    llama_build: str
+    gpu_name: str | None
+    model_name: str
+    model_path: str
+    model_fingerprint: str
+    architecture: str
+    parameters: int
+    quantization: str
+    training: str
+    variant: str
+    size_bytes: int
+    n_ctx: int
+    n_gpu_layers: int
+    type_k: str
+    type_v: str
+    flash_attn: str
+    n_batch: int
+    n_ubatch: int
+    n_threads: int
+    swa_full: bool
+    load_s: float
+    devices: tuple[str, ...]
+    """NVML indices of the GPUs that hold a part of the model."""
+    cached_tokens: int
+    """Context depth the run began at."""
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    prompt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """A run and everything measured of it. Written when it ends; made up from its tokens after a crash."""
+
+    run_id: str
+    end_ns: int
+    status: RunStatus
+    stop_reason: StopReason
+    message: str | None
+    prompt_tokens: int
+    generated_tokens: int
+    ttft_s: float | None
+    prefill_tokens_per_s: float | None
+    decode_tokens_per_s: float | None
+    itl_p50_ms: float | None
+    itl_p95_ms: float | None
+    itl_p99_ms: float | None
+    vram_peak_bytes: int | None
+    ram_peak_bytes: int | None
+    power_mean_w: float | None
+    energy_j: float | None
+    prefill_j_per_token: float | None
+    decode_j_per_token: float | None
+    output: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    run_id: str
+    index: int
+    """Position in the run, prompt tokens first, from 0."""
+    t_ns: int
+    token_id: int
+    phase: Phase
+
+
+Record = SessionBegin | SessionEnd | RunBegin | RunEnd | TokenRow | DeviceSample | HostSample

@@ -1,0 +1,79 @@
+"""What a user chooses before and between runs, in llama.cpp's names and meanings."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+FlashAttention = Literal["auto", "on", "off"]
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+"""KV cache types that llama.cpp's own tools accept for -ctk and -ctv."""
+
+DEFAULT_N_CTX = 8192
+"""Context when -c is not given, in tokens; a model trained for less gets what it was trained for."""
+
+
+@dataclass(frozen=True, slots=True)
+class OffloadSettings:
+    """What decides where the weights lie; a change loads them again."""
+
+    n_gpu_layers: int = -1
+    """Layers on the devices, the output layer counted; negative or beyond the last one: all of them."""
+    use_mmap: bool = True
+    rpc_servers: tuple[str, ...] = ()
+    """HOST:PORT of llama.cpp RPC servers whose devices are added to this machine's."""
+    use_extra_bufts: bool = True
+    """Repacked CPU weights; the preflight switches them off where they crash the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSettings:
+    """What decides the context; a change keeps the weights loaded."""
+
+    n_ctx: int | None = None
+    """Context length in tokens; 0 is the trained context, None is DEFAULT_N_CTX or less."""
+    n_batch: int = 2048
+    n_ubatch: int = 512
+    n_threads: int | None = None
+    """None is the number of physical cores."""
+    n_threads_batch: int | None = None
+    """None is n_threads."""
+    flash_attn: FlashAttention = "auto"
+    type_k: str = "f16"
+    type_v: str = "f16"
+    swa_full: bool = False
+    """Keep the whole context for sliding-window layers too."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    offload: OffloadSettings = field(default_factory=OffloadSettings)
+    context: ContextSettings = field(default_factory=ContextSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSettings:
+    """llama.cpp's sampler chain (top-k, top-p, min-p, temperature); its tools' defaults."""
+
+    temperature: float = 0.8
+    """0 or less is greedy: the most likely token each time."""
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    seed: int | None = None
+    """None draws a new one for each run; the one drawn is recorded."""
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature <= 0
+
+
+def settings_to_dict(settings: EngineSettings) -> dict[str, Any]:
+    """Plain types, for a JSON file; settings_from_dict reads it back."""
+    return asdict(settings)
+
+
+def settings_from_dict(data: dict[str, Any]) -> EngineSettings:
+    offload = dict(data["offload"])
+    offload["rpc_servers"] = tuple(offload["rpc_servers"])
+    return EngineSettings(OffloadSettings(**offload), ContextSettings(**data["context"]))

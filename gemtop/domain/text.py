@@ -1,0 +1,39 @@
+"""Text from models, files and prompts made safe for a screen."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ufeff]"
+)
+
+
+def _picture(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "\u2421"
+    return f"<{code:04X}>"
+
+
+def printable(text: str) -> str:
+    """The text with control, bidirectional and line-separator characters shown as pictures.
+
+    Newline and tab stay. ESC becomes U+241B, so no escape sequence of a model reaches the terminal.
+    """
+    return _CONTROL.sub(_picture, text)
+
+
+def one_line(text: str) -> str:
+    """`printable`, with line ends folded to spaces: for names, paths and messages."""
+    return printable(" ".join(text.split()))
+
+
+def cell_width(char: str) -> int:
+    """Terminal cells of one character: 0 for combining marks, 2 for wide ones, else 1."""
+    if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1

@@ -1,0 +1,1 @@
+"""Readings of GPUs and of this machine."""
