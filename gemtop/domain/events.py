@@ -90,6 +90,24 @@ class RunFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class BenchRepetition:
+    """One repetition of a bench test, everything stamped by the engine."""
+
+    start_ns: int
+    end_ns: int
+    n_prompt: int
+    n_gen: int
+    token_t_ns: tuple[int, ...]
+    """When each generated token had been decoded; empty for a prompt test."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchFinished:
+    status: RunStatus
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineCrashed:
     """llama.cpp aborted. The engine thread is parked and its state lost."""
 
@@ -106,5 +124,7 @@ EngineEvent = (
     | PrefillProgress
     | TokenGenerated
     | RunFinished
+    | BenchRepetition
+    | BenchFinished
     | EngineCrashed
 )

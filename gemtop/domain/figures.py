@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -34,34 +35,70 @@ class Timing:
     latency: Latency
 
 
-def latency(token_t_ns: Sequence[int]) -> Latency:
-    """Percentiles of the gaps between consecutive timestamps, which are in nanoseconds."""
-    gaps = sorted((b - a) / 1e6 for a, b in pairwise(token_t_ns))
-    return Latency(percentile(gaps, 50), percentile(gaps, 95), percentile(gaps, 99))
-
-
 def rate_per_s(count: int, duration_ns: int) -> float | None:
     """Events a second; None where there are none or no time has passed."""
     return count * 1e9 / duration_ns if count > 0 and duration_ns > 0 else None
 
 
-def timing(start_ns: int, prefill: Sequence[tuple[int, int]], token_t_ns: Sequence[int]) -> Timing:
-    """Timing of a run.
+class TimingAccumulator:
+    """Timing of a run while it runs and when it has ended: fed by one thread, read by any.
 
-    `prefill` holds (t_ns, prompt tokens decoded so far) in order, `token_t_ns` when each generated token
-    had been sampled. All are on one monotonic clock in nanoseconds.
+    All times are on one monotonic clock in nanoseconds.
     """
-    prompt_tokens = prefill[-1][1] if prefill else 0
-    prefill_ns = prefill[-1][0] - start_ns if prefill else 0
-    generated = len(token_t_ns)
-    return Timing(
-        prompt_tokens=prompt_tokens,
-        generated_tokens=generated,
-        ttft_s=(token_t_ns[0] - start_ns) / 1e9 if generated else None,
-        prefill_tokens_per_s=rate_per_s(prompt_tokens, prefill_ns),
-        decode_tokens_per_s=rate_per_s(generated - 1, token_t_ns[-1] - token_t_ns[0]) if generated else None,
-        latency=latency(token_t_ns),
-    )
+
+    def __init__(self, start_ns: int) -> None:
+        self.start_ns = start_ns
+        self._prefill: tuple[int, int] | None = None
+        self._first_ns: int | None = None
+        self._decode_from_ns: int | None = None
+        self._last_ns = 0
+        self._generated = 0
+        self._gaps_ms: list[float] = []
+
+    def add_prefill(self, t_ns: int, n_done: int) -> None:
+        """Prompt tokens decoded so far."""
+        self._prefill = (t_ns, n_done)
+
+    def begin_decode(self, t_ns: int) -> None:
+        """Decoding starts without a prefill before it, as in a generation test: the first token counts too."""
+        self._decode_from_ns = self._last_ns = t_ns
+
+    def add_token(self, t_ns: int) -> None:
+        """A generated token, stamped when it had been sampled."""
+        if self._decode_from_ns is None:
+            # The first token comes out of the prefill: decoding is what happens after it.
+            self._first_ns = self._decode_from_ns = t_ns
+        else:
+            insort(self._gaps_ms, (t_ns - self._last_ns) / 1e6)
+        self._last_ns = t_ns
+        self._generated += 1
+
+    @property
+    def first_token_ns(self) -> int | None:
+        """When the prefill had given its token; None before, and where there was no prefill."""
+        return self._first_ns
+
+    def timing(self) -> Timing:
+        t_ns, prompt_tokens = self._prefill or (self.start_ns, 0)
+        begun, gaps = self._decode_from_ns, self._gaps_ms
+        return Timing(
+            prompt_tokens=prompt_tokens,
+            generated_tokens=self._generated,
+            ttft_s=None if self._first_ns is None else (self._first_ns - self.start_ns) / 1e9,
+            prefill_tokens_per_s=rate_per_s(prompt_tokens, t_ns - self.start_ns),
+            decode_tokens_per_s=None if begun is None else rate_per_s(len(gaps), self._last_ns - begun),
+            latency=Latency(percentile(gaps, 50), percentile(gaps, 95), percentile(gaps, 99)),
+        )
+
+
+def timing(start_ns: int, prefill: Sequence[tuple[int, int]], token_t_ns: Sequence[int]) -> Timing:
+    """Timing of a whole run: `prefill` holds (t_ns, prompt tokens decoded so far) in order."""
+    run = TimingAccumulator(start_ns)
+    for t_ns, n_done in prefill:
+        run.add_prefill(t_ns, n_done)
+    for t_ns in token_t_ns:
+        run.add_token(t_ns)
+    return run.timing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +148,7 @@ def energy_j(curve: Sequence[tuple[int, float]], window: Window) -> float | None
 def _vram_peak(by_device: dict[str, list[DeviceSample]], window: Window) -> int | None:
     peaks: list[int] = []
     for samples in by_device.values():
-        used = [
-            s.vram_used_bytes for s in samples if s.vram_used_bytes is not None and _inside(s.t_ns, window)
-        ]
+        used = [s.vram_used_bytes for s in samples if s.vram_used_bytes is not None and _inside(s.t_ns, window)]
         if not used:
             return None
         peaks.append(max(used))
@@ -169,9 +204,7 @@ def resources(
         power_mean_w=total / run.seconds if total is not None and run.seconds > 0 else None,
         energy_j=total,
         prefill_j_per_token=prefill / prompt_tokens if prefill is not None and prompt_tokens else None,
-        decode_j_per_token=decode / (generated_tokens - 1)
-        if decode is not None and generated_tokens > 1
-        else None,
+        decode_j_per_token=decode / (generated_tokens - 1) if decode is not None and generated_tokens > 1 else None,
         reasons=reasons,
     )
     for name in gpu_fields:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from gemtop.domain.events import RunStatus, StopReason
 from gemtop.domain.telemetry import DeviceSample, HostSample
@@ -119,3 +120,23 @@ class TokenRow:
 
 
 Record = SessionBegin | SessionEnd | RunBegin | RunEnd | TokenRow | DeviceSample | HostSample
+
+
+RUN_FIELDS = (
+    "session_id", "run_id", "started_at", "kind", "status", "stop_reason", "host", "gemtop_version", "llama_build",
+    "gpu_name", "driver_version", "model_name", "model_path", "model_fingerprint", "architecture", "parameters",
+    "quantization", "training", "variant", "size_bytes", "n_ctx", "n_gpu_layers", "type_k", "type_v", "flash_attn",
+    "n_batch", "n_ubatch", "n_threads", "swa_full", "prompt_tokens", "generated_tokens", "load_s", "ttft_s",
+    "prefill_tokens_per_s", "decode_tokens_per_s", "itl_p50_ms", "itl_p95_ms", "itl_p99_ms", "vram_peak_bytes",
+    "ram_peak_bytes", "power_mean_w", "energy_j", "prefill_j_per_token", "decode_j_per_token", "valid",
+    "invalid_reason",
+)  # fmt: skip
+"""Columns of the view `runs`, and the names of `run --json`, in order."""
+
+
+def run_row(session: SessionBegin, begin: RunBegin, end: RunEnd) -> dict[str, Any]:
+    """A run under the names of the view `runs`; what is not known is None."""
+    known: dict[str, Any] = {**asdict(session), **asdict(begin), **asdict(end)}
+    started = datetime.fromtimestamp(begin.started_at_ms / 1000, tz=UTC)
+    known["started_at"] = started.isoformat(timespec="milliseconds")
+    return {name: known.get(name) for name in RUN_FIELDS}

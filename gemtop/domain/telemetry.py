@@ -17,6 +17,8 @@ class DeviceInfo:
     pci_bus_id: str | None
     memory_total_bytes: int | None
     power_limit_w: float | None
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Field name to why it is None; `handle` where the card could not be opened at all."""
 
 
 @dataclass(frozen=True, slots=True)

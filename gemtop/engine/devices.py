@@ -1,0 +1,122 @@
+"""The devices and abilities of this llama.cpp build, as ggml's registry has them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+from pathlib import Path
+from typing import Literal, cast
+
+from gemtop.domain.errors import BadInputError
+from gemtop.domain.model import BackendDevice
+from gemtop.engine.binding import DEVICE_KINDS, BackendFeature, DeviceProps, c, text
+
+_TOPOLOGY = Path("/sys/devices/system/cpu")
+_rpc_added: set[str] = set()
+
+
+def devices() -> tuple[BackendDevice, ...]:
+    """Every device of the registry, the CPU included, with its memory now."""
+    return tuple(_device(c("ggml_backend_dev_get")(i)) for i in range(c("ggml_backend_dev_count")()))
+
+
+def _device(handle: int) -> BackendDevice:
+    props = DeviceProps()
+    c("ggml_backend_dev_get_props")(handle, ctypes.byref(props))
+    kind = cast(Literal["cpu", "gpu", "igpu", "accel", "other"], DEVICE_KINDS.get(props.type, "other"))
+    return BackendDevice(
+        name=text(props.name),
+        description=text(props.description),
+        kind=kind,
+        backend=text(c("ggml_backend_reg_name")(c("ggml_backend_dev_backend_reg")(handle))),
+        memory_total_bytes=int(props.memory_total),
+        memory_free_bytes=int(props.memory_free),
+        pci_bus_id=text(props.device_id) or None,
+    )
+
+
+def backends() -> tuple[str, ...]:
+    """Names of the backends compiled in or loaded: CPU, RPC, CUDA, Vulkan, ..."""
+    count = c("ggml_backend_reg_count")()
+    return tuple(text(c("ggml_backend_reg_name")(c("ggml_backend_reg_get")(i))) for i in range(count))
+
+
+def bench_backend_label() -> str:
+    """The backend column of llama-bench's table."""
+    names = [name for name in backends() if name != "CPU" and not name.startswith("RPC")]
+    if any(d.backend.startswith("RPC") for d in devices()):
+        names.append("RPC")
+    return ",".join(names) or "CPU"
+
+
+def cpu_features() -> tuple[str, ...]:
+    """Instruction sets and options the CPU backend was compiled with, as it names them."""
+    for i in range(c("ggml_backend_reg_count")()):
+        registry = c("ggml_backend_reg_get")(i)
+        if text(c("ggml_backend_reg_name")(registry)) != "CPU":
+            continue
+        address = c("ggml_backend_reg_get_proc_address")(registry, b"ggml_backend_get_features")
+        if not address:
+            return ()
+        feature = ctypes.CFUNCTYPE(ctypes.POINTER(BackendFeature), ctypes.c_void_p)(address)(registry)
+        found = []
+        index = 0
+        while feature[index].name:
+            if text(feature[index].value) != "0":
+                found.append(text(feature[index].name))
+            index += 1
+        return tuple(found)
+    return ()
+
+
+def add_rpc_servers(endpoints: tuple[str, ...]) -> None:
+    """Add the devices of llama.cpp RPC servers to the registry, each server once a process.
+
+    Each is asked for a connection first: llama.cpp aborts the process where nobody answers.
+    """
+    from gemtop.engine import binding
+
+    for endpoint in endpoints:
+        if endpoint in _rpc_added:
+            continue
+        if "RPC" not in backends():
+            raise BadInputError(
+                "this llama.cpp build has no RPC backend; rebuild it with: CMAKE_ARGS=-DGGML_RPC=on "
+                "pip install --no-cache-dir --force-reinstall --no-binary llama-cpp-python llama-cpp-python"
+            )
+        _check_reachable(endpoint)
+        add = binding.lib.ggml_backend_rpc_add_server
+        add.restype, add.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
+        registry = add(endpoint.encode())
+        if not registry:
+            raise BadInputError(f"{endpoint} does not answer as a llama.cpp RPC server")
+        c("ggml_backend_register")(registry)
+        _rpc_added.add(endpoint)
+
+
+def _check_reachable(endpoint: str) -> None:
+    host, _, port = endpoint.rpartition(":")
+    if not host or not port.isdigit():
+        raise BadInputError(f"--rpc takes HOST:PORT, not {endpoint}")
+    try:
+        socket.create_connection((host, int(port)), timeout=3).close()
+    except OSError as error:
+        raise BadInputError(
+            f"no RPC server at {endpoint}: {error.strerror or error}; start one or leave it out"
+        ) from None
+
+
+def physical_cores() -> int:
+    """Physical cores this process may run on: llama.cpp's default number of threads.
+
+    Counts distinct sets of sibling threads, as llama.cpp does; all CPUs where the kernel does not say.
+    """
+    allowed = os.sched_getaffinity(0)
+    siblings = set()
+    for cpu in allowed:
+        try:
+            siblings.add((_TOPOLOGY / f"cpu{cpu}" / "topology" / "thread_siblings").read_text().strip())
+        except OSError:
+            return len(allowed)
+    return max(len(siblings), 1)

@@ -1,0 +1,233 @@
+"""A model and its context in llama.cpp: loading, freeing, tokens and text."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gemtop.domain.errors import BadInputError, GemtopError, LoadCancelledError
+from gemtop.domain.model import LoadedModel, ModelHeader, classify
+from gemtop.domain.settings import DEFAULT_N_CTX, EngineSettings
+from gemtop.domain.text import one_line
+from gemtop.engine import binding
+from gemtop.engine.binding import llama
+from gemtop.engine.devices import devices, physical_cores
+from gemtop.engine.gguf import check_language_model, read_header
+from gemtop.engine.log import EngineLog
+
+
+class LlamaModel:
+    """Owns one llama_model and one llama_context; used on the engine thread only."""
+
+    def __init__(
+        self,
+        path: str,
+        settings: EngineSettings,
+        log: EngineLog,
+        stop: binding.StopFlag,
+        on_progress: Callable[[float], None],
+    ) -> None:
+        """Load the model. Raises BadInputError, LoadCancelledError, or GemtopError with llama.cpp's own words."""
+        self._model: Any = None
+        self._context: Any = None
+        self._stop = stop
+        self._settings = settings
+        self._log = log
+        start_ns = time.monotonic_ns()
+        header = read_header(path)
+        check_language_model(header)
+        _check_settings(settings, header)
+        log.start_capture()
+        try:
+            self._load_weights(header, on_progress)
+            self.vocab = llama.llama_model_get_vocab(self._model)
+            self.n_vocab = int(llama.llama_vocab_n_tokens(self.vocab))
+            self._create_context()
+            llama.llama_synchronize(self._context)
+        except BaseException:
+            self.close()
+            raise
+        load_s = (time.monotonic_ns() - start_ns) / 1e9
+        self.info = self._describe(header, load_s)
+
+    @property
+    def context(self) -> Any:
+        return self._context
+
+    @property
+    def n_ctx(self) -> int:
+        return int(llama.llama_n_ctx(self._context))
+
+    def close(self) -> None:
+        """Free the context and the model; safe to call twice."""
+        if self._context:
+            llama.llama_free(self._context)
+            self._context = None
+        if self._model:
+            llama.llama_model_free(self._model)
+            self._model = None
+
+    def _load_weights(self, header: ModelHeader, on_progress: Callable[[float], None]) -> None:
+        offload = self._settings.offload
+
+        def progress(fraction: float, _user_data: Any) -> bool:
+            on_progress(fraction)
+            return not self._stop.is_set()
+
+        params = llama.llama_model_default_params()
+        params.n_gpu_layers = offload.n_gpu_layers
+        params.load_mode = binding.LOAD_MODE_AUTO if offload.use_mmap else binding.LOAD_MODE_NONE
+        params.use_extra_bufts = offload.use_extra_bufts
+        callback = llama.llama_progress_callback(progress)
+        params.progress_callback = callback
+        self._model = llama.llama_model_load_from_file(os.fsencode(header.path), params)
+        if self._model:
+            return
+        if self._stop.is_set():
+            raise LoadCancelledError("loading was cancelled")
+        raise GemtopError(f"llama.cpp cannot load {one_line(header.path)}: {self._log.last_error()}")
+
+    def _create_context(self) -> None:
+        wanted = self._settings.context
+        trained = int(llama.llama_model_n_ctx_train(self._model))
+        n_threads = wanted.n_threads or physical_cores()
+        params = llama.llama_context_default_params()
+        params.n_ctx = min(DEFAULT_N_CTX, trained) if wanted.n_ctx is None else wanted.n_ctx or trained
+        params.n_batch = wanted.n_batch
+        params.n_ubatch = wanted.n_ubatch
+        params.n_threads = n_threads
+        params.n_threads_batch = wanted.n_threads_batch or n_threads
+        params.flash_attn_type = binding.FLASH_ATTN_IDS[wanted.flash_attn]
+        params.type_k = binding.CACHE_TYPE_IDS[wanted.type_k]
+        params.type_v = binding.CACHE_TYPE_IDS[wanted.type_v]
+        params.swa_full = wanted.swa_full
+        params.abort_callback = binding.stop_flag_callback()
+        params.abort_callback_data = self._stop.data
+        self._context = llama.llama_init_from_model(self._model, params)
+        if not self._context:
+            raise GemtopError(
+                f"llama.cpp cannot make a context of {params.n_ctx:,} tokens: {self._log.last_error()}; "
+                "try a smaller -c, or -ctk q8_0 -ctv q8_0"
+            )
+
+    def _describe(self, header: ModelHeader, load_s: float) -> LoadedModel:
+        wanted = self._settings
+        buffers = self._log.model_buffers()
+        holding = tuple(
+            d for d in devices() if d.kind in ("gpu", "igpu") and any(name.startswith(d.name) for name in buffers)
+        )
+        n_layers = int(llama.llama_model_n_layer(self._model)) + 1
+        asked = wanted.offload.n_gpu_layers
+        trained = int(llama.llama_model_n_ctx_train(self._model))
+        warnings = []
+        if self.n_ctx > trained:
+            warnings.append(
+                f"context of {self.n_ctx:,} tokens is beyond the {trained:,} the model was trained for; "
+                "expect nonsense past that"
+            )
+        return LoadedModel(
+            header=header,
+            classification=classify(header),
+            n_ctx=self.n_ctx,
+            n_ctx_train=trained,
+            n_layers=n_layers,
+            n_gpu_layers=(min(asked, n_layers) if asked >= 0 else n_layers) if holding else 0,
+            n_threads=int(llama.llama_n_threads(self._context)),
+            n_threads_batch=int(llama.llama_n_threads_batch(self._context)),
+            n_batch=int(llama.llama_n_batch(self._context)),
+            n_ubatch=int(llama.llama_n_ubatch(self._context)),
+            flash_attn=self._log.flash_attention(wanted.context.flash_attn),
+            type_k=wanted.context.type_k,
+            type_v=wanted.context.type_v,
+            swa_full=wanted.context.swa_full,
+            chat_template=self.chat_template() is not None,
+            devices=holding,
+            load_s=load_s,
+            llama_build=binding.llama_build(),
+            warnings=tuple(warnings),
+        )
+
+    def description(self) -> str:
+        """llama.cpp's own description: "gemma3 270M Q4_K - Medium"."""
+        buffer = ctypes.create_string_buffer(256)
+        llama.llama_model_desc(self._model, buffer, len(buffer))
+        return binding.text(buffer.value)
+
+    def size_bytes(self) -> int:
+        """Bytes of all tensors, as llama-bench gives the size."""
+        return int(llama.llama_model_size(self._model))
+
+    # Tokens and text
+
+    def tokenize(self, text: str, *, begin: bool) -> list[int]:
+        """Tokens of a text; special tokens written out in it count as such. `begin` adds BOS."""
+        data = text.encode("utf-8", "surrogateescape")
+        size = len(data) + 8
+        while True:
+            buffer = (llama.llama_token * size)()
+            n = int(llama.llama_tokenize(self.vocab, data, len(data), buffer, size, begin, True))
+            if n >= 0:
+                return list(buffer[:n])
+            size = -n
+
+    def piece(self, token: int) -> bytes:
+        """Bytes of a token; they may be part of a character. Control tokens have none."""
+        buffer = ctypes.create_string_buffer(256)
+        n = int(llama.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, False))
+        if n < 0:
+            buffer = ctypes.create_string_buffer(-n)
+            n = int(llama.llama_token_to_piece(self.vocab, token, buffer, len(buffer), 0, False))
+        return buffer.raw[:n]
+
+    def is_end_of_generation(self, token: int) -> bool:
+        return bool(llama.llama_vocab_is_eog(self.vocab, token))
+
+    def chat_template(self) -> bytes | None:
+        """The file's chat template, where llama.cpp knows how to apply it."""
+        template = llama.llama_model_chat_template(self._model, None)
+        if not template or self._apply_template(template, [("user", "x")]) is None:
+            return None
+        return bytes(template)
+
+    def chat_text(self, turns: Sequence[tuple[str, str]]) -> str:
+        """(role, text) turns in the model's own template, with the start of its answer."""
+        template = self.chat_template()
+        formatted = self._apply_template(template, turns) if template else None
+        if formatted is None:
+            raise BadInputError("this model has no chat template that llama.cpp knows; use --raw")
+        return formatted
+
+    def _apply_template(self, template: bytes, turns: Sequence[tuple[str, str]]) -> str | None:
+        encoded = [(role.encode(), content.encode("utf-8", "surrogateescape")) for role, content in turns]
+        messages = (llama.llama_chat_message * len(encoded))(*encoded)
+        size = 256 + sum(2 * len(content) + 64 for _, content in encoded)
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            n = int(llama.llama_chat_apply_template(template, messages, len(encoded), True, buffer, size))
+            if n < 0:
+                return None
+            if n <= size:
+                return buffer.raw[:n].decode("utf-8", "surrogateescape")
+            size = n
+
+
+def _check_settings(settings: EngineSettings, header: ModelHeader) -> None:
+    context = settings.context
+    if context.n_ctx is not None and context.n_ctx < 0:
+        raise BadInputError(f"-c {context.n_ctx}: a context cannot be negative; 0 is the trained context")
+    trained = header.trained_context
+    if context.n_ctx is not None and trained and context.n_ctx > 64 * trained:
+        raise BadInputError(
+            f"-c {context.n_ctx}: the model was trained for {trained:,} tokens; a context 64 times that is no use"
+        )
+    for flag, value in (("-b", context.n_batch), ("-ub", context.n_ubatch)):
+        if value < 1:
+            raise BadInputError(f"{flag} {value}: at least 1 token")
+    for flag, threads in (("-t", context.n_threads), ("-tb", context.n_threads_batch)):
+        if threads is not None and not 1 <= threads <= 512:
+            raise BadInputError(f"{flag} {threads}: between 1 and 512 threads")
+    if context.flash_attn == "off" and context.type_v not in ("f32", "f16", "bf16"):
+        raise BadInputError(f"-ctv {context.type_v} needs flash attention; leave out -fa off")

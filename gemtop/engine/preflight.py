@@ -1,0 +1,183 @@
+"""Before the first load with a build on a CPU: does decoding work here at all?
+
+Some virtual machines advertise AMX and crash on it; a wheel built on one machine can hit an illegal
+instruction on another. Neither can be caught in this process, so a child decodes a tiny model first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gemtop.domain.errors import BadInputError
+from gemtop.domain.settings import OffloadSettings
+from gemtop.engine import binding
+
+_TIMEOUT_S = 60
+_GPU_LIBRARIES = ("cuda", "hip", "vulkan", "metal", "sycl", "musa", "cann", "opencl")
+
+REBUILD = "pip install --no-cache-dir --force-reinstall --no-binary llama-cpp-python llama-cpp-python"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildResult:
+    """How a child that decoded the probe model ended."""
+
+    ok: bool
+    signal_name: str | None
+    """The signal it died of."""
+    message: str
+
+
+def use_extra_bufts(state: Path, offload: OffloadSettings, note: Callable[[str], None]) -> bool:
+    """Whether repacked CPU weights may be used, found out once for each build and CPU.
+
+    Raises BadInputError where this build does not run on this CPU at all.
+    """
+    if offload.n_gpu_layers < 0 and _has_gpu():
+        return True  # every layer runs on the GPU: the CPU's matrix kernels are never called
+    remembered, key = _read(state), _key()
+    if key in remembered:
+        return remembered[key]
+    verdict = _examine(note)
+    if verdict is not None:
+        _write(state, remembered | {key: verdict})
+        return verdict
+    return True
+
+
+def _examine(note: Callable[[str], None]) -> bool | None:
+    """The verdict of one or two children; None where they could not tell."""
+    first = run_child(extra_bufts=True)
+    if first.ok:
+        return True
+    if first.signal_name is None:
+        note(f"preflight could not tell whether this build runs here: {first.message}")
+        return None
+    second = run_child(extra_bufts=False)
+    if second.ok:
+        note(f"repacked CPU weights crash on this machine ({first.signal_name}); they are switched off from now on")
+        return False
+    if second.signal_name is None:
+        return None
+    raise BadInputError(
+        f"this llama.cpp build does not run on this CPU: it died of {second.signal_name}. It was compiled for "
+        f"{_features()}; this CPU has {cpu_flags()}. Rebuild it here with: {REBUILD}"
+    )
+
+
+def run_child(*, extra_bufts: bool) -> ChildResult:
+    """Decode 32 tokens of the probe model in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="gemtop-preflight-") as folder:
+        command = [sys.executable, "-m", "gemtop.engine.preflight_child", f"{folder}/probe.gguf"]
+        try:
+            done = subprocess.run(
+                [*command, "1" if extra_bufts else "0"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
+        except (subprocess.TimeoutExpired, OSError) as error:
+            return ChildResult(False, None, str(error))
+    if done.returncode < 0:
+        return ChildResult(False, signal.Signals(-done.returncode).name, "")
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return ChildResult(done.returncode == 0, None, lines[-1] if lines else f"exit code {done.returncode}")
+
+
+def _has_gpu() -> bool:
+    """A GPU that llama.cpp can use; the registry, whose start may crash, is asked only on a GPU build."""
+    names = [p.name for p in binding.library_folder().glob("libggml-*")]
+    if not any(kind in name for name in names for kind in _GPU_LIBRARIES):
+        return False
+    from gemtop.engine.devices import devices
+
+    return any(d.kind == "gpu" and not d.backend.startswith("RPC") for d in devices())
+
+
+def _features() -> str:
+    """Instruction sets the build was compiled for, asked in a child: the answer may crash as well."""
+    code = "from gemtop.engine.devices import cpu_features; print(' '.join(cpu_features()))"
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=_TIMEOUT_S, check=False)
+    except (subprocess.TimeoutExpired, OSError):
+        return "another CPU"
+    return done.stdout.decode().strip() or "another CPU"
+
+
+def cpu_flags() -> str:
+    """The vector instruction sets of this CPU, as the kernel names them."""
+    known = [
+        "sse3",
+        "ssse3",
+        "sse4_1",
+        "sse4_2",
+        "avx",
+        "f16c",
+        "fma",
+        "avx2",
+        "bmi2",
+        "avx512f",
+        "avx512bw",
+        "avx512_vnni",
+        "avx512_bf16",
+        "avx_vnni",
+        "amx_tile",
+        "amx_int8",
+        "asimd",
+        "asimddp",
+        "i8mm",
+        "sve",
+    ]
+    flags = _cpuinfo("flags") or _cpuinfo("Features")
+    return " ".join(name for name in known if name in flags.split()) or "none that the kernel names"
+
+
+def _cpuinfo(field: str) -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == field), "")
+
+
+def _key() -> str:
+    """One build on one CPU: the libraries' sizes and dates, the CPU's name and abilities."""
+    parts = [binding.llama_build(), _cpuinfo("model name"), _cpuinfo("flags") or _cpuinfo("Features")]
+    for library in sorted(binding.library_folder().glob("lib*")):
+        status = library.stat()
+        parts.append(f"{library.name} {status.st_size} {status.st_mtime_ns}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _file(state: Path) -> Path:
+    return state / "preflight.json"
+
+
+def _read(state: Path) -> dict[str, bool]:
+    try:
+        data = json.loads(_file(state).read_text())
+    except (OSError, ValueError):
+        return {}
+    return {str(k): bool(v) for k, v in data.items()} if isinstance(data, dict) else {}
+
+
+def _write(state: Path, verdicts: dict[str, bool]) -> None:
+    """Remember; a state folder that cannot be written costs a quarter of a second at each start, no more."""
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        temporary = _file(state).with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(verdicts))
+        temporary.replace(_file(state))
+    except OSError:
+        pass

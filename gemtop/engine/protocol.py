@@ -1,0 +1,42 @@
+"""What a session needs of an engine. The real one is engine.worker; tests have one that needs no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gemtop.domain.events import EngineEvent, GenerateRequest
+from gemtop.domain.settings import EngineSettings
+
+EventSink = Callable[[EngineEvent], None]
+"""Called on the engine thread; it must return at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchRequest:
+    """One test of llama-bench: n_prompt tokens in batches, or n_gen tokens one by one, at a depth."""
+
+    n_prompt: int
+    n_gen: int
+    n_depth: int
+    repetitions: int
+
+
+class Engine(Protocol):
+    """Commands return at once; what comes of them arrives at the sink, in order."""
+
+    def open(self, path: str, settings: EngineSettings) -> None:
+        """Load a model, freeing the one before. Ends in ModelLoaded or LoadFailed."""
+
+    def generate(self, request: GenerateRequest) -> None:
+        """Run a prompt. Ends in RunFinished."""
+
+    def bench(self, request: BenchRequest) -> None:
+        """Run a test. Each repetition is a BenchRepetition, the last thing is BenchFinished."""
+
+    def cancel(self) -> None:
+        """Stop loading or generating, within one token. Safe from any thread and when idle."""
+
+    def close(self, timeout_s: float = 10.0) -> bool:
+        """Free everything and join the thread; False where it did not end in time (llama.cpp hangs)."""

@@ -1,0 +1,185 @@
+"""The engine: one thread, the only one that touches llama.cpp, fed by a queue of commands."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from gemtop.domain.errors import GemtopError, LoadCancelledError
+from gemtop.domain.events import (
+    BenchFinished,
+    EngineCrashed,
+    GenerateRequest,
+    LoadFailed,
+    LoadProgress,
+    LogLine,
+    ModelLoaded,
+    RunFinished,
+)
+from gemtop.domain.settings import EngineSettings
+from gemtop.engine.protocol import BenchRequest, EventSink
+
+if TYPE_CHECKING:  # loading these loads llama.cpp, which is for the engine thread to do
+    from gemtop.engine.binding import StopFlag
+    from gemtop.engine.decode import Decoder
+    from gemtop.engine.model import LlamaModel
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    sequence: int
+    run: Callable[[], None] | None
+    """None ends the thread."""
+    on_error: Callable[[Exception], None]
+
+
+class LlamaEngine:
+    """The Engine protocol over llama.cpp. `state` is where preflight results are remembered."""
+
+    def __init__(self, emit: EventSink, state: Path) -> None:
+        self._emit = emit
+        self._state = state
+        self._commands: SimpleQueue[_Command] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._submitted = 0
+        self._cancelled = 0
+        self._stop: StopFlag | None = None
+        self._model: LlamaModel | None = None
+        self._decoder: Decoder | None = None
+        self._crashed = threading.Event()
+        # A daemon, so that a thread parked by the abort guard or stuck in a driver cannot hold the process.
+        self._thread = threading.Thread(target=self._main, name="gemtop-engine", daemon=True)
+        self._thread.start()
+
+    # Commands, from any thread
+
+    def open(self, path: str, settings: EngineSettings) -> None:
+        self._submit(lambda: self._open(path, settings), self._load_failed)
+
+    def generate(self, request: GenerateRequest) -> None:
+        self._submit(lambda: self._generate(request), self._run_failed)
+
+    def bench(self, request: BenchRequest) -> None:
+        self._submit(lambda: self._bench(request), lambda error: self._emit(BenchFinished("failed", str(error))))
+
+    def cancel(self) -> None:
+        with self._lock:
+            self._cancelled = self._submitted
+            if self._stop is not None:
+                self._stop.set()
+
+    def close(self, timeout_s: float = 10.0) -> bool:
+        self.cancel()
+        if self._crashed.is_set():
+            return False
+        self._commands.put(_Command(0, None, lambda _error: None))
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _submit(self, run: Callable[[], None], on_error: Callable[[Exception], None]) -> None:
+        with self._lock:
+            self._submitted += 1
+            self._commands.put(_Command(self._submitted, run, on_error))
+
+    # The engine thread
+
+    def _main(self) -> None:
+        while True:
+            command = self._commands.get()
+            if command.run is None:
+                self._free()
+                return
+            try:
+                self._arm(command.sequence)
+                command.run()
+            except Exception as error:
+                command.on_error(error)
+
+    def _arm(self, sequence: int) -> None:
+        """Set the stop flag for this command: a cancel that came while it waited in the queue counts."""
+        if self._stop is None:
+            self._start_llama()
+        assert self._stop is not None
+        with self._lock:
+            if sequence <= self._cancelled:
+                self._stop.set()
+            else:
+                self._stop.clear()
+
+    def _start_llama(self) -> None:
+        """Load llama.cpp. The registry of devices is not touched before the preflight has been passed."""
+        from gemtop.engine import abort, binding
+        from gemtop.engine.log import EngineLog
+
+        abort.install(self._aborted)
+        self._log = EngineLog(self._emit)
+        self._log.install()
+        with self._lock:
+            self._stop = binding.StopFlag()
+
+    def _aborted(self, message: str) -> None:
+        self._crashed.set()
+        self._emit(EngineCrashed(time.monotonic_ns(), message))
+
+    def _open(self, path: str, settings: EngineSettings) -> None:
+        from gemtop.engine import devices, preflight
+        from gemtop.engine.binding import llama
+        from gemtop.engine.decode import Decoder
+        from gemtop.engine.gguf import check_language_model, read_header
+        from gemtop.engine.model import LlamaModel
+
+        assert self._stop is not None
+        self._free()
+        check_language_model(read_header(path))  # a bad file needs no preflight
+        extra = preflight.use_extra_bufts(self._state, settings.offload, self._note)
+        settings = replace(
+            settings,
+            offload=replace(settings.offload, use_extra_bufts=extra and settings.offload.use_extra_bufts),
+        )
+        llama.llama_backend_init()
+        devices.add_rpc_servers(settings.offload.rpc_servers)
+        self._model = LlamaModel(
+            path, settings, self._log, self._stop, lambda fraction: self._emit(LoadProgress(fraction))
+        )
+        self._decoder = Decoder(self._model, self._stop)
+        for warning in self._model.info.warnings:
+            self._note(warning)
+        self._emit(ModelLoaded(self._model.info))
+
+    def _note(self, text: str) -> None:
+        self._emit(LogLine(time.monotonic_ns(), "warn", text))
+
+    def _generate(self, request: GenerateRequest) -> None:
+        if self._decoder is None:
+            raise GemtopError("no model is loaded")
+        self._decoder.generate(request, self._emit)
+
+    def _bench(self, request: BenchRequest) -> None:
+        from gemtop.engine.bench import Bench
+
+        if self._decoder is None or self._model is None or self._stop is None:
+            raise GemtopError("no model is loaded")
+        Bench(self._model, self._decoder, self._stop).run(request, self._emit)
+
+    def _free(self) -> None:
+        self._decoder = None
+        if self._model is not None:
+            self._model.close()
+            self._model = None
+
+    def _load_failed(self, error: Exception) -> None:
+        self._free()
+        self._emit(LoadFailed(_words(error), cancelled=isinstance(error, LoadCancelledError)))
+
+    def _run_failed(self, error: Exception) -> None:
+        n_past = self._decoder.n_past if self._decoder else 0
+        self._emit(RunFinished(time.monotonic_ns(), "failed", "error", n_past, _words(error)))
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, GemtopError) else f"{type(error).__name__}: {error}"
