@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 def _xdg(variable: str, fallback: str) -> Path:
@@ -22,6 +25,9 @@ class Paths:
     state: Path
     """What can be lost without harm: the model last used, preflight results, crash notes."""
 
+    cache: Path
+    """What can be made again."""
+
     @property
     def spools(self) -> Path:
         """Spool files of the sessions of this history, beside it."""
@@ -36,4 +42,33 @@ def paths(db: str | None = None) -> Paths:
         if chosen
         else _xdg("XDG_DATA_HOME", ".local/share") / "gemtop" / "history.duckdb"
     )
-    return Paths(history=history, state=_xdg("XDG_STATE_HOME", ".local/state") / "gemtop")
+    return Paths(
+        history=history,
+        state=_xdg("XDG_STATE_HOME", ".local/state") / "gemtop",
+        cache=_xdg("XDG_CACHE_HOME", ".cache") / "gemtop",
+    )
+
+
+def new_session_id() -> str:
+    """UTC time and eight random digits: sorts by time, unique among machines. 20261123-221412-9f3ac1d2."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.urandom(4).hex()}"
+
+
+def read_state(paths: Paths, name: str) -> dict[str, Any]:
+    """A small JSON object from the state folder; empty where there is none or it cannot be read."""
+    try:
+        data = json.loads((paths.state / f"{name}.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def write_state(paths: Paths, name: str, data: dict[str, Any]) -> None:
+    """Replace a JSON object of the state folder in one step; a folder that cannot be written is no failure."""
+    try:
+        paths.state.mkdir(parents=True, exist_ok=True)
+        temporary = paths.state / f"{name}.{os.getpid()}.tmp"
+        temporary.write_text(json.dumps(data))
+        temporary.replace(paths.state / f"{name}.json")
+    except OSError:
+        pass

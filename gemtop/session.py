@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import secrets
 import socket
 import threading
 import time
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from gemtop import __version__
+from gemtop.config import new_session_id
 from gemtop.domain.events import (
     BenchRepetition,
     EngineCrashed,
@@ -152,11 +152,6 @@ class _Run:
     resources: Resources | None = None
 
 
-def new_session_id(now: datetime) -> str:
-    """UTC time and eight random digits: sorts by time, unique among machines."""
-    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
-
-
 class Session:
     """The controller both front ends go through. Construct, `start`, `open`, `generate` ..., `close`."""
 
@@ -180,7 +175,7 @@ class Session:
         self._lock = threading.Lock()
         self._begun = False
         self._begin_record = SessionBegin(
-            session_id=session_id or new_session_id(now),
+            session_id=session_id or new_session_id(),
             started_at_ms=int(now.timestamp() * 1000),
             started_ns=time.monotonic_ns(),
             command=command,

@@ -34,6 +34,13 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """Something the user should know that stops nothing."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoadProgress:
     fraction: float
     """0 to 1, as llama.cpp reports it."""
@@ -117,6 +124,7 @@ class EngineCrashed:
 
 EngineEvent = (
     LogLine
+    | Notice
     | LoadProgress
     | ModelLoaded
     | LoadFailed

@@ -165,4 +165,10 @@ class LoadedModel:
     """Devices that hold a part of the model, the CPU not counted."""
     load_s: float
     llama_build: str
+    description: str
+    """llama.cpp's own: "gemma3 270M Q4_K - Medium"."""
+    tensor_bytes: int
+    """All tensors together, as llama-bench gives the size."""
+    backend_label: str
+    """llama-bench's backend column: "CPU", "CUDA", "CUDA,RPC"."""
     warnings: tuple[str, ...] = field(default=())

@@ -14,7 +14,7 @@ from gemtop.domain.settings import DEFAULT_N_CTX, EngineSettings
 from gemtop.domain.text import one_line
 from gemtop.engine import binding
 from gemtop.engine.binding import llama
-from gemtop.engine.devices import devices, physical_cores
+from gemtop.engine.devices import bench_backend_label, devices, physical_cores
 from gemtop.engine.gguf import check_language_model, read_header
 from gemtop.engine.log import EngineLog
 
@@ -147,18 +147,16 @@ class LlamaModel:
             devices=holding,
             load_s=load_s,
             llama_build=binding.llama_build(),
+            description=self._description(),
+            tensor_bytes=int(llama.llama_model_size(self._model)),
+            backend_label=bench_backend_label(),
             warnings=tuple(warnings),
         )
 
-    def description(self) -> str:
-        """llama.cpp's own description: "gemma3 270M Q4_K - Medium"."""
+    def _description(self) -> str:
         buffer = ctypes.create_string_buffer(256)
         llama.llama_model_desc(self._model, buffer, len(buffer))
         return binding.text(buffer.value)
-
-    def size_bytes(self) -> int:
-        """Bytes of all tensors, as llama-bench gives the size."""
-        return int(llama.llama_model_size(self._model))
 
     # Tokens and text
 

@@ -7,8 +7,6 @@ instruction on another. Neither can be caught in this process, so a child decode
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,11 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gemtop.config import Paths, read_state, write_state
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.settings import OffloadSettings
 from gemtop.engine import binding
 
 _TIMEOUT_S = 60
+_STATE = "preflight"
 _GPU_LIBRARIES = ("cuda", "hip", "vulkan", "metal", "sycl", "musa", "cann", "opencl")
 
 REBUILD = "pip install --no-cache-dir --force-reinstall --no-binary llama-cpp-python llama-cpp-python"
@@ -37,19 +37,19 @@ class ChildResult:
     message: str
 
 
-def use_extra_bufts(state: Path, offload: OffloadSettings, note: Callable[[str], None]) -> bool:
+def use_extra_bufts(paths: Paths, offload: OffloadSettings, note: Callable[[str], None]) -> bool:
     """Whether repacked CPU weights may be used, found out once for each build and CPU.
 
     Raises BadInputError where this build does not run on this CPU at all.
     """
     if offload.n_gpu_layers < 0 and _has_gpu():
         return True  # every layer runs on the GPU: the CPU's matrix kernels are never called
-    remembered, key = _read(state), _key()
+    remembered, key = read_state(paths, _STATE), _key()
     if key in remembered:
-        return remembered[key]
+        return bool(remembered[key])
     verdict = _examine(note)
     if verdict is not None:
-        _write(state, remembered | {key: verdict})
+        write_state(paths, _STATE, remembered | {key: verdict})
         return verdict
     return True
 
@@ -158,26 +158,3 @@ def _key() -> str:
         status = library.stat()
         parts.append(f"{library.name} {status.st_size} {status.st_mtime_ns}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-
-
-def _file(state: Path) -> Path:
-    return state / "preflight.json"
-
-
-def _read(state: Path) -> dict[str, bool]:
-    try:
-        data = json.loads(_file(state).read_text())
-    except (OSError, ValueError):
-        return {}
-    return {str(k): bool(v) for k, v in data.items()} if isinstance(data, dict) else {}
-
-
-def _write(state: Path, verdicts: dict[str, bool]) -> None:
-    """Remember; a state folder that cannot be written costs a quarter of a second at each start, no more."""
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        temporary = _file(state).with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps(verdicts))
-        temporary.replace(_file(state))
-    except OSError:
-        pass

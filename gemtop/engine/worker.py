@@ -6,10 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from gemtop.config import Paths
 from gemtop.domain.errors import GemtopError, LoadCancelledError
 from gemtop.domain.events import (
     BenchFinished,
@@ -17,8 +17,8 @@ from gemtop.domain.events import (
     GenerateRequest,
     LoadFailed,
     LoadProgress,
-    LogLine,
     ModelLoaded,
+    Notice,
     RunFinished,
 )
 from gemtop.domain.settings import EngineSettings
@@ -39,11 +39,11 @@ class _Command:
 
 
 class LlamaEngine:
-    """The Engine protocol over llama.cpp. `state` is where preflight results are remembered."""
+    """The Engine protocol over llama.cpp. `paths` has the folder where preflight results are remembered."""
 
-    def __init__(self, emit: EventSink, state: Path) -> None:
+    def __init__(self, emit: EventSink, paths: Paths) -> None:
         self._emit = emit
-        self._state = state
+        self._paths = paths
         self._commands: SimpleQueue[_Command] = SimpleQueue()
         self._lock = threading.Lock()
         self._submitted = 0
@@ -136,7 +136,7 @@ class LlamaEngine:
         assert self._stop is not None
         self._free()
         check_language_model(read_header(path))  # a bad file needs no preflight
-        extra = preflight.use_extra_bufts(self._state, settings.offload, self._note)
+        extra = preflight.use_extra_bufts(self._paths, settings.offload, self._note)
         settings = replace(
             settings,
             offload=replace(settings.offload, use_extra_bufts=extra and settings.offload.use_extra_bufts),
@@ -152,7 +152,7 @@ class LlamaEngine:
         self._emit(ModelLoaded(self._model.info))
 
     def _note(self, text: str) -> None:
-        self._emit(LogLine(time.monotonic_ns(), "warn", text))
+        self._emit(Notice(text))
 
     def _generate(self, request: GenerateRequest) -> None:
         if self._decoder is None:

@@ -1,0 +1,326 @@
+"""gemtop bench: llama-bench's protocol and table, recorded in the history."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gemtop.cli import options
+from gemtop.config import Paths, paths
+from gemtop.domain.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError, GemtopError
+from gemtop.domain.events import BenchFinished
+from gemtop.domain.model import LoadedModel
+from gemtop.domain.records import RUN_FIELDS
+from gemtop.domain.settings import ContextSettings, EngineSettings, FlashAttention, OffloadSettings
+from gemtop.domain.statistics import MeanSd, mean_sd
+from gemtop.engine.protocol import BenchRequest
+
+if TYPE_CHECKING:
+    from gemtop.cli.headless import Headless
+
+T = TypeVar("T")
+
+
+def comma_list(convert: Callable[[str], T]) -> Callable[[str], list[T]]:
+    """A type for argparse: comma-separated values, and ranges FIRST-LAST[+STEP|*FACTOR] of integers."""
+
+    def parse(text: str) -> list[T]:
+        values: list[T] = []
+        for part in text.split(","):
+            values.extend(convert(v) for v in (_range(part) if convert is int else [part]))
+        return values
+
+    parse.__name__ = f"list of {convert.__name__}"
+    return parse
+
+
+def _range(text: str) -> list[str]:
+    first, dash, rest = text.partition("-")
+    if not first or not dash:
+        return [text]
+    for sign in "+*":
+        last, found, by = rest.partition(sign)
+        if found:
+            break
+    else:
+        last, by, sign = rest, "1", "+"
+    value, end, step = int(first), int(last), int(by)
+    values = []
+    while value <= end and len(values) < 1000:
+        values.append(str(value))
+        following = value + step if sign == "+" else value * step
+        if following <= value:
+            raise argparse.ArgumentTypeError(f"{text!r} never ends")
+        value = following
+    return values
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "bench",
+        help="llama-bench's tests",
+        description="llama-bench's protocol: a prompt test (pp) and a generation test (tg), warm-up, repetitions, "
+        "mean and deviation. Every option of the engine takes a comma list.",
+        allow_abbrev=False,
+    )
+    ints = comma_list(int)
+    add = parser.add_argument
+    add("paths", nargs="*", metavar="MODEL", help="paths of GGUF files")
+    add("-m", "--model", action="append", default=[], metavar="MODEL", help="the same, as llama-bench has it")
+    add("--demo", action="store_true", help="the demo model, Gemma 3 270M")
+    add("-p", "--n-prompt", type=ints, default=[512], metavar="N", help="prompt tokens (default: 512; 0: no test)")
+    add("-n", "--n-gen", type=ints, default=[128], metavar="N", help="tokens to generate (default: 128; 0: no test)")
+    add("-d", "--n-depth", type=ints, default=[0], metavar="N", help="context depth before the test (default: 0)")
+    add("-r", "--repetitions", type=int, default=5, metavar="N", help="repetitions of each test (default: 5)")
+    add("-ngl", "--gpu-layers", "--n-gpu-layers", dest="n_gpu_layers", type=ints, default=[-1], metavar="N")
+    add("-b", "--batch-size", dest="n_batch", type=ints, default=[2048], metavar="N")
+    add("-ub", "--ubatch-size", dest="n_ubatch", type=ints, default=[512], metavar="N")
+    add("-t", "--threads", dest="n_threads", type=ints, default=[0], metavar="N")
+    add("-fa", "--flash-attn", type=comma_list(options.flash_attention), default=["auto"], metavar="on|off|auto")
+    add("-ctk", "--cache-type-k", dest="type_k", type=comma_list(options.cache_type), default=["f16"], metavar="TYPE")
+    add("-ctv", "--cache-type-v", dest="type_v", type=comma_list(options.cache_type), default=["f16"], metavar="TYPE")
+    add("--mmap", action=argparse.BooleanOptionalAction, default=True, help="map the file (default) or read it")
+    add("--repack", action=argparse.BooleanOptionalAction, default=True, help="repacked CPU weights (default)")
+    add("--rpc", type=options.endpoints, default=(), metavar="HOST:PORT,...", help="add RPC servers' devices")
+    add("-o", "--output", choices=("md", "json", "jsonl", "csv"), default="md", help="format on stdout (default: md)")
+    add("-v", "--verbose", action="store_true", help="llama.cpp's log on stderr")
+    options.add_db(parser)
+    parser.set_defaults(func=main)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One line of the table: a model, settings and a test."""
+
+    path: str
+    settings: EngineSettings
+    test: BenchRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    case: Case
+    model: LoadedModel
+    row: dict[str, Any]
+    """The first repetition under the names of the view `runs`: what all repetitions share."""
+    speed: MeanSd
+    """Tokens a second."""
+    description: str
+    backend: str
+
+
+def main(args: argparse.Namespace) -> int:
+    where = paths(args.db)
+    cases = list(_cases(args, _models(args, where)))
+    from gemtop.cli.headless import headless
+
+    writer = _Writer(args)
+    with headless("bench", where, verbose=args.verbose) as run:
+        loaded: tuple[str, EngineSettings] | None = None
+        model: LoadedModel | None = None
+        for number, case in enumerate(cases, 1):
+            if model is None or loaded != (case.path, case.settings):
+                model = run.load(case.path, case.settings)
+                loaded = (case.path, case.settings)
+            result = _measure(run, case, model, f"test {number} of {len(cases)}")
+            if result is None:
+                break
+            writer.write(result)
+        writer.end(model)
+        return EXIT_INTERRUPTED if run.interrupted else EXIT_OK
+
+
+def _models(args: argparse.Namespace, where: Paths) -> list[str]:
+    models = [*args.paths, *(path for text in args.model for path in text.split(","))]
+    if args.demo:
+        from gemtop.engine.catalogue import demo_model
+
+        models.append(str(demo_model(where)))
+    if not models:
+        raise BadInputError("no model is named; give the path of a GGUF file, or --demo")
+    return models
+
+
+def _cases(args: argparse.Namespace, models: list[str]) -> Iterator[Case]:
+    """Every combination, ordered as llama-bench does, so that a model is loaded as seldom as possible."""
+    if not 1 <= args.repetitions <= 10_000:
+        raise BadInputError(f"-r {args.repetitions}: at least 1 repetition")
+    for flag, values in (("-p", args.n_prompt), ("-n", args.n_gen), ("-d", args.n_depth)):
+        if min(values) < 0:
+            raise BadInputError(f"{flag} {min(values)}: a number of tokens cannot be negative")
+    tests = [(p, 0) for p in args.n_prompt if p] + [(0, n) for n in args.n_gen if n]
+    if not tests:
+        raise BadInputError("nothing to measure: -p and -n are both 0")
+    axes = itertools.product(
+        models, args.n_gpu_layers, args.type_k, args.type_v, args.flash_attn, args.n_batch, args.n_ubatch,
+        args.n_threads, args.n_depth, tests,
+    )  # fmt: skip
+    flash: FlashAttention
+    for path, ngl, type_k, type_v, flash, n_batch, n_ubatch, n_threads, n_depth, (n_prompt, n_gen) in axes:
+        context = ContextSettings(
+            n_ctx=n_depth + n_prompt + n_gen,
+            n_batch=n_batch,
+            n_ubatch=n_ubatch,
+            n_threads=n_threads or None,
+            flash_attn=flash,
+            type_k=type_k,
+            type_v=type_v,
+        )
+        offload = OffloadSettings(ngl, args.mmap, args.rpc, args.repack)
+        test = BenchRequest(n_prompt, n_gen, n_depth, args.repetitions)
+        yield Case(path, EngineSettings(offload, context), test)
+
+
+def _measure(run: Headless, case: Case, model: LoadedModel, label: str) -> Result | None:
+    """Run one test; None where it was interrupted."""
+    from gemtop.session import RunRecorded
+
+    test, rows = case.test, []
+    run.session.bench(test)
+    for event in run.events():
+        done = f"repetition {len(rows) + 1} of {test.repetitions}"
+        run.progress.show(f"{label}: {_test_name(test)}, {done if rows else 'warm-up'}")
+        if isinstance(event, RunRecorded):
+            rows.append(event.row)
+        elif isinstance(event, BenchFinished):
+            run.progress.clear()
+            if event.status == "cancelled":
+                return None
+            if event.status != "finished":
+                raise GemtopError(event.message or "the test failed")
+            break
+    speeds = [row["decode_tokens_per_s" if test.n_gen else "prefill_tokens_per_s"] for row in rows]
+    return Result(case, model, rows[0], mean_sd(speeds), model.description, model.backend_label)
+
+
+def _test_name(test: BenchRequest) -> str:
+    name = f"tg{test.n_gen}" if test.n_gen else f"pp{test.n_prompt}"
+    return f"{name} @ d{test.n_depth}" if test.n_depth else name
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """A test under the names of the view `runs`: its settings, and its speed as mean, deviation and n."""
+    per_run = {"run_id", "status", "stop_reason", "valid", "invalid_reason", "ttft_s"}
+    data = {name: result.row[name] for name in RUN_FIELDS if name not in per_run}
+    for name in data:
+        if name.startswith(("itl_", "power_", "energy_", "prefill_", "decode_", "vram_", "ram_")):
+            data[name] = None
+    test, speed = result.case.test, result.speed
+    data |= {
+        "n_gpu_layers": result.case.settings.offload.n_gpu_layers,
+        "n_gpu_layers_offloaded": result.model.n_gpu_layers,
+        "n_prompt": test.n_prompt,
+        "n_gen": test.n_gen,
+        "n_depth": test.n_depth,
+        "test": _test_name(test),
+    }
+    name = "decode_tokens_per_s" if test.n_gen else "prefill_tokens_per_s"
+    data[name] = {"mean": speed.mean, "sd": speed.sd, "n": speed.n}
+    return {key: value for key, value in data.items() if value is not None or not key.endswith(_MEASURED)}
+
+
+_MEASURED = ("_tokens_per_s", "_ms", "_peak_bytes", "_w", "energy_j", "_j_per_token")
+
+
+class _Writer:
+    """Results on stdout, one at a time where the format allows it."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._format: str = args.output
+        self._results: list[Result] = []
+        self._columns = _columns(args)
+        self._csv_names: list[str] | None = None
+
+    def write(self, result: Result) -> None:
+        self._results.append(result)
+        if self._format == "md":
+            if len(self._results) == 1:
+                self._columns = [c for c in self._columns if c.shown(result)]
+                self._line(" | ".join(f"{c.title:{c.align}{c.width}}" for c in self._columns))
+                self._line(" | ".join("-" * (c.width - 1) + (":" if c.align == ">" else "-") for c in self._columns))
+            self._line(" | ".join(f"{c.value(result):{c.align}{c.width}}" for c in self._columns))
+        elif self._format == "jsonl":
+            _out(json.dumps(as_json(result), ensure_ascii=False) + "\n")
+        elif self._format == "csv":
+            self._write_csv(result)
+
+    def _line(self, text: str) -> None:
+        _out(f"| {text} |\n")
+
+    def _write_csv(self, result: Result) -> None:
+        data = as_json(result)
+        speed = data.pop("decode_tokens_per_s", None) or data.pop("prefill_tokens_per_s")
+        data.pop("prefill_tokens_per_s", None)
+        data |= {"tokens_per_s_mean": speed["mean"], "tokens_per_s_sd": speed["sd"], "n": speed["n"]}
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, self._csv_names or list(data), lineterminator="\n")
+        if self._csv_names is None:
+            self._csv_names = list(data)
+            writer.writeheader()
+        writer.writerow(data)
+        _out(buffer.getvalue())
+
+    def end(self, model: LoadedModel | None) -> None:
+        if self._format == "json":
+            _out(json.dumps([as_json(r) for r in self._results], ensure_ascii=False, indent=2) + "\n")
+        elif self._format == "md" and model is not None:
+            _out(f"\nbuild: {model.llama_build}\n")
+
+
+def _out(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of llama-bench's table."""
+
+    title: str
+    width: int
+    align: str
+    value: Callable[[Result], str]
+    shown: Callable[[Result], bool] = lambda _result: True
+
+
+def _columns(args: argparse.Namespace) -> list[_Column]:
+    """The columns llama-bench shows: the fixed ones, and each setting that differs from its default."""
+
+    def on_cpu(result: Result) -> bool:
+        return result.backend == "CPU"
+
+    columns = [
+        _Column("model", 30, "<", lambda r: r.description),
+        _Column("size", 10, ">", lambda r: _size(r.model.tensor_bytes)),
+        _Column("params", 10, ">", lambda r: _parameters(r.model.header.parameters)),
+        _Column("backend", 10, "<", lambda r: r.backend),
+        _Column("ngl", 3, ">", lambda r: str(r.case.settings.offload.n_gpu_layers),
+                lambda r: not on_cpu(r) or len(args.n_gpu_layers) > 1),
+        _Column("threads", 7, ">", lambda r: str(r.model.n_threads), lambda r: on_cpu(r) or args.n_threads != [0]),
+    ]  # fmt: skip
+    optional: list[tuple[str, list[Any], list[Any], int, Callable[[Result], str]]] = [
+        ("n_batch", args.n_batch, [2048], 7, lambda r: str(r.model.n_batch)),
+        ("n_ubatch", args.n_ubatch, [512], 8, lambda r: str(r.model.n_ubatch)),
+        ("type_k", args.type_k, ["f16"], 6, lambda r: r.model.type_k),
+        ("type_v", args.type_v, ["f16"], 6, lambda r: r.model.type_v),
+        ("fa", args.flash_attn, ["auto"], 4, lambda r: r.model.flash_attn),
+    ]
+    columns += [_Column(t, w, ">", value) for t, given, usual, w, value in optional if given != usual]
+    columns.append(_Column("test", 15, ">", lambda r: _test_name(r.case.test)))
+    columns.append(_Column("t/s", 20, ">", lambda r: f"{r.speed.mean:.2f} ± {r.speed.sd:.2f}"))
+    return columns
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:.2f} MiB" if size_bytes < 2**30 else f"{size_bytes / 2**30:.2f} GiB"
+
+
+def _parameters(count: int) -> str:
+    return f"{count / 1e6:.2f} M" if count < 1e9 else f"{count / 1e9:.2f} B"

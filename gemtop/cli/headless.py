@@ -1,0 +1,141 @@
+"""A session without a screen: its events in a queue, its progress on stderr."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import NoReturn
+
+from gemtop.config import Paths
+from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, BadInputError, EngineCrashedError, GemtopError
+from gemtop.domain.events import EngineCrashed, LoadFailed, LoadProgress, LogLine, ModelLoaded, Notice
+from gemtop.domain.model import LoadedModel
+from gemtop.domain.settings import EngineSettings
+from gemtop.domain.text import one_line, printable
+from gemtop.session import Session, SessionEvent
+
+
+class Progress:
+    """One line on stderr that is written over, where stderr is a terminal; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self._on = sys.stderr.isatty()
+        self._shown = ""
+
+    def show(self, text: str) -> None:
+        if self._on and text != self._shown:
+            sys.stderr.write(f"\r\x1b[K{printable(text)}")
+            sys.stderr.flush()
+            self._shown = text
+
+    def clear(self) -> None:
+        if self._on and self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = ""
+
+
+class Headless:
+    """A session and the queue of what happens in it, for the commands that stay on the command line."""
+
+    def __init__(self, command: str, paths: Paths, *, verbose: bool = False) -> None:
+        from gemtop.assembly import make_session
+
+        self._events: SimpleQueue[SessionEvent] = SimpleQueue()
+        self._verbose = verbose
+        self.progress = Progress()
+        self.session: Session = make_session(command, paths, self._events.put)
+        self.interrupted = False
+
+    def events(self) -> Iterator[SessionEvent]:
+        """Events as they come. Raises EngineCrashedError where llama.cpp gave up."""
+        while True:
+            try:
+                event = self._events.get()
+            except KeyboardInterrupt:
+                self.interrupted = True
+                self.session.stop()
+                continue
+            if isinstance(event, Notice):
+                self.say(f"warning: {event.text}")
+            elif isinstance(event, LogLine):
+                if self._verbose:
+                    self.say(event.text)
+            elif isinstance(event, EngineCrashed):
+                raise EngineCrashedError(
+                    f"llama.cpp gave up: {event.message}; the session is kept in the history as crashed"
+                )
+            else:
+                yield event
+
+    def load(self, path: str, settings: EngineSettings) -> LoadedModel:
+        """Load a model, with progress. Raises BadInputError where it cannot be loaded."""
+        self.session.open(path, settings)
+        for event in self.events():
+            if isinstance(event, LoadProgress):
+                self.progress.show(f"loading {one_line(path)} {event.fraction:4.0%}")
+            elif isinstance(event, ModelLoaded):
+                self.progress.clear()
+                return event.model
+            elif isinstance(event, LoadFailed):
+                self.progress.clear()
+                if event.cancelled:
+                    raise KeyboardInterrupt
+                raise BadInputError(event.message)
+        raise AssertionError("the queue has no end")
+
+    def say(self, text: str) -> None:
+        """A line of talk on stderr."""
+        self.progress.clear()
+        sys.stderr.write(f"gemtop: {one_line(text)}\n")
+        sys.stderr.flush()
+
+    def close(self) -> bool:
+        """End the session and say what the history could not take."""
+        ended = self.session.close("interrupted" if self.interrupted else None)
+        problem = self.session.view().problem
+        if problem:
+            self.say(problem)
+        return ended
+
+
+@contextmanager
+def headless(command: str, paths: Paths, *, verbose: bool = False) -> Iterator[Headless]:
+    """A started headless session, closed whatever happens; SIGTERM and SIGHUP end it like Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    run = Headless(command, paths, verbose=verbose)
+    run.session.start()
+    try:
+        yield run
+    except EngineCrashedError as error:
+        run.close()
+        run.say(str(error))
+        leave(EXIT_CRASHED)
+    except GemtopError as error:
+        if not run.close():
+            run.say(str(error))
+            leave(error.exit_code)
+        raise
+    except BaseException:
+        run.close()
+        raise
+    else:
+        if not run.close():
+            run.say("llama.cpp does not stop; leaving without it")
+            leave(EXIT_BAD_INPUT)
+
+
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def leave(code: int) -> NoReturn:
+    """Leave at once: a thread is parked or stuck inside llama.cpp and cannot be waited for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

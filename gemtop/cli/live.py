@@ -1,0 +1,69 @@
+"""gemtop [MODEL]: the screen."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from gemtop.cli import options
+from gemtop.config import Paths, new_session_id, paths
+from gemtop.domain.errors import BadInputError
+from gemtop.supervisor import supervise
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    model = parser.add_argument_group("model")
+    options.add_model(model)
+    run = parser.add_argument_group("run")
+    run.add_argument("-p", "--prompt", metavar="TEXT", help="run this prompt as soon as the model is loaded")
+    run.add_argument("--quit-when-done", action="store_true", help="leave when that run has ended")
+    options.add_sampling(run)
+    options.add_engine(parser.add_argument_group("engine"))
+    options.add_db(parser.add_argument_group("history"))
+    parser.set_defaults(func=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    where = paths(args.db)
+    if args.path and args.model and args.path != args.model:
+        raise BadInputError(f"two models are named, {args.path} and {args.model}; name one")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
+        raise BadInputError("there is no terminal here to draw on; use: gemtop run MODEL -p TEXT")
+    if args.quit_when_done and not args.prompt:
+        raise BadInputError("--quit-when-done needs a prompt; give one with --prompt")
+    if args.prompt is not None and not args.prompt.strip():
+        raise BadInputError("the prompt is empty; give some text with --prompt")
+    sessions: list[str] = []
+
+    def child(attempt: int) -> int:
+        return _show(args, where, sessions[-1], attempt)
+
+    def describe(died_of: str) -> str:
+        cause = ", as the kernel does when memory runs out" if died_of == "SIGKILL" else ""
+        return (
+            f"the program was ended by {died_of}{cause}; session {sessions[-1]} is kept in {where.spools} "
+            "and comes into the history at the next start"
+        )
+
+    sessions.append(new_session_id())
+    return supervise(child, describe)
+
+
+def _show(args: argparse.Namespace, where: Paths, session_id: str, attempt: int) -> int:
+    from gemtop.tui.app import GemtopApp
+    from gemtop.tui.startup import Startup
+
+    startup = Startup(
+        path=args.path or args.model,
+        demo=args.demo,
+        settings=options.engine_settings(args),
+        sampling=options.sampling(args),
+        n_predict=args.n_predict,
+        raw=args.raw,
+        prompt=args.prompt,
+        quit_when_done=args.quit_when_done,
+        session_id=session_id if not attempt else new_session_id(),
+        resumed=attempt > 0,
+    )
+    return GemtopApp(startup, where).run_and_report()

@@ -1,0 +1,168 @@
+"""Flags shared by the commands that run a model, with llama.cpp's names and meanings."""
+
+from __future__ import annotations
+
+import argparse
+
+from gemtop.config import Paths
+from gemtop.domain.errors import BadInputError
+from gemtop.domain.events import GenerateRequest
+from gemtop.domain.settings import (
+    CACHE_TYPES,
+    DEFAULT_N_CTX,
+    ContextSettings,
+    EngineSettings,
+    FlashAttention,
+    OffloadSettings,
+    SamplingSettings,
+)
+
+_FLASH: dict[str, FlashAttention] = {"auto": "auto", "on": "on", "off": "off", "1": "on", "0": "off", "-1": "auto"}
+
+
+def flash_attention(text: str) -> FlashAttention:
+    if text not in _FLASH:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of on, off, auto")
+    return _FLASH[text]
+
+
+def cache_type(text: str) -> str:
+    if text.lower() not in CACHE_TYPES:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(CACHE_TYPES)}")
+    return text.lower()
+
+
+def endpoints(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split(",") if part)
+
+
+def add_db(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--db", metavar="FILE", help="history file (default: $GEMTOP_DB, else the XDG data folder)")
+
+
+def add_model(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("path", nargs="?", metavar="MODEL", help="path of a GGUF file")
+    parser.add_argument("-m", "--model", metavar="MODEL", help="the same, as llama.cpp has it")
+    parser.add_argument("--demo", action="store_true", help="the demo model, Gemma 3 270M")
+
+
+def add_engine(parser: argparse._ActionsContainer) -> None:
+    """Flags that end in EngineSettings."""
+    add = parser.add_argument
+    add(
+        "-c",
+        "--ctx-size",
+        dest="n_ctx",
+        type=int,
+        metavar="N",
+        help=f"context in tokens; 0 is the trained context (default: {DEFAULT_N_CTX}, or less if trained for less)",
+    )
+    add(
+        "-ngl",
+        "--gpu-layers",
+        "--n-gpu-layers",
+        dest="n_gpu_layers",
+        type=int,
+        default=-1,
+        metavar="N",
+        help="layers on the GPU (default: all)",
+    )
+    add("-b", "--batch-size", dest="n_batch", type=int, default=2048, metavar="N", help="batch (default: 2048)")
+    add("-ub", "--ubatch-size", dest="n_ubatch", type=int, default=512, metavar="N", help="micro-batch (default: 512)")
+    add("-t", "--threads", dest="n_threads", type=int, metavar="N", help="CPU threads (default: physical cores)")
+    add("-tb", "--threads-batch", dest="n_threads_batch", type=int, metavar="N", help="in prefill (default: as -t)")
+    add(
+        "-fa",
+        "--flash-attn",
+        dest="flash_attn",
+        type=flash_attention,
+        default="auto",
+        metavar="on|off|auto",
+        help="flash attention (default: auto)",
+    )
+    add(
+        "-ctk",
+        "--cache-type-k",
+        dest="type_k",
+        type=cache_type,
+        default="f16",
+        metavar="TYPE",
+        help=f"K cache: {', '.join(CACHE_TYPES)} (default: f16)",
+    )
+    add("-ctv", "--cache-type-v", dest="type_v", type=cache_type, default="f16", metavar="TYPE", help="V cache")
+    add("--swa-full", action="store_true", help="keep the whole context for sliding-window layers too")
+    add("--mmap", action=argparse.BooleanOptionalAction, default=True, help="map the file (default) or read it")
+    add("--rpc", type=endpoints, default=(), metavar="HOST:PORT,...", help="add llama.cpp RPC servers' devices")  # fmt: skip
+
+
+def add_sampling(parser: argparse._ActionsContainer) -> None:
+    """Flags that end in a GenerateRequest, the prompt not counted."""
+    default = SamplingSettings()
+    add = parser.add_argument
+    add(
+        "-n",
+        "--predict",
+        "--n-predict",
+        dest="n_predict",
+        type=int,
+        default=-1,
+        metavar="N",
+        help="tokens to generate; -1 is until the end of the text or of the context (default)",
+    )
+    add("-s", "--seed", type=int, default=-1, metavar="N", help="seed of the sampler (default: -1, a new one each run)")
+    add(
+        "--temp",
+        type=float,
+        default=default.temperature,
+        metavar="T",
+        help=f"temperature; 0 is greedy (default: {default.temperature})",
+    )
+    add("--top-k", type=int, default=default.top_k, metavar="N", help=f"default: {default.top_k}; 0 is off")
+    add("--top-p", type=float, default=default.top_p, metavar="P", help=f"default: {default.top_p}; 1 is off")
+    add("--min-p", type=float, default=default.min_p, metavar="P", help=f"default: {default.min_p}; 0 is off")
+    add("--raw", action="store_true", help="plain completion even where the model has a chat template")  # fmt: skip
+
+
+def engine_settings(args: argparse.Namespace) -> EngineSettings:
+    return EngineSettings(
+        OffloadSettings(n_gpu_layers=args.n_gpu_layers, use_mmap=args.mmap, rpc_servers=args.rpc),
+        ContextSettings(
+            n_ctx=args.n_ctx,
+            n_batch=args.n_batch,
+            n_ubatch=args.n_ubatch,
+            n_threads=args.n_threads,
+            n_threads_batch=args.n_threads_batch,
+            flash_attn=args.flash_attn,
+            type_k=args.type_k,
+            type_v=args.type_v,
+            swa_full=args.swa_full,
+        ),
+    )
+
+
+def sampling(args: argparse.Namespace) -> SamplingSettings:
+    return SamplingSettings(
+        temperature=args.temp,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        min_p=args.min_p,
+        seed=None if args.seed < 0 else args.seed,
+    )
+
+
+def generate_request(args: argparse.Namespace, prompt: str) -> GenerateRequest:
+    return GenerateRequest(prompt, args.n_predict, sampling(args), args.raw)
+
+
+def model_path(args: argparse.Namespace, paths: Paths) -> str:
+    """The model a headless command is to run. Raises BadInputError where none is named."""
+    from gemtop.engine.catalogue import demo_model
+
+    if args.path and args.model and args.path != args.model:
+        raise BadInputError(f"two models are named, {args.path} and {args.model}; name one")
+    if args.demo:
+        return str(demo_model(paths))
+    path = args.path or args.model
+    if not path:
+        raise BadInputError("no model is named; give the path of a GGUF file, or --demo")
+    return str(path)
