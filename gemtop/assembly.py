@@ -3,26 +3,55 @@
 from __future__ import annotations
 
 from gemtop.config import Paths
+from gemtop.domain.errors import HistoryError
+from gemtop.domain.records import Record, SessionEnd
 from gemtop.engine.worker import LlamaEngine
-from gemtop.session import Listener, Session
+from gemtop.session import Listener, Session, begin_session
 
 
-def make_session(command: str, paths: Paths, listener: Listener, session_id: str | None = None) -> Session:
-    """A session with llama.cpp, NVML, psutil and the history. Raises HistoryError where it cannot record."""
-    from gemtop.config import new_session_id
-    from gemtop.history.recorder import Recorder
+class Unrecorded:
+    """In place of the history where it cannot be written: the session goes on, and says so."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem: str | None = problem
+
+    def put(self, record: Record) -> None: ...
+
+    def close(self, end: SessionEnd) -> None: ...
+
+
+def make_session(
+    command: str,
+    paths: Paths,
+    listener: Listener,
+    session_id: str | None = None,
+    *,
+    unrecorded_ok: bool = False,
+) -> Session:
+    """A session with llama.cpp, NVML, psutil and the history.
+
+    Where the history cannot be written it raises HistoryError, or with `unrecorded_ok` goes on without.
+    """
+    from gemtop.history.recorder import Recorder, check_history
     from gemtop.telemetry.host import PsutilProbe
     from gemtop.telemetry.nvml import NvmlProbe
     from gemtop.telemetry.sampler import Sampler
 
-    chosen = session_id or new_session_id()
-    recorder = Recorder(paths, chosen)
-    recorder.open()
+    begin = begin_session(command, session_id)
+    recorder: Recorder | Unrecorded
+    try:
+        if not unrecorded_ok:
+            check_history(paths)
+        recorder = Recorder(paths)
+        recorder.open(begin)
+    except HistoryError as error:
+        if not unrecorded_ok:
+            raise
+        recorder = Unrecorded(f"not recorded: {error}")
     return Session(
-        command,
+        begin,
         lambda emit: LlamaEngine(emit, paths),
         lambda emit, on_status: Sampler(NvmlProbe(), PsutilProbe(), emit, on_status),
         recorder,
         listener,
-        session_id=chosen,
     )

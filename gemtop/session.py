@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from gemtop import __version__
@@ -35,7 +33,7 @@ from gemtop.domain.figures import Resources, Timing, TimingAccumulator, Window, 
 from gemtop.domain.model import LoadedModel
 from gemtop.domain.rates import RatePoint, RateSeries
 from gemtop.domain.records import Record, RunBegin, RunEnd, RunKind, SessionBegin, SessionEnd, TokenRow, run_row
-from gemtop.domain.settings import EngineSettings
+from gemtop.domain.settings import EngineSettings, SamplingSettings
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
 from gemtop.engine.protocol import BenchRequest, Engine, EventSink
 
@@ -130,8 +128,6 @@ class SessionView:
     telemetry: TelemetryStatus | None
     problem: str | None
     """What keeps the history from being written."""
-    log_count: int
-    text_count: int
 
 
 @dataclass(slots=True)
@@ -152,12 +148,27 @@ class _Run:
     resources: Resources | None = None
 
 
+def begin_session(command: str, session_id: str | None = None) -> SessionBegin:
+    """A session's first record, stamped now: from here its time counts."""
+    return SessionBegin(
+        session_id=session_id or new_session_id(),
+        started_at_ms=time.time_ns() // 1_000_000,
+        started_ns=time.monotonic_ns(),
+        command=command,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        gemtop_version=__version__,
+        python_version=platform.python_version(),
+        platform=platform.platform(),
+    )
+
+
 class Session:
     """The controller both front ends go through. Construct, `start`, `open`, `generate` ..., `close`."""
 
     def __init__(
         self,
-        command: str,
+        begin: SessionBegin,
         make_engine: Callable[[EventSink], Engine],
         make_sampler: Callable[
             [Callable[[DeviceSample | HostSample], None], Callable[[TelemetryStatus], None]], Sampler
@@ -165,27 +176,12 @@ class Session:
         recorder: Recorder,
         listener: Listener,
         *,
-        session_id: str | None = None,
         record_text: bool = True,
     ) -> None:
-        now = datetime.now(UTC)
         self._listener = listener
         self._recorder = recorder
         self._record_text = record_text
-        self._lock = threading.Lock()
-        self._begun = False
-        self._begin_record = SessionBegin(
-            session_id=session_id or new_session_id(),
-            started_at_ms=int(now.timestamp() * 1000),
-            started_ns=time.monotonic_ns(),
-            command=command,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            gemtop_version=__version__,
-            driver_version=None,
-            python_version=platform.python_version(),
-            platform=platform.platform(),
-        )
+        self._begin_record = begin
         self._model: LoadedModel | None = None
         self._loading: float | None = None
         self._load_error: str | None = None
@@ -196,18 +192,39 @@ class Session:
         self._bench: BenchRequest | None = None
         self.conversation: list[tuple[str, str]] = []
         """(user, model) turns since it was last begun anew, for models with a chat template."""
+        self.busy = False
+        """A run was asked for and has not been recorded yet."""
         self._prefill_rate, self._decode_rate = RateSeries(), RateSeries()
         self._device_samples: deque[DeviceSample] = deque(maxlen=_KEEP_SAMPLES)
         self._host_samples: deque[HostSample] = deque(maxlen=_KEEP_SAMPLES)
         self._log: deque[LogLine] = deque(maxlen=2000)
         self._log_count = 0
-        self._text: list[str] = []
         self._sampler = make_sampler(self._on_sample, self._on_status)
         self._engine = make_engine(self._on_event)
 
     @property
     def session_id(self) -> str:
         return self._begin_record.session_id
+
+    @property
+    def started_ns(self) -> int:
+        """monotonic_ns when the session began: the zero of its charts."""
+        return self._begin_record.started_ns
+
+    @property
+    def ready(self) -> bool:
+        """A model is loaded and the engine alive."""
+        return self._model is not None and self.crashed is None
+
+    @property
+    def run_number(self) -> int:
+        """The run that goes on, or the last one; 0 before the first."""
+        return self._run.number if self._run else 0
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps the history from being written, in one line; None while all is well."""
+        return self._recorder.problem
 
     # What a front end may do
 
@@ -225,15 +242,19 @@ class Session:
         """Run a prompt; a chat model sees the turns before it. Ends in RunRecorded or a failed RunFinished."""
         chat = self._model is not None and self._model.chat_template and not request.raw
         self._request = replace(request, history=tuple(self.conversation)) if chat else request
-        self._engine.generate(self._request)
+        self._submit(self._request)
 
-    def generate_again(self) -> None:
-        """Run the last prompt once more from where it began: the same tokens, measured again."""
+    def generate_again(self, n_predict: int, sampling: SamplingSettings) -> None:
+        """Run the last prompt once more from where it began, with this length and sampling."""
         if self._request is None:
             return
-        turns = len(self._request.history)
-        del self.conversation[turns:]
-        self._engine.generate(self._request)
+        self._request = replace(self._request, n_predict=n_predict, sampling=sampling)
+        del self.conversation[len(self._request.history) :]
+        self._submit(self._request)
+
+    def _submit(self, request: GenerateRequest) -> None:
+        self.busy = True
+        self._engine.generate(request)
 
     @property
     def last_request(self) -> GenerateRequest | None:
@@ -258,7 +279,6 @@ class Session:
         """
         ended = self._engine.close()
         self._sampler.stop()
-        self._begin_session()
         crashed = self.crashed is not None
         self._recorder.close(SessionEnd(time.monotonic_ns(), self.crashed or reason, crashed))
         return ended
@@ -284,14 +304,19 @@ class Session:
             host_samples=tuple(self._host_samples),
             telemetry=status,
             problem=self._recorder.problem,
-            log_count=self._log_count,
-            text_count=len(self._text),
         )
 
-    def text_since(self, count: int) -> tuple[int, str]:
-        """What was generated after the first `count` pieces of the last run, and the count to go on from."""
-        pieces = self._text
-        return len(pieces), "".join(pieces[count:])
+    def text_since(self, number: int, count: int) -> tuple[int, int, str]:
+        """What run `number` generated after its first `count` pieces.
+
+        Returns the number of the run that goes on, the count to go on from, and the text: nothing where
+        another run has begun; RunRecorded carries the whole text of a run.
+        """
+        run = self._run
+        if run is None or run.number != number:
+            return self.run_number, count, ""
+        pieces = run.text[count:]
+        return number, count + len(pieces), "".join(pieces)
 
     def log_since(self, count: int) -> tuple[int, list[LogLine]]:
         """Log lines after the first `count` (those still kept), and the count to go on from."""
@@ -331,7 +356,6 @@ class Session:
     # The sampler thread
 
     def _on_status(self, status: TelemetryStatus) -> None:
-        self._begin_session(status.driver_version)
         self._listener(status)
 
     def _on_sample(self, sample: DeviceSample | HostSample) -> None:
@@ -345,17 +369,7 @@ class Session:
             self._host_samples.append(sample)
             if run is not None and measuring:
                 run.hosts.append(sample)
-        if self._begun:
-            self._recorder.put(sample)
-
-    def _begin_session(self, driver_version: str | None = None) -> None:
-        """Write the session's first record, once: when the driver has answered, or without waiting for it."""
-        with self._lock:
-            if self._begun:
-                return
-            self._begin_record = replace(self._begin_record, driver_version=driver_version)
-            self._recorder.put(self._begin_record)
-            self._begun = True
+        self._recorder.put(sample)
 
     # The engine thread
 
@@ -377,8 +391,11 @@ class Session:
             case TokenGenerated():
                 self._token(event)
             case RunFinished():
+                refused = self._run is None or self._run.ended is not None
+                self.busy = self.busy and not refused
                 self._listener(event)
-                self._run_finished(event)
+                if not refused:
+                    self._run_finished(event)
                 return
             case BenchRepetition():
                 self._repetition(event)
@@ -387,7 +404,6 @@ class Session:
         self._listener(event)
 
     def _begin_run(self, kind: RunKind, t_ns: int, shown: str, tokens: tuple[int, ...], **extra: Any) -> _Run:
-        self._begin_session(self._driver_version())
         model = self._model
         assert model is not None, "the engine runs a prompt only on a model"
         number = len(self._runs) + 1
@@ -419,6 +435,7 @@ class Session:
             swa_full=model.swa_full,
             load_s=model.load_s,
             devices=self.used_devices(),
+            driver_version=self._driver_version(),
             **extra,
         )
         run = _Run(begin, number, shown, tokens, TimingAccumulator(t_ns))
@@ -440,7 +457,6 @@ class Session:
         request = self._request
         assert request is not None
         sampling = request.sampling
-        self._text = []
         self._begin_run(
             "generate",
             event.t_ns,
@@ -477,19 +493,18 @@ class Session:
         else:
             self._decode_rate.add(event.t_ns)
         run.accumulator.add_token(event.t_ns)
-        self._text.append(event.text)
+        run.text.append(event.text)
         self._recorder.put(TokenRow(run.begin.run_id, run.index, event.t_ns, event.token_id, "decode"))
         run.index += 1
 
     def _run_finished(self, event: RunFinished) -> None:
         run = self._run
-        if run is None or run.ended is not None:
-            return  # refused before it began: nothing was measured
+        assert run is not None
         if event.text:
-            self._text.append(event.text)
+            run.text.append(event.text)
         if run.accumulator.first_token_ns is not None:
             self._decode_rate.end(event.t_ns)
-        output = "".join(self._text)
+        output = "".join(run.text)
         request = self._request
         if request is not None and self._model is not None and self._model.chat_template and not request.raw:
             self.conversation.append((request.prompt, output))
@@ -497,9 +512,9 @@ class Session:
 
     def _end_run(self, run: _Run, event: RunFinished, output: str) -> None:
         """Close the power curve with one more sample, compute the figures, write them down and say so."""
-        run.ended = event
         self._sampler.poke()
         self._sampler.wait_past(event.t_ns, _SAMPLE_WAIT_S)
+        run.ended = event
         timing = run.accumulator.timing()
         used = resources(
             tuple(run.devices),
@@ -536,6 +551,7 @@ class Session:
         self._recorder.put(end)
         self._runs.append(self._run_view(run))
         row = run_row(self._begin_record, run.begin, end)
+        self.busy = False
         self._listener(RunRecorded(row, run.begin.prompt, output, used.reasons, event.message))
 
     def _repetition(self, event: BenchRepetition) -> None:

@@ -129,10 +129,11 @@ class _Terminal:
             return
         import termios
 
-        out = sys.__stdout__
-        if out is not None and out.isatty():
-            with contextlib.suppress(OSError):
-                os.write(out.fileno(), RESET.encode())
+        for out in (sys.__stderr__, sys.__stdout__):
+            if out is not None and out.isatty():
+                with contextlib.suppress(OSError):
+                    os.write(out.fileno(), RESET.encode())
+                break
         with contextlib.suppress(termios.error):
             termios.tcsetattr(self._fd, termios.TCSANOW, self._attributes)
             termios.tcflush(self._fd, termios.TCIFLUSH)

@@ -52,7 +52,7 @@ def _range(text: str) -> list[str]:
     else:
         last, by, sign = rest, "1", "+"
     value, end, step = int(first), int(last), int(by)
-    values = []
+    values: list[str] = []
     while value <= end and len(values) < 1000:
         values.append(str(value))
         following = value + step if sign == "+" else value * step
@@ -182,7 +182,8 @@ def _measure(run: Headless, case: Case, model: LoadedModel, label: str) -> Resul
     """Run one test; None where it was interrupted."""
     from gemtop.session import RunRecorded
 
-    test, rows = case.test, []
+    test = case.test
+    rows: list[dict[str, Any]] = []
     run.session.bench(test)
     for event in run.events():
         done = f"repetition {len(rows) + 1} of {test.repetitions}"

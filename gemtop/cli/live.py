@@ -51,6 +51,9 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace, where: Paths, session_id: str, attempt: int) -> int:
+    if sys.__stderr__ is None or not sys.__stderr__.isatty():
+        # Textual draws on stderr; where that goes to a file, the terminal is on stdout.
+        sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
     from gemtop.tui.app import GemtopApp
     from gemtop.tui.startup import Startup
 

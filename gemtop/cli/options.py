@@ -92,7 +92,7 @@ def add_engine(parser: argparse._ActionsContainer) -> None:
     add("-ctv", "--cache-type-v", dest="type_v", type=cache_type, default="f16", metavar="TYPE", help="V cache")
     add("--swa-full", action="store_true", help="keep the whole context for sliding-window layers too")
     add("--mmap", action=argparse.BooleanOptionalAction, default=True, help="map the file (default) or read it")
-    add("--rpc", type=endpoints, default=(), metavar="HOST:PORT,...", help="add llama.cpp RPC servers' devices")  # fmt: skip
+    add("--rpc", type=endpoints, default=(), metavar="HOST:PORT,...", help="add devices of RPC servers")  # fmt: skip
 
 
 def add_sampling(parser: argparse._ActionsContainer) -> None:

@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
             sys.stdout.write(json.dumps(_as_json(recorded), ensure_ascii=False) + "\n")
             sys.stdout.flush()
         else:
-            run.say(figures_line(recorded))
+            sys.stderr.write(figures_line(recorded) + "\n")
         if recorded.row["status"] == "failed":
             raise GemtopError(recorded.message or "the run failed")
         return EXIT_INTERRUPTED if run.interrupted else EXIT_OK

@@ -28,9 +28,9 @@ class SessionBegin:
     host: str
     pid: int
     gemtop_version: str
-    driver_version: str | None
     python_version: str
     platform: str
+    driver_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,7 @@ class RunBegin:
     min_p: float | None = None
     seed: int | None = None
     prompt: str | None = None
+    driver_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,180 @@
+"""The three live charts, from what was measured: pure, and the same for a replay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gemtop.charts.spec import ChartSpec, Point, Reading, Series, stable_range, stepped_window
+from gemtop.domain.figures import Timing
+from gemtop.domain.rates import RatePoint
+from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample
+
+DEFAULT_SPAN_S = 60.0
+_GIB = 2**30
+
+
+class LiveCharts:
+    """Charts of one session. Keeps only the y ranges, so that they seldom change."""
+
+    def __init__(self, origin_ns: int, span_s: float = DEFAULT_SPAN_S) -> None:
+        self._origin_ns = origin_ns
+        self.span_s = span_s
+        self._ranges: dict[str, tuple[float, float]] = {}
+
+    def _seconds(self, t_ns: int) -> float:
+        return (t_ns - self._origin_ns) / 1e9
+
+    def _window(self, now_ns: int) -> tuple[float, float]:
+        return stepped_window(self._seconds(now_ns), self.span_s)
+
+    def _range(self, name: str, points: Sequence[Point], window: tuple[float, float]) -> tuple[float, float]:
+        visible = [y for x, y in points if window[0] <= x <= window[1]]
+        found = stable_range(self._ranges.get(name), visible)
+        self._ranges[name] = found
+        return found
+
+    def speed(
+        self, now_ns: int, prefill: Sequence[RatePoint], decode: Sequence[RatePoint], timing: Timing | None
+    ) -> ChartSpec:
+        """Tokens a second: decode on the left axis, prefill, ten times as fast, on the right one."""
+        window = self._window(now_ns)
+        slow = tuple((self._seconds(p.t_ns), p.tokens_per_s) for p in decode)
+        fast = tuple((self._seconds(p.t_ns), p.tokens_per_s) for p in prefill)
+        readings = (
+            _number_reading("decode", timing.decode_tokens_per_s if timing else None, "decode"),
+            _number_reading("prefill", timing.prefill_tokens_per_s if timing else None, "prefill"),
+        )
+        return ChartSpec(
+            title="tokens/s",
+            series=(Series("prefill", "prefill", fast, right_axis=True), Series("decode", "decode", slow)),
+            x_range=window,
+            y_range=self._range("decode", slow, window),
+            right_range=self._range("prefill", fast, window),
+            readings=readings,
+            placeholder="prefill and decode speed appear here with the first run",
+        )
+
+    def memory(
+        self,
+        now_ns: int,
+        devices: Sequence[DeviceInfo],
+        samples: Sequence[DeviceSample],
+        hosts: Sequence[HostSample],
+    ) -> ChartSpec:
+        """Memory used on the devices, or resident memory of this process where there is no GPU."""
+        window = self._window(now_ns)
+        if devices:
+            return self._vram(window, devices, samples)
+        points = tuple(
+            (self._seconds(s.t_ns), None if s.process_rss_bytes is None else s.process_rss_bytes / _GIB) for s in hosts
+        )
+        last = hosts[-1] if hosts else None
+        return ChartSpec(
+            title="RAM",
+            unit="GiB",
+            series=(Series("this process", "memory", points),),
+            x_range=window,
+            y_range=self._range("ram", points, window),
+            readings=(
+                Reading("process", _gib(last.process_rss_bytes if last else None), "memory"),
+                Reading("machine", _of(_gib(last.ram_used_bytes), _gib(last.ram_total_bytes)) if last else "", "", 12),
+            ),
+            placeholder="memory appears here",
+        )
+
+    def _vram(
+        self, window: tuple[float, float], devices: Sequence[DeviceInfo], samples: Sequence[DeviceSample]
+    ) -> ChartSpec:
+        series: list[Series] = []
+        readings: list[Reading] = []
+        every: list[Point] = []
+        for number, device in enumerate(devices):
+            own = [s for s in samples if s.device == device.index]
+            points = tuple(
+                (self._seconds(s.t_ns), None if s.vram_used_bytes is None else s.vram_used_bytes / _GIB) for s in own
+            )
+            every.extend(points)
+            series.append(Series(f"GPU {device.index}", _device_role(number, "memory"), points))
+            used = own[-1].vram_used_bytes if own else None
+            text = _of(_gib(used), _gib(device.memory_total_bytes))
+            readings.append(Reading(f"GPU {device.index}", text, _device_role(number, "memory"), 12))
+        return ChartSpec(
+            title="VRAM",
+            unit="GiB",
+            series=tuple(series),
+            x_range=window,
+            y_range=self._range("vram", every, window),
+            readings=tuple(readings),
+            placeholder="memory appears here",
+        )
+
+    def power(
+        self,
+        now_ns: int,
+        devices: Sequence[DeviceInfo],
+        samples: Sequence[DeviceSample],
+        hosts: Sequence[HostSample],
+    ) -> ChartSpec:
+        """Power of the devices, or CPU load where no device has a power sensor, and labelled so."""
+        window = self._window(now_ns)
+        measured = [d for d in devices if any(s.device == d.index and s.power_w is not None for s in samples)]
+        if not measured:
+            return self._load(window, hosts)
+        series: list[Series] = []
+        readings: list[Reading] = []
+        every: list[Point] = []
+        for number, device in enumerate(measured):
+            own = [s for s in samples if s.device == device.index]
+            points = tuple((self._seconds(s.t_ns), s.power_w) for s in own)
+            every.extend(points)
+            role = _device_role(number, "power")
+            series.append(Series(f"GPU {device.index}", role, points))
+            limit = device.power_limit_w
+            text = "N/A" if own[-1].power_w is None else f"{own[-1].power_w:.0f}"
+            readings.append(
+                Reading(f"GPU {device.index}", f"{text} / {limit:.0f} W" if limit else f"{text} W", role, 11)
+            )
+        return ChartSpec(
+            title="power",
+            unit="W",
+            series=tuple(series),
+            x_range=window,
+            y_range=self._range("power", every, window),
+            readings=tuple(readings),
+        )
+
+    def _load(self, window: tuple[float, float], hosts: Sequence[HostSample]) -> ChartSpec:
+        points = tuple((self._seconds(s.t_ns), s.host_cpu_pct) for s in hosts)
+        last = hosts[-1] if hosts else None
+        return ChartSpec(
+            title="CPU load (no power sensor)",
+            unit="%",
+            series=(Series("all cores", "load", points),),
+            x_range=window,
+            y_range=(0.0, 100.0),
+            readings=(
+                Reading("machine", _percent(last.host_cpu_pct if last else None), "load"),
+                Reading("process", _percent(last.process_cpu_pct if last else None)),
+            ),
+            placeholder="CPU load appears here",
+        )
+
+
+def _device_role(number: int, first: str) -> str:
+    return (first, "prefill", "decode", "load")[number % 4]
+
+
+def _number_reading(label: str, value: float | None, role: str) -> Reading:
+    return Reading(label, "-" if value is None else f"{value:.1f}", role, 6)
+
+
+def _gib(value: int | None) -> str:
+    return "N/A" if value is None else f"{value / _GIB:.2f}"
+
+
+def _of(part: str, whole: str) -> str:
+    return f"{part} of {whole}"
+
+
+def _percent(value: float | None) -> str:
+    return "N/A" if value is None else f"{value:.0f}"

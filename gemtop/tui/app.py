@@ -1,0 +1,239 @@
+"""The application: owns the session, knows the screens, and leaves in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.worker import WorkerState
+
+from gemtop.config import Paths, read_state, write_state
+from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_OK, GemtopError
+from gemtop.domain.events import LoadProgress, LogLine, PrefillProgress, TokenGenerated
+from gemtop.domain.settings import EngineSettings
+from gemtop.domain.text import one_line
+from gemtop.supervisor import RESTART
+from gemtop.tui.messages import ModelChosen, SessionHappened, SessionReady
+from gemtop.tui.screens.live import LiveScreen
+from gemtop.tui.startup import Resume, Startup, save_resume, take_resume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from textual.worker import Worker
+
+    from gemtop.session import Session, SessionEvent
+
+    MakeSession = Callable[[Callable[[SessionEvent], None]], Session]
+
+_LAST = "last"
+_WIDTHS: list[tuple[int, str]] = [(0, "-tiny"), (40, "-narrow"), (100, "-normal"), (160, "-wide")]
+_HEIGHTS: list[tuple[int, str]] = [(0, "-tiny"), (10, "-flat"), (16, "-low"), (22, "-tall")]
+_POLLED = (TokenGenerated, PrefillProgress, LoadProgress, LogLine)
+
+
+class GemtopApp(App[int]):
+    """gemtop's screens over one session."""
+
+    CSS_PATH = "gemtop.tcss"
+    TITLE = "gemtop"
+    ENABLE_COMMAND_PALETTE = True
+    HORIZONTAL_BREAKPOINTS = _WIDTHS
+    VERTICAL_BREAKPOINTS = _HEIGHTS
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "leave", "Quit", show=False, priority=True),
+        Binding("ctrl+c", "leave_or_copy", "Quit", show=False, priority=True),
+    ]
+
+    def __init__(self, startup: Startup, paths: Paths, make_session: MakeSession | None = None) -> None:
+        super().__init__()
+        self.startup = startup
+        self.paths = paths
+        self._make_session = make_session or self._real_session
+        self.session: Session | None = None
+        self.settings: EngineSettings = startup.settings
+        self.sampling = startup.sampling
+        self.n_predict = startup.n_predict
+        self.resume: Resume | None = None
+        self.model_path: str | None = None
+        self._live = LiveScreen()
+        self._leaving = False
+        self._exit_words = ""
+
+    # From start to end
+
+    def run_and_report(self) -> int:
+        """Run until the user leaves; say in a line what is kept, and return the exit code."""
+        code = self.run()
+        if self._exit_words:
+            sys.stderr.write(f"gemtop: {self._exit_words}\n")
+        if code is None:  # an exception ended the application; Textual has shown it
+            self._close_session("the screen failed")
+            return self.return_code or 1
+        return code
+
+    def get_default_screen(self) -> LiveScreen:
+        return self._live
+
+    def on_mount(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._leave_at_once, number)
+        # The first frame is on the screen before anything big is imported.
+        self.call_after_refresh(self._start)
+
+    def _start(self) -> None:
+        self.run_worker(self._start_session, thread=True, name="start", exit_on_error=False)
+
+    def _start_session(self) -> None:
+        self.session = self._make_session(self._session_event)
+        self.session.start()
+        if self.startup.resumed:
+            self.resume = take_resume(self.paths)
+        self.post_message(SessionReady())
+
+    def _real_session(self, listener: Callable[[SessionEvent], None]) -> Session:
+        from gemtop.assembly import make_session
+
+        return make_session("tui", self.paths, listener, self.startup.session_id, unrecorded_ok=True)
+
+    def _session_event(self, event: SessionEvent) -> None:
+        """Called on the engine's and the sampler's threads."""
+        if not isinstance(event, _POLLED) and not self._leaving:
+            self.post_message(SessionHappened(event))
+
+    def on_session_happened(self, message: SessionHappened) -> None:
+        self._live.session_happened(message.event)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and event.worker.name in ("start", "find"):
+            error = event.worker.error
+            words = str(error) if isinstance(error, GemtopError) else f"{type(error).__name__}: {error}"
+            self.failed_to_start(one_line(words))
+
+    def failed_to_start(self, words: str) -> None:
+        """A model that cannot be had: shown, or told on the command line where nobody looks."""
+        if self.startup.quit_when_done:
+            self.leave_with(EXIT_BAD_INPUT, words)
+        else:
+            self.notify(words, severity="error", timeout=15, markup=False)
+
+    # Models
+
+    def on_session_ready(self) -> None:
+        resume = self.resume
+        if resume is not None:
+            self.settings, self.sampling, self.n_predict = resume.settings, resume.sampling, resume.n_predict
+            if resume.path:
+                self.open_model(resume.path)
+            return
+        last = read_state(self.paths, _LAST).get("path")
+        if self.startup.path:
+            self.open_model(self.startup.path)
+        elif self.startup.demo:
+            self.open_model(None)
+        elif isinstance(last, str) and os.path.exists(last):  # noqa: PTH110  (one stat, no object)
+            self.open_model(last)
+        else:
+            self.action_models()
+
+    def open_model(self, path: str | None) -> None:
+        """Load a model; None is the demo model, put together first if need be."""
+        if path is None:
+            self.run_worker(self._find_demo, thread=True, name="find", exit_on_error=False)
+            return
+        self.model_path = path
+        assert self.session is not None
+        self.session.open(path, self.settings)
+
+    def _find_demo(self) -> None:
+        from gemtop.engine.catalogue import demo_model
+
+        path = str(demo_model(self.paths))
+        self.call_from_thread(self.open_model, path)
+
+    def remember_model(self) -> None:
+        """The model to open next time."""
+        if self.model_path:
+            write_state(self.paths, _LAST, {"path": os.path.abspath(self.model_path)})  # noqa: PTH100
+
+    def action_models(self) -> None:
+        from gemtop.tui.screens.models import ModelsScreen
+
+        self.push_screen(ModelsScreen())
+
+    def on_model_chosen(self, message: ModelChosen) -> None:
+        self.open_model(message.path)
+
+    # Leaving
+
+    def action_leave(self) -> None:
+        self.leave(EXIT_CRASHED if self.session and self.session.crashed else EXIT_OK)
+
+    def action_leave_or_copy(self) -> None:
+        """Ctrl-C copies where text is selected, and leaves elsewhere: what a user of either kind expects."""
+        selected = self.screen.get_selected_text()
+        if selected:
+            self.copy_to_clipboard(selected)
+        else:
+            self.action_leave()
+
+    def leave(self, code: int) -> None:
+        """Stop what runs, write everything down, and end with this exit code."""
+        if self._leaving:
+            return
+        self._leaving = True
+        self.notify("writing the session down ...", timeout=30)
+
+        def close() -> None:
+            self._close_session(None)
+            self.call_from_thread(self.exit, code)
+
+        self.run_worker(close, thread=True, name="close", exit_on_error=False)
+
+    def leave_with(self, code: int, words: str) -> None:
+        """Leave, and say this on the command line."""
+        self._exit_words = words
+        self.leave(code)
+
+    def restart(self) -> None:
+        """Start the program anew in place, with the same model, settings and conversation."""
+        session = self.session
+        if session is None:
+            return
+        last = session.last_request
+        save_resume(
+            self.paths,
+            Resume(
+                path=self.model_path,
+                settings=self.settings,
+                sampling=self.sampling,
+                n_predict=self.n_predict,
+                conversation=tuple(session.conversation),
+                last_prompt=last.prompt if last else None,
+            ),
+        )
+        self.leave(RESTART)
+
+    def _close_session(self, reason: str | None) -> None:
+        session, self.session = self.session, None
+        if session is None:
+            return
+        view = session.view()
+        session.close(reason)
+        runs = len(view.runs)
+        if session.problem:
+            self._exit_words = self._exit_words or session.problem
+        elif runs and not self._exit_words:
+            self._exit_words = f"{runs} {'run' if runs == 1 else 'runs'} recorded; see them with: gemtop query sessions"
+
+    def _leave_at_once(self, number: int) -> None:
+        """The terminal is gone or somebody wants this to end: keep the session, then end."""
+        self._leaving = True
+        self._close_session(f"ended by {signal.Signals(number).name}")
+        self.exit(128 + number)

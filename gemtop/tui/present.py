@@ -1,0 +1,168 @@
+"""A session's view as rows of labelled values. Every unknown says why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gemtop.domain.model import LoadedModel
+from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
+from gemtop.session import RunView, SessionView
+from gemtop.tui.widgets.header import HeaderText, model_header
+from gemtop.tui.widgets.values import Value
+
+_GIB = 2**30
+STOP_WORDS = {
+    "end_of_generation": "end of text",
+    "length": "-n reached",
+    "context_full": "context full",
+    "cancelled": "stopped",
+    "error": "failed",
+    "crashed": "crashed",
+}
+
+
+def header_text(view: SessionView) -> HeaderText:
+    """The model and its settings on the left, where it runs and the run's state on the right."""
+    right: list[tuple[str, str]] = []
+    if view.model is not None:
+        right.append((_place(view.model), "muted"))
+    if view.run is not None:
+        right.append((f"run {view.run.number}", "text"))
+        state = "running" if view.run.status is None else STOP_WORDS.get(view.run.stop_reason or "", view.run.status)
+        right.append((state, _state_role(view.run)))
+    left: tuple[tuple[str, str], ...] = (("gemtop", "title"),)
+    if view.model is not None:
+        left += model_header(view.model)
+    elif view.loading is not None:
+        left += (("loading", "muted"),)
+    return HeaderText(left, tuple(right))
+
+
+def _place(model: LoadedModel) -> str:
+    return " + ".join(d.description for d in model.devices) or "CPU"
+
+
+def _state_role(run: RunView) -> str:
+    if run.status is None:
+        return "good"
+    return {"finished": "text", "cancelled": "warn"}.get(run.status, "bad")
+
+
+def figure_rows(view: SessionView, width: int) -> list[list[Value]]:
+    """The figures of the run that goes on, or of the last one."""
+    if view.loading is not None:
+        return [[Value("loading", loading_bar(view.loading, width), left=True)], []]
+    run = view.run
+    if run is None:
+        return [[Value("", "no run yet", "muted", left=True)], []]
+    timing, itl = run.timing, run.timing.latency
+    n_ctx = view.model.n_ctx if view.model else None
+    first = [
+        Value("TTFT", _seconds(timing.ttft_s)),
+        Value("ITL p50", _ms(itl.p50_ms)),
+        Value("p95", _ms(itl.p95_ms)),
+        Value("p99", _ms(itl.p99_ms) + " ms"),
+    ]
+    second = [
+        Value("prompt", _progress(timing.prompt_tokens, run.prompt_total)),
+        Value("generated", f"{timing.generated_tokens:,}"),
+        Value("context", f"{run.context_used:,}" + (f" of {n_ctx:,}" if n_ctx else "")),
+    ]
+    if run.resources is not None and run.resources.decode_j_per_token is not None:
+        second.append(Value("J/token", f"{run.resources.decode_j_per_token:.2f}"))
+    return [first + second] if width >= 110 else [first, second]
+
+
+def loading_bar(fraction: float, width: int) -> str:
+    """A bar of llama.cpp's progress."""
+    cells = max(10, min(60, width - 20))
+    full = round(fraction * cells)
+    return "█" * full + "░" * (cells - full) + f" {fraction:4.0%}"
+
+
+def _progress(done: int, total: int) -> str:
+    return f"{total:,}" if done >= total else f"{done:,} of {total:,}"
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f} s"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def device_rows(view: SessionView) -> list[list[Value]]:
+    """Each GPU's readings, then this machine's."""
+    latest = {s.device: s for s in view.device_samples[-64:]}
+    rows: list[list[Value]] = []
+    for info in view.devices:
+        sample = latest.get(info.index)
+        if sample is not None:
+            rows += _gpu_rows(info, sample)
+    if not view.devices:
+        rows.append([Value("GPU", _why_no_gpu(view.telemetry), "muted", left=True)])
+    if view.host_samples:
+        rows += _host_rows(view.host_samples[-1])
+    return rows
+
+
+def _why_no_gpu(status: TelemetryStatus | None) -> str:
+    if status is None:
+        return "asking the driver"
+    return f"N/A ({status.gpu_reason or 'none found'})"
+
+
+def _gpu_rows(info: DeviceInfo, s: DeviceSample) -> list[list[Value]]:
+    def reading(name: str, form: str, scale: float = 1.0) -> str:
+        value = getattr(s, name)
+        return _unknown(s.reasons, name) if value is None else form.format(value * scale)
+
+    return [
+        [Value("GPU " + info.index, info.name, left=True)],
+        [Value("util", reading("gpu_util_pct", "{:.0f} %")), Value("mem ctrl", reading("mem_util_pct", "{:.0f} %"))],
+        [
+            Value("VRAM", reading("vram_used_bytes", "{:.2f} GiB", 1 / _GIB)),
+            Value("power", reading("power_w", "{:.0f} W")),
+        ],
+        [Value("SM", reading("clock_sm_mhz", "{:.0f} MHz")), Value("mem", reading("clock_mem_mhz", "{:.0f} MHz"))],
+        [Value("temp", reading("temperature_c", "{:.0f} °C"))],
+    ]
+
+
+def _host_rows(s: HostSample) -> list[list[Value]]:
+    def percent(name: str) -> str:
+        value = getattr(s, name)
+        return _unknown(s.reasons, name) if value is None else f"{value:.0f} %"
+
+    def gib(name: str) -> str:
+        value = getattr(s, name)
+        return _unknown(s.reasons, name) if value is None else f"{value / _GIB:.2f} GiB"
+
+    return [
+        [Value("CPU, all cores", percent("host_cpu_pct"))],
+        [Value("CPU, gemtop", percent("process_cpu_pct") + " of a core" * (s.process_cpu_pct is not None))],
+        [Value("RAM used", gib("ram_used_bytes"))],
+        [Value("RAM, gemtop", gib("process_rss_bytes"))],
+        [Value("RAM total", gib("ram_total_bytes"))],
+    ]
+
+
+def _unknown(reasons: Mapping[str, str], name: str) -> str:
+    return f"N/A ({reasons.get(name, 'not read')})"
+
+
+def run_rows(runs: Sequence[RunView]) -> list[list[Value]]:
+    """The last runs, newest first."""
+    rows = []
+    for run in reversed(runs[-40:]):
+        speed = run.timing.decode_tokens_per_s
+        rows.append(
+            [
+                Value(f"{run.number:>3}", run.variant, left=True),
+                Value("decode", "-" if speed is None else f"{speed:.1f}"),
+                Value("TTFT", _seconds(run.timing.ttft_s)),
+                Value("", STOP_WORDS.get(run.stop_reason or "", ""), _state_role(run), left=True),
+            ]
+        )
+    return rows or [[Value("", "runs are listed here", "muted", left=True)]]

@@ -1,0 +1,48 @@
+"""Every key."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from gemtop.tui.widgets.values import Value, ValueGrid
+
+KEYS = (
+    ("Enter  /", "type a prompt; a capital letter, a digit or a quote starts one too"),
+    ("Enter", "in the prompt: run it"),
+    ("Ctrl-J", "in the prompt: a new line"),
+    ("Up  Down", "in the prompt: earlier prompts of this sitting"),
+    ("Esc", "stop the run or the loading; leave the prompt"),
+    ("r", "run the last prompt again: the same tokens, measured once more"),
+    ("n", "begin a new conversation (models with a chat template)"),
+    ("t", "sampling: temperature, top-k, top-p, min-p, seed, length"),
+    ("m", "open another model"),
+    ("l", "llama.cpp's own messages"),
+    ("PgUp PgDn Home End", "scroll the text; the mouse wheel does too"),
+    ("Tab", "from the text to the prompt and back"),
+    ("Ctrl-P", "command palette: themes and more"),
+    ("Ctrl-Z", "suspend; fg brings it back"),
+    ("?", "this list"),
+    ("q  Ctrl-Q  Ctrl-C", "leave; everything is recorded"),
+)
+
+
+class KeysScreen(ModalScreen[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,enter", "dismiss", "Close"),
+    ]
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static("keys", classes="title")
+            yield ValueGrid(id="keys")
+            yield Static("Esc closes", classes="note")
+
+    def on_mount(self) -> None:
+        rows = [[Value(f"{keys:<18}", text, left=True, label_role="title")] for keys, text in KEYS]
+        self.query_one(ValueGrid).show_rows(rows)

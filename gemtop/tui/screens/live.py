@@ -1,0 +1,299 @@
+"""The live screen: charts, figures, the text as it streams, and the prompt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Horizontal, Vertical
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from gemtop.charts.live import LiveCharts
+from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_FAILURE, EXIT_OK
+from gemtop.domain.events import (
+    EngineCrashed,
+    GenerateRequest,
+    LoadFailed,
+    ModelLoaded,
+    Notice,
+    RunFinished,
+    RunStarted,
+)
+from gemtop.session import RunRecorded, SessionView
+from gemtop.tui import present
+from gemtop.tui.widgets.chart import Chart
+from gemtop.tui.widgets.header import HeaderLine
+from gemtop.tui.widgets.prompt import PromptArea
+from gemtop.tui.widgets.stream import StreamView
+from gemtop.tui.widgets.values import ValueGrid
+
+if TYPE_CHECKING:
+    from gemtop.session import Session, SessionEvent
+    from gemtop.tui.app import GemtopApp
+
+FRAME_S = 0.5
+TEXT_S = 0.125
+_LOG_ROLES = {"warn": "warn", "error": "bad"}
+
+
+class LiveScreen(Screen[None]):
+    """What is running now."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "type", "Prompt"),
+        Binding("slash", "type", "Prompt", show=False),
+        Binding("escape", "stop", "Stop"),
+        Binding("r", "again", "Again"),
+        Binding("n", "new", "New chat", show=False),
+        Binding("t", "sampling", "Sampling"),
+        Binding("l", "log", "Log"),
+        Binding("m", "models", "Models"),
+        Binding("question_mark", "keys", "Keys"),
+        Binding("q", "leave", "Quit"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._charts: LiveCharts | None = None
+        self._shown_run = 0
+        self._shown_text = 0
+        """Characters of the run's text that are in the output pane."""
+        self._pieces = 0
+        self._log_count = 0
+
+    @property
+    def _app(self) -> GemtopApp:
+        return cast("GemtopApp", self.app)
+
+    @property
+    def session(self) -> Session | None:
+        return self._app.session
+
+    def compose(self) -> ComposeResult:
+        yield HeaderLine(id="header")
+        with Vertical(id="body"):
+            with Container(id="charts"):
+                yield Chart(framed=True, id="speed")
+                yield Chart(framed=True, id="memory")
+                yield ValueGrid(title="runs", framed=True, id="runs")
+                yield Chart(framed=True, id="power")
+                yield ValueGrid(title="devices", framed=True, id="devices")
+            yield ValueGrid(id="figures")
+            with Horizontal(id="texts"):
+                yield StreamView(title="output", framed=True, id="output", placeholder=_EMPTY)
+                yield StreamView(title="llama.cpp", framed=True, id="log", placeholder="llama.cpp's messages")
+        yield Static("gemtop needs at least 40 x 10 cells; enlarge the terminal, or press q", id="too-small")
+        yield PromptArea(id="prompt")
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#output").focus()
+        self.set_interval(FRAME_S, self.show_frame)
+        self.set_interval(TEXT_S, self.show_text)
+
+    # What is shown
+
+    def show_frame(self) -> None:
+        """Everything but the text, from one view of the session."""
+        session = self.session
+        if session is None:
+            return
+        view = session.view()
+        if self._charts is None:
+            self._charts = LiveCharts(session.started_ns)
+        self._show_charts(self._charts, view)
+        self.query_one("#header", HeaderLine).show_text(present.header_text(view))
+        figures = self.query_one("#figures", ValueGrid)
+        figures.show_rows(present.figure_rows(view, self.size.width))
+        for name, rows in (("#devices", present.device_rows(view)), ("#runs", present.run_rows(view.runs))):
+            grid = self.query_one(name, ValueGrid)
+            if grid.display:
+                grid.show_rows(rows)
+        if self.has_class("show-log"):
+            self._show_log(session)
+
+    def _show_charts(self, charts: LiveCharts, view: SessionView) -> None:
+        timing = view.run.timing if view.run else None
+        now, devices, samples, hosts = view.t_ns, view.devices, view.device_samples, view.host_samples
+        self.query_one("#speed", Chart).show_spec(charts.speed(now, view.prefill_rate, view.decode_rate, timing))
+        self.query_one("#memory", Chart).show_spec(charts.memory(now, devices, samples, hosts))
+        self.query_one("#power", Chart).show_spec(charts.power(now, devices, samples, hosts))
+
+    def show_text(self) -> None:
+        """What was generated since the last time."""
+        session = self.session
+        if session is None or not self._shown_run:
+            return
+        number, self._pieces, text = session.text_since(self._shown_run, self._pieces)
+        if number == self._shown_run and text:
+            self._shown_text += len(text)
+            self.query_one("#output", StreamView).append(text)
+
+    def _show_log(self, session: Session) -> None:
+        self._log_count, lines = session.log_since(self._log_count)
+        log = self.query_one("#log", StreamView)
+        for line in lines:
+            log.mark(line.text, _LOG_ROLES.get(line.level, "muted"))
+
+    # What happened
+
+    def session_happened(self, event: SessionEvent) -> None:
+        """Act on something that happened in the session, told by the application."""
+        match event:
+            case RunStarted():
+                self._run_started()
+            case RunRecorded():
+                self._run_recorded(event)
+            case RunFinished() if event.status == "failed" and self.session and not self.session.busy:
+                self._tell(event.message or "the run failed")  # refused before it began
+            case ModelLoaded():
+                self._model_loaded()
+            case LoadFailed():
+                self._tell(event.message)
+                self._app.failed_to_start(event.message)
+            case Notice():
+                self.notify(event.text, severity="warning", timeout=10, markup=False)
+            case EngineCrashed():
+                self._crashed(event)
+        self.show_frame()
+
+    def _run_started(self) -> None:
+        session = self.session
+        if session is None or session.last_request is None:
+            return
+        self._shown_run, self._shown_text, self._pieces = session.run_number, 0, 0
+        self.query_one("#output", StreamView).mark(f"> {session.last_request.prompt}")
+
+    def _run_recorded(self, event: RunRecorded) -> None:
+        output = self.query_one("#output", StreamView)
+        output.append(event.output[self._shown_text :])
+        self._shown_text = len(event.output)
+        if event.row["status"] == "failed":
+            self._tell(event.message or "the run failed")
+        self.app.bell() if not self.app.app_focus else None
+        if self._app.startup.quit_when_done:
+            codes = {"finished": EXIT_OK, "cancelled": EXIT_OK, "crashed": EXIT_CRASHED}
+            self._app.leave(codes.get(event.row["status"], EXIT_FAILURE))
+
+    def _model_loaded(self) -> None:
+        app = self._app
+        app.remember_model()
+        resume, app.resume = app.resume, None
+        if resume is not None and self.session is not None:
+            self.session.conversation[:] = resume.conversation
+            for user, answer in resume.conversation:
+                self.query_one("#output", StreamView).mark(f"> {user}")
+                self.query_one("#output", StreamView).append(answer)
+            if resume.last_prompt and not resume.conversation:
+                self.query_one("#prompt", PromptArea).text = resume.last_prompt
+        elif app.startup.prompt:
+            self._generate(app.startup.prompt)
+
+    def _crashed(self, event: EngineCrashed) -> None:
+        from gemtop.tui.screens.crash import CrashScreen
+
+        if self._app.startup.quit_when_done:
+            self._app.leave_with(EXIT_CRASHED, f"llama.cpp gave up: {event.message}")
+            return
+        self.app.push_screen(CrashScreen(event.message))
+
+    def _tell(self, words: str) -> None:
+        self.query_one("#output", StreamView).mark(words, "bad")
+        if self._app.startup.quit_when_done:
+            self._app.leave_with(EXIT_BAD_INPUT, words)
+
+    # What the user does
+
+    def on_key(self, event: events.Key) -> None:
+        """A capital letter, a digit or a quote begins a prompt: single lower-case letters are commands."""
+        character = event.character
+        if (
+            character
+            and character.isprintable()
+            and (character.isupper() or character.isdigit() or character in "\"'(")
+        ):
+            prompt = self.query_one("#prompt", PromptArea)
+            if not prompt.has_focus and not self.has_class("-tiny"):
+                event.stop()
+                prompt.focus()
+                prompt.insert(character)
+
+    def on_paste(self, event: events.Paste) -> None:
+        prompt = self.query_one("#prompt", PromptArea)
+        if not prompt.has_focus:
+            event.stop()
+            prompt.focus()
+            prompt.insert(event.text)
+
+    def on_prompt_area_submitted(self, message: PromptArea.Submitted) -> None:
+        if not message.text.strip():
+            self.notify("the prompt is empty; type some text", severity="warning")
+            return
+        self.query_one("#output").focus()
+        self._generate(message.text)
+
+    def on_prompt_area_left(self) -> None:
+        """Escape in the prompt stops a run that goes on, and leaves the prompt."""
+        self.query_one("#output").focus()
+        self.action_stop()
+
+    def _generate(self, prompt: str) -> None:
+        session, app = self.session, self._app
+        if session is None or not session.ready:
+            self.query_one("#prompt", PromptArea).text = prompt
+            self.notify("no model is loaded yet; the prompt is kept", severity="warning")
+            return
+        if session.busy:
+            self.query_one("#prompt", PromptArea).text = prompt
+            self.notify("a run is going on; Esc stops it. The prompt is kept", severity="warning")
+            return
+        session.generate(GenerateRequest(prompt, app.n_predict, app.sampling, app.startup.raw))
+
+    def action_type(self) -> None:
+        self.query_one("#prompt").focus()
+
+    def action_stop(self) -> None:
+        if self.session is not None:
+            self.session.stop()
+
+    def action_again(self) -> None:
+        session, app = self.session, self._app
+        if session is None or not session.ready or session.busy or session.last_request is None:
+            self.notify("there is nothing to run again yet", severity="warning")
+            return
+        session.generate_again(app.n_predict, app.sampling)
+
+    def action_new(self) -> None:
+        if self.session is not None and not self.session.busy:
+            self.session.new_conversation()
+            self.query_one("#output", StreamView).mark("- new conversation -", "muted")
+
+    def action_sampling(self) -> None:
+        from gemtop.tui.screens.sampling import SamplingScreen
+
+        self.app.push_screen(SamplingScreen())
+
+    def action_log(self) -> None:
+        self.toggle_class("show-log")
+        if self.session is not None and self.has_class("show-log"):
+            self.call_after_refresh(self.show_frame)
+
+    def action_models(self) -> None:
+        if self.session is not None and self.session.busy:
+            self.notify("a run is going on; Esc stops it", severity="warning")
+            return
+        self._app.action_models()
+
+    def action_keys(self) -> None:
+        from gemtop.tui.screens.keys import KeysScreen
+
+        self.app.push_screen(KeysScreen())
+
+    def action_leave(self) -> None:
+        self._app.action_leave()
+
+
+_EMPTY = "Press Enter, type a prompt and press Enter again. ? shows every key."

@@ -1,0 +1,74 @@
+"""What the command line asked the screen to do, and how it is handed to a program started anew."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gemtop.config import Paths, read_state, write_state
+from gemtop.domain.settings import EngineSettings, SamplingSettings, settings_from_dict, settings_to_dict
+
+
+@dataclass(frozen=True, slots=True)
+class Startup:
+    """Where a sitting begins."""
+
+    path: str | None
+    """The model to open; None opens the last one, or asks."""
+    demo: bool
+    settings: EngineSettings
+    sampling: SamplingSettings
+    n_predict: int
+    raw: bool
+    prompt: str | None
+    quit_when_done: bool
+    session_id: str
+    resumed: bool = False
+    """Started anew in place after llama.cpp gave up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """What survives llama.cpp: enough to go on with the same model, settings and conversation."""
+
+    path: str | None
+    settings: EngineSettings
+    sampling: SamplingSettings
+    n_predict: int
+    conversation: tuple[tuple[str, str], ...]
+    last_prompt: str | None
+
+
+def _name(process: int) -> str:
+    # The supervising parent is the same before and after: its number ties the two programs together.
+    return f"resume-{process}"
+
+
+def save_resume(paths: Paths, resume: Resume) -> None:
+    data: dict[str, Any] = {
+        "path": resume.path,
+        "settings": settings_to_dict(resume.settings),
+        "sampling": asdict(resume.sampling),
+        "n_predict": resume.n_predict,
+        "conversation": resume.conversation,
+        "last_prompt": resume.last_prompt,
+    }
+    write_state(paths, _name(os.getppid()), data)
+
+
+def take_resume(paths: Paths) -> Resume | None:
+    """What the program before left, once."""
+    name = _name(os.getppid())
+    data = read_state(paths, name)
+    (paths.state / f"{name}.json").unlink(missing_ok=True)
+    if not data:
+        return None
+    return Resume(
+        path=data["path"],
+        settings=settings_from_dict(data["settings"]),
+        sampling=SamplingSettings(**data["sampling"]),
+        n_predict=data["n_predict"],
+        conversation=tuple((user, answer) for user, answer in data["conversation"]),
+        last_prompt=data["last_prompt"],
+    )

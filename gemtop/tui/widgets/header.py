@@ -1,0 +1,78 @@
+"""The first line of a screen: the model, what it is, and its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gemtop.charts.grid import Canvas, Cells
+from gemtop.domain.model import LoadedModel
+from gemtop.domain.text import one_line
+from gemtop.tui.widgets.cells import CellWidget, clip, text_width
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderText:
+    """The line in parts. Each is (text, colour role); the last settings give way first."""
+
+    left: tuple[tuple[str, str], ...] = ()
+    right: tuple[tuple[str, str], ...] = ()
+
+
+class HeaderLine(CellWidget):
+    """Draws a HeaderText over its width."""
+
+    DEFAULT_CSS = """
+    HeaderLine { height: 1; width: 1fr; background: $panel; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._text = HeaderText()
+
+    def show_text(self, text: HeaderText) -> None:
+        if text != self._text:
+            self._text = text
+            self.rebuild()
+
+    def draw(self, width: int, height: int) -> Cells:
+        canvas = Canvas(width, height)
+        right_cells = sum(text_width(text) + 2 for text, _ in self._text.right)
+        limit = width - right_cells - 1
+        x = 1
+        for text, role in self._text.left:
+            cells = text_width(text)
+            if x + cells > limit:
+                canvas.put(x, 0, clip(text, max(0, limit - x)), role)
+                break
+            canvas.put(x, 0, text, role)
+            x += cells + 2
+        x = max(width - right_cells, 0)
+        for text, role in self._text.right:
+            canvas.put(x, 0, text, role)
+            x += text_width(text) + 2
+        return canvas.freeze()
+
+
+def variant_role(training: str, quantization: str) -> str:
+    """The colour of a variant, the same on every screen."""
+    if training == "qat":
+        return "qat"
+    return "fp16" if quantization in ("F16", "BF16", "F32") else "ptq"
+
+
+def model_header(model: LoadedModel) -> tuple[tuple[str, str], ...]:
+    """Name, variant and settings of a loaded model."""
+    label = model.classification
+    cache = model.type_k if model.type_k == model.type_v else f"{model.type_k}/{model.type_v}"
+    layers = f"ngl {model.n_gpu_layers}/{model.n_layers}"
+    return (
+        (one_line(model.header.name), "title"),
+        (label.variant, variant_role(label.training, label.quantization)),
+        (f"ctx {model.n_ctx}", "text"),
+        (layers, "text"),
+        (f"kv {cache}", "text"),
+        (f"fa {model.flash_attn}", "text"),
+        (f"ub {model.n_ubatch}", "text"),
+        *((("swa full", "text"),) if model.swa_full else ()),
+        (f"t {model.n_threads}", "text"),
+    )

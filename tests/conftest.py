@@ -1,0 +1,67 @@
+"""Shared fixtures: the real demo weights, and folders of its own for every test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gemtop.config import Paths, paths
+from gemtop.engine.catalogue import demo_model
+from tests.engines import EngineDriver, FakeEngine
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """History and state of the test alone, for this process and every one it starts."""
+    monkeypatch.setenv("GEMTOP_DB", str(tmp_path / "data" / "history.duckdb"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return paths()
+
+
+@pytest.fixture(scope="session")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The demo model's GGUF. A test that needs it fails where it is missing; none is skipped."""
+    state = tmp_path_factory.mktemp("demo")
+    where = Paths(history=state / "h.duckdb", state=state, cache=state)
+    return str(demo_model(where))
+
+
+@pytest.fixture(scope="session")
+def preflight_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder that outlives tests, so that the preflight runs once."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture
+def engine(folders: Paths, preflight_state: Path) -> Iterator[EngineDriver]:
+    """The real engine, closed afterwards."""
+    from gemtop.engine.worker import LlamaEngine
+
+    where = Paths(history=folders.history, state=preflight_state, cache=folders.cache)
+    driver = EngineDriver(lambda emit: LlamaEngine(emit, where))
+    yield driver
+    assert driver.engine.close(), "the engine thread did not end"
+
+
+@pytest.fixture(params=["fake", "real"])
+def any_engine(request: pytest.FixtureRequest, folders: Paths, preflight_state: Path) -> Iterator[EngineDriver]:
+    """What holds for every engine is tested on both."""
+    if request.param == "fake":
+        driver = EngineDriver(FakeEngine)
+    else:
+        from gemtop.engine.worker import LlamaEngine
+
+        where = Paths(history=folders.history, state=preflight_state, cache=folders.cache)
+        driver = EngineDriver(lambda emit: LlamaEngine(emit, where))
+    yield driver
+    assert driver.engine.close()
+
+
+def child_environment(**more: str) -> dict[str, str]:
+    """The environment for a gemtop in a process of its own."""
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **more}

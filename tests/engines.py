@@ -1,0 +1,181 @@
+"""A deterministic engine behind the Engine protocol, and a driver that waits for what engines say."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+from gemtop.domain.events import (
+    BenchFinished,
+    BenchRepetition,
+    EngineCrashed,
+    EngineEvent,
+    GenerateRequest,
+    LoadFailed,
+    LoadProgress,
+    LogLine,
+    ModelLoaded,
+    PrefillProgress,
+    RunFinished,
+    RunStarted,
+    TokenGenerated,
+)
+from gemtop.domain.model import LoadedModel, ModelHeader, TensorInfo, classify
+from gemtop.domain.settings import EngineSettings
+from gemtop.engine.protocol import BenchRequest, Engine, EventSink
+
+Event = TypeVar("Event")
+DEADLINE_S = 120.0
+_FAKE_TOKEN_S = 0.001
+
+
+class EngineDriver:
+    """An engine whose events can be waited for."""
+
+    def __init__(self, make: Callable[[EventSink], Engine]) -> None:
+        self.events: list[EngineEvent] = []
+        self._queue: SimpleQueue[EngineEvent] = SimpleQueue()
+        self.engine = make(self._queue.put)
+
+    def wait_for(self, *kinds: type[Event]) -> Event:
+        """The next event of one of these kinds; those before it are kept in `events`."""
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            try:
+                event = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                raise AssertionError(f"no {kinds} within {DEADLINE_S} s; had {self.events[-5:]}") from None
+            self.events.append(event)
+            if isinstance(event, kinds):
+                return event
+
+    def load(self, path: str, settings: EngineSettings) -> LoadedModel:
+        self.engine.open(path, settings)
+        event = self.wait_for(ModelLoaded, LoadFailed)
+        assert isinstance(event, ModelLoaded), event
+        return event.model
+
+    def run(self, request: GenerateRequest) -> tuple[str, RunFinished]:
+        """The text of a run and how it ended."""
+        before = len(self.events)
+        self.engine.generate(request)
+        finished = self.wait_for(RunFinished)
+        pieces = [e.text for e in self.events[before:] if isinstance(e, TokenGenerated)]
+        return "".join(pieces) + finished.text, finished
+
+
+def fake_model(path: str = "fake.gguf", *, chat_template: bool = True, n_ctx: int = 4096) -> LoadedModel:
+    header = ModelHeader(
+        path=path,
+        size_bytes=17_200_000_000,
+        metadata={"general.architecture": "gemma3", "general.name": "gemma-3-27b-it-qat", "general.file_type": 2},
+        tensors=(TensorInfo("token_embd.weight", "f16", 2_800_000_000),),
+        parameters=27_009_346_304,
+        fingerprint="f" * 64,
+    )
+    return LoadedModel(
+        header=header, classification=classify(header), n_ctx=n_ctx, n_ctx_train=131_072, n_layers=63,
+        n_gpu_layers=0, n_threads=1, n_threads_batch=1, n_batch=2048, n_ubatch=512, flash_attn="on", type_k="f16",
+        type_v="f16", swa_full=False, chat_template=chat_template, devices=(), load_s=0.1, llama_build="fake",
+        description="gemma3 27B Q4_0", tensor_bytes=17_000_000_000, backend_label="CPU",
+    )  # fmt: skip
+
+
+class FakeEngine:
+    """Says what a script has it say, on a thread of its own. A path that does not exist fails to load.
+
+    A prompt's words come back as tokens, over and over. `gate`, where given, is waited for before each token,
+    so that a test decides when one comes. The prompt "crash" makes it give up as llama.cpp does.
+    """
+
+    def __init__(
+        self, emit: EventSink, model: LoadedModel | None = None, gate: threading.Semaphore | None = None
+    ) -> None:
+        self._emit, self._model, self._gate = emit, model, gate
+        self._commands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._stop = threading.Event()
+        self._loaded: LoadedModel | None = None
+        self._thread = threading.Thread(target=self._main, name="gemtop-engine", daemon=True)
+        self._thread.start()
+
+    def open(self, path: str, settings: EngineSettings) -> None:
+        self._stop.clear()
+        self._commands.put(lambda: self._open(path, settings))
+
+    def generate(self, request: GenerateRequest) -> None:
+        self._stop.clear()
+        self._commands.put(lambda: self._generate(request))
+
+    def bench(self, request: BenchRequest) -> None:
+        self._stop.clear()
+        self._commands.put(lambda: self._bench(request))
+
+    def cancel(self) -> None:
+        self._stop.set()
+        if self._gate is not None:
+            self._gate.release()
+
+    def close(self, timeout_s: float = 10.0) -> bool:
+        self.cancel()
+        self._commands.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _main(self) -> None:
+        while (command := self._commands.get()) is not None:
+            command()
+
+    def _open(self, path: str, settings: EngineSettings) -> None:
+        self._emit(LogLine(time.monotonic_ns(), "info", f"opening {path}"))
+        for step in range(5):
+            self._emit(LoadProgress(step / 4))
+        if self._model is None and not Path(path).exists():
+            self._emit(LoadFailed(f"{path} does not exist; give the path of a GGUF file"))
+            return
+        n_ctx = settings.context.n_ctx or 4096
+        self._loaded = self._model or replace(fake_model(path, chat_template=False), n_ctx=n_ctx)
+        self._emit(ModelLoaded(self._loaded))
+
+    def _generate(self, request: GenerateRequest) -> None:
+        clock, model = time.monotonic_ns, self._loaded
+        words = request.prompt.split()
+        if model is None or not words:
+            message = "the prompt is empty; give some text" if model else "no model is loaded"
+            self._emit(RunFinished(clock(), "failed", "error", 0, message))
+            return
+        if len(words) > model.n_ctx:
+            self._emit(RunFinished(clock(), "failed", "error", 0, "the prompt is too long: shorten it or raise -c"))
+            return
+        self._emit(RunStarted(clock(), tuple(range(len(words))), 0, request.sampling.seed))
+        self._emit(PrefillProgress(clock(), len(words)))
+        if request.prompt == "crash":
+            self._emit(EngineCrashed(clock(), "ggml.c:1: GGML_ASSERT(false) failed"))
+            return
+        n, used = 0, len(words)
+        reason = "length"
+        while request.n_predict < 0 or n < request.n_predict:
+            if self._gate is not None:
+                self._gate.acquire()
+            if self._stop.wait(_FAKE_TOKEN_S):
+                reason = "cancelled"
+                break
+            self._emit(TokenGenerated(clock(), n, " " + words[n % len(words)]))
+            n += 1
+            used += 1
+            if used >= model.n_ctx:
+                reason = "context_full"
+                break
+        status = "cancelled" if reason == "cancelled" else "finished"
+        self._emit(RunFinished(clock(), status, reason, used))  # type: ignore[arg-type]
+
+    def _bench(self, request: BenchRequest) -> None:
+        for _ in range(request.repetitions):
+            start = time.monotonic_ns()
+            stamps = tuple(start + (i + 1) * 1000 for i in range(request.n_gen))
+            self._emit(BenchRepetition(start, start + 1_000_000, request.n_prompt, request.n_gen, stamps))
+        self._emit(BenchFinished("finished"))
