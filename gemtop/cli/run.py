@@ -85,7 +85,7 @@ def _follow(run: Headless, *, stream: bool) -> RunRecorded:
             case RunFinished():
                 if out:
                     out.end(event.text)
-            case RunRecorded():
+            case RunRecorded() if event.row["status"] != "crashed":  # else what llama.cpp said comes next
                 return event
     raise AssertionError("the queue has no end")
 

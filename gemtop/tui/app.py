@@ -6,8 +6,9 @@ import asyncio
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
+from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.worker import WorkerState
@@ -21,6 +22,7 @@ from gemtop.supervisor import RESTART
 from gemtop.tui.messages import ModelChosen, SessionHappened, SessionReady
 from gemtop.tui.screens.live import LiveScreen
 from gemtop.tui.startup import Resume, Startup, save_resume, take_resume
+from gemtop.tui.widgets import spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +71,7 @@ class GemtopApp(App[int]):
 
     def run_and_report(self) -> int:
         """Run until the user leaves; say in a line what is kept, and return the exit code."""
+        spans.install()
         code = self.run()
         if self._exit_words:
             sys.stderr.write(f"gemtop: {self._exit_words}\n")
@@ -106,6 +109,12 @@ class GemtopApp(App[int]):
         """Called on the engine's and the sampler's threads."""
         if not isinstance(event, _POLLED) and not self._leaving:
             self.post_message(SessionHappened(event))
+
+    async def on_event(self, event: events.Event) -> None:
+        """A key that begins a prompt moves the focus before the next key is passed to whatever has it."""
+        on_live = isinstance(event, events.Key) and self._live.is_mounted and self._live.is_current
+        if not (on_live and self._live.begin_prompt(cast("events.Key", event))):
+            await super().on_event(event)
 
     def on_session_happened(self, message: SessionHappened) -> None:
         self._live.session_happened(message.event)

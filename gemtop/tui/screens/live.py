@@ -90,7 +90,7 @@ class LiveScreen(Screen[None]):
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
-        self.query_one("#output").focus()
+        self.set_focus(self.query_one("#output"))
         self.set_interval(FRAME_S, self.show_frame)
         self.set_interval(TEXT_S, self.show_text)
 
@@ -173,10 +173,9 @@ class LiveScreen(Screen[None]):
         self._shown_text = len(event.output)
         if event.row["status"] == "failed":
             self._tell(event.message or "the run failed")
-        self.app.bell() if not self.app.app_focus else None
-        if self._app.startup.quit_when_done:
-            codes = {"finished": EXIT_OK, "cancelled": EXIT_OK, "crashed": EXIT_CRASHED}
-            self._app.leave(codes.get(event.row["status"], EXIT_FAILURE))
+        crashed = event.row["status"] == "crashed"  # what llama.cpp said comes next
+        if self._app.startup.quit_when_done and not crashed:
+            self._app.leave(EXIT_FAILURE if event.row["status"] == "failed" else EXIT_OK)
 
     def _model_loaded(self) -> None:
         app = self._app
@@ -207,37 +206,40 @@ class LiveScreen(Screen[None]):
 
     # What the user does
 
-    def on_key(self, event: events.Key) -> None:
-        """A capital letter, a digit or a quote begins a prompt: single lower-case letters are commands."""
-        character = event.character
-        if (
-            character
-            and character.isprintable()
-            and (character.isupper() or character.isdigit() or character in "\"'(")
-        ):
-            prompt = self.query_one("#prompt", PromptArea)
-            if not prompt.has_focus and not self.has_class("-tiny"):
-                event.stop()
-                prompt.focus()
-                prompt.insert(character)
+    def begin_prompt(self, event: events.Key) -> bool:
+        """Whether this key moves to the prompt: Enter, a slash, or what a sentence begins with.
+
+        Single lower-case letters are commands, so a capital letter, a digit or a quote is the prompt's first.
+        """
+        prompt = self.query_one("#prompt", PromptArea)
+        if self.focused is prompt or self.has_class("-tiny"):
+            return False
+        character = event.character or ""
+        starts = character.isupper() or character.isdigit() or character in ("'", '"', "(")
+        if not starts and event.key not in ("enter", "slash"):
+            return False
+        self.set_focus(prompt)
+        if starts:
+            prompt.insert(character)
+        return True
 
     def on_paste(self, event: events.Paste) -> None:
         prompt = self.query_one("#prompt", PromptArea)
-        if not prompt.has_focus:
+        if self.focused is not prompt:
             event.stop()
-            prompt.focus()
+            self.set_focus(prompt)
             prompt.insert(event.text)
 
     def on_prompt_area_submitted(self, message: PromptArea.Submitted) -> None:
         if not message.text.strip():
             self.notify("the prompt is empty; type some text", severity="warning")
             return
-        self.query_one("#output").focus()
+        self.set_focus(self.query_one("#output"))
         self._generate(message.text)
 
     def on_prompt_area_left(self) -> None:
         """Escape in the prompt stops a run that goes on, and leaves the prompt."""
-        self.query_one("#output").focus()
+        self.set_focus(self.query_one("#output"))
         self.action_stop()
 
     def _generate(self, prompt: str) -> None:
@@ -253,7 +255,7 @@ class LiveScreen(Screen[None]):
         session.generate(GenerateRequest(prompt, app.n_predict, app.sampling, app.startup.raw))
 
     def action_type(self) -> None:
-        self.query_one("#prompt").focus()
+        self.set_focus(self.query_one("#prompt"))
 
     def action_stop(self) -> None:
         if self.session is not None:

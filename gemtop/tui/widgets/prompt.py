@@ -21,7 +21,7 @@ class PromptArea(TextArea):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", "Run", priority=True),
+        Binding("enter", "submit", "Run"),
         Binding("ctrl+j", "new_line", "New line", show=False),
         Binding("escape", "leave", "Leave", show=False),
     ]
@@ -55,6 +55,7 @@ class PromptArea(TextArea):
             self._earlier.append(text)
         self._recalled = len(self._earlier)
         self.clear()
+        self.screen.set_focus(None)  # at once: a key typed behind Enter is a command, not text
         self.post_message(self.Submitted(text))
 
     def action_new_line(self) -> None:
@@ -63,17 +64,33 @@ class PromptArea(TextArea):
     def action_leave(self) -> None:
         self.post_message(self.Left())
 
-    def on_key(self, event: events.Key) -> None:
-        """Up on the first line and Down on the last go through the prompts of this sitting."""
-        row, _ = self.cursor_location
-        if event.key == "up" and row == 0 and self._recalled > 0:
-            self._recall(self._recalled - 1, event)
-        elif event.key == "down" and row == self.document.line_count - 1 and self._recalled < len(self._earlier):
-            self._recall(self._recalled + 1, event)
+    async def _on_key(self, event: events.Key) -> None:
+        """Enter submits; Up on the first line and Down on the last go through the prompts of this sitting.
 
-    def _recall(self, index: int, event: events.Key) -> None:
+        Keys wait in this widget's queue: one that came before Enter had moved the focus belongs elsewhere.
+        """
+        row, _ = self.cursor_location
+        if self.screen.focused is not self:
+            self._take(event)
+            self.app.post_message(events.Key(event.key, event.character))
+        elif event.key == "enter":
+            self._take(event)
+            self.action_submit()
+        elif event.key == "up" and row == 0 and self._recalled > 0:
+            self._take(event)
+            self._recall(self._recalled - 1)
+        elif event.key == "down" and row == self.document.line_count - 1 and self._recalled < len(self._earlier):
+            self._take(event)
+            self._recall(self._recalled + 1)
+        else:
+            await super()._on_key(event)
+
+    @staticmethod
+    def _take(event: events.Key) -> None:
         event.prevent_default()
         event.stop()
+
+    def _recall(self, index: int) -> None:
         self._recalled = index
         self.text = self._earlier[index] if index < len(self._earlier) else ""
         self.move_cursor(self.document.end)

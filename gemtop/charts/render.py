@@ -1,0 +1,205 @@
+"""ChartSpec to cells. plotext draws the curves; this is the only module that imports it."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import Any
+
+from gemtop.charts.grid import Canvas, Cells
+from gemtop.charts.spec import ChartSpec, Series, bin_to_columns, clock_text, column_of, tick_text
+
+LABEL_CELLS = 4
+"""Width of the labels of the y axis, the same for every chart so that they line up."""
+
+_SEQUENCE = re.compile(r"\x1b\[([0-9;]*)m|([^\x1b]+)")
+_FOREGROUND = "38;5;"
+_ASCII_MARKERS = "*+ox#%"
+
+_lock = threading.Lock()
+"""plotext has one global figure."""
+_plotext: Any = None
+_markers: dict[tuple[str, int], Any] = {}
+
+
+def _figure() -> Any:
+    """plotext's figure, bare: no axes, ticks, legend, background or limit of size. Imported at first use."""
+    global _plotext
+    if _plotext is None:
+        import plotext
+
+        plotext.terminal.limit(False, False)
+        figure = plotext.figure
+        figure.axes(False)
+        figure.canvas("default")
+        figure.legend(False)
+        for axis in ("x", "y"):
+            for side in (0, 1):
+                figure.ruler(axis, side).ticks([])
+        _plotext = plotext
+    return _plotext.figure
+
+
+def _marker(symbol: str, number: int) -> Any:
+    """A marker in palette colour `number`, by which its cells are told apart afterwards."""
+    key = (symbol, number)
+    if key not in _markers:
+        _markers[key] = _plotext.marker(symbol, _plotext.pixel(foreground=number))
+    return _markers[key]
+
+
+def render(spec: ChartSpec, width: int, height: int, *, ascii_only: bool = False) -> Cells:
+    """Draw a chart of width x height cells: curves, marks, axes and their labels; the title is the widget's.
+
+    Axis labels go first where room is short; no size raises. Series keep their `colour_role`, everything
+    else has the roles `axis`, `mark` and `placeholder`.
+    """
+    canvas = Canvas(width, height)
+    if not canvas.width or not canvas.height:
+        return canvas.freeze()
+    labelled = width >= 24 and height >= 3
+    left = LABEL_CELLS + 1 if labelled else 0
+    right = LABEL_CELLS + 1 if labelled and spec.right_range is not None else 0
+    columns, rows = width - left - right, height - (1 if labelled else 0)
+    if spec.has_data:
+        _draw_curves(canvas, spec, left, columns, rows, ascii_only)
+        _draw_marks(canvas, spec, left, columns, rows, ascii_only)
+    else:
+        text = spec.placeholder
+        if len(text) > columns:
+            text = text[: max(0, columns - 3)] + "..." if ascii_only else text[: columns - 1] + "…"
+        canvas.put(left + max(0, (columns - len(text)) // 2), max(0, (rows - 1) // 2), text, "placeholder")
+    if labelled:
+        _draw_y_axis(canvas, spec.y_range, left - 1, rows, "|" if ascii_only else "┤│", on_left=True)
+        if spec.right_range is not None:
+            strokes = "|" if ascii_only else "├│"
+            _draw_y_axis(canvas, spec.right_range, left + columns, rows, strokes, on_left=False)
+        _draw_x_axis(canvas, spec, left, columns, rows, ascii_only)
+    return canvas.freeze()
+
+
+def _dots(
+    series: Series, spec: ChartSpec, columns: int, rows: int, per_row: int
+) -> tuple[list[float], list[float], list[int]]:
+    """Positions in cells of a curve's points, and the indices of those not joined to the one before.
+
+    Values are set to the middle of the dot they fall on: what does not move by a dot moves no cell, and
+    points inside a level stretch can be left out, which is most of the time plotext needs.
+    """
+    low, high = spec.right_range if series.right_axis and spec.right_range else spec.y_range
+    scale = (rows - 1) / (high - low) if high > low else 0.0
+    xs: list[float] = []
+    ys: list[float] = []
+    breaks: list[int] = []
+    broken = True
+    for column, value in bin_to_columns(series.points, spec.x_range, columns):
+        if value is None:
+            broken = True
+            continue
+        cell = min(max((value - low) * scale, 0.0), rows - 1.0)
+        y = (int((cell + 0.5) * per_row) + 0.5) / per_row - 0.5
+        x = column + 0.25 if per_row > 1 else float(column)
+        if broken:
+            breaks.append(len(xs))
+        elif len(ys) - breaks[-1] >= 2 and ys[-1] == ys[-2] == y:
+            xs[-1] = x
+            continue
+        xs.append(x)
+        ys.append(y)
+        broken = False
+    return xs, ys, breaks
+
+
+def _draw_curves(canvas: Canvas, spec: ChartSpec, left: int, columns: int, rows: int, ascii_only: bool) -> None:
+    with _lock:
+        figure = _figure()
+        figure.clear.data()
+        figure.plot_size(columns, rows)
+        figure.ruler("x", 0).lim(0, max(columns - 1, 1))
+        figure.ruler("y", 0).lim(0, max(rows - 1, 1))
+        for number, series in enumerate(spec.series, 1):
+            symbol = _ASCII_MARKERS[(number - 1) % len(_ASCII_MARKERS)] if ascii_only else "braille"
+            xs, ys, breaks = _dots(series, spec, columns, rows, 1 if ascii_only else 4)
+            if not xs:
+                continue
+            signal = figure.signal(xs, ys, marker=_marker(symbol, number)).lines(True)
+            for index in breaks:
+                signal.line(index, False)
+            figure.draw(signal)
+        drawn = figure.build().string()
+    roles = [series.colour_role for series in spec.series]
+    for y, line in enumerate(drawn.split("\n")[:rows]):
+        x, role = left, ""
+        for match in _SEQUENCE.finditer(line):
+            codes, text = match.groups()
+            if text is None:
+                number = int(codes[len(_FOREGROUND) :]) if codes.startswith(_FOREGROUND) else 0
+                role = roles[number - 1] if 0 < number <= len(roles) else ""
+            elif text.isspace():
+                x += len(text)
+            else:
+                x = canvas.put(x, y, text, role)
+
+
+def _draw_marks(canvas: Canvas, spec: ChartSpec, left: int, columns: int, rows: int, ascii_only: bool) -> None:
+    """Marks stand behind the curves; their labels go where nothing else is, at the bottom, else the top."""
+    stroke = ":" if ascii_only else "┊"
+    places = []
+    for mark in spec.marks:
+        column = column_of(mark.x, spec.x_range, columns)
+        if not 0 <= column < columns:
+            continue
+        places.append((left + column, mark.label))
+        for y in range(rows):
+            if canvas.is_blank(left + column, y):
+                canvas.put(left + column, y, stroke, "mark")
+    for x, label in places:
+        cells = len(label)
+        if not label or rows < 3:
+            continue
+        # A blank on each side keeps the words off the curve; the edge of the chart will do as one.
+        starts = [x + 1] if x + 1 + cells <= left + columns else [x - cells]
+        for start, y in [(start, y) for y in (rows - 1, 0) for start in starts]:
+            if start >= left and canvas.is_blank(start, y, cells):
+                canvas.put(start, y, label, "mark")
+                break
+
+
+def _draw_y_axis(
+    canvas: Canvas, limits: tuple[float, float], x: int, rows: int, strokes: str, *, on_left: bool
+) -> None:
+    """The vertical line at column x, with labels at top and bottom, and between them where there is room."""
+    low, high = limits
+    steps = 4 if rows >= 13 else 2 if rows >= 5 else 1
+    for y in range(rows):
+        canvas.put(x, y, strokes[-1], "axis")
+    for step in range(steps + 1):
+        y = int((rows - 1) * (1 - step / steps) + 0.5)
+        text = tick_text(low + (high - low) * step / steps)
+        if len(text) > LABEL_CELLS:
+            # Cut short it would be another number.
+            text = "?"
+        canvas.put(x, y, strokes[0], "axis")
+        canvas.put(x - len(text) if on_left else x + 1, y, text, "axis")
+
+
+def _draw_x_axis(canvas: Canvas, spec: ChartSpec, left: int, columns: int, y: int, ascii_only: bool) -> None:
+    """The line below: elapsed time at each quarter, the name of the span at its right end."""
+    dash, corner = ("-", "+") if ascii_only else ("─", "└")
+    canvas.put(left - 1, y, corner + dash * columns, "axis")
+    if spec.right_range is not None:
+        canvas.put(left + columns, y, "+" if ascii_only else "┘", "axis")
+    free = left + columns
+    if spec.x_label and len(spec.x_label) + 4 <= columns:
+        text = f" {spec.x_label}"
+        free -= len(text)
+        canvas.put(free, y, text, "axis")
+    first, last = spec.x_range
+    step = (last - first) / 4
+    quarters = (1, 2, 3) if columns >= 36 else (2,) if columns >= 16 else ()
+    for quarter in quarters:
+        at = first + quarter * step
+        text = f" {clock_text(at, step)} "
+        start = left + column_of(at, spec.x_range, columns) - len(text) // 2
+        if start + len(text) < free:
+            canvas.put(start, y, text, "axis")

@@ -1,0 +1,337 @@
+"""The base of widgets that hold a grid of cells and refresh only what changed of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from gemtop.charts.grid import BLANK, Canvas, CellRow, Cells, blank_row, changed_runs
+from gemtop.charts.spec import Reading
+from gemtop.domain.text import cell_width, one_line
+
+ROLES = (
+    "text",
+    "muted",
+    "title",
+    "frame",
+    "frame-focus",
+    "axis",
+    "mark",
+    "placeholder",
+    "prompt",
+    "good",
+    "warn",
+    "bad",
+    "prefill",
+    "decode",
+    "memory",
+    "power",
+    "load",
+    "weights",
+    "kv",
+    "compute",
+    "other",
+    "free",
+    "fp16",
+    "ptq",
+    "qat",
+)
+"""Colour roles a grid may name; each is the component class `cell--ROLE`. Any other is drawn as text."""
+
+
+class CellWidget(Widget):
+    """A widget of fixed cells.
+
+    Subclasses draw a grid of the widget's size in `draw`; `rebuild` and `show` put it on the screen and send
+    only runs of changed cells. With `framed` a border with a title and current values is drawn as cells too,
+    so that a value that changes costs a few bytes and not the whole border.
+    """
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"cell--{role}" for role in ROLES}
+    DEFAULT_CSS = """
+    CellWidget {
+        & > .cell--text { color: $foreground; }
+        & > .cell--muted { color: $foreground 60%; }
+        & > .cell--title { color: $foreground; text-style: bold; }
+        & > .cell--frame { color: $foreground 25%; }
+        & > .cell--frame-focus { color: $primary; }
+        & > .cell--axis { color: $foreground 45%; }
+        & > .cell--mark { color: $foreground 45%; }
+        & > .cell--placeholder { color: $foreground 60%; }
+        & > .cell--prompt { color: $accent; }
+        & > .cell--good { color: $success; }
+        & > .cell--warn { color: $warning; }
+        & > .cell--bad { color: $error; }
+        & > .cell--prefill { color: #56b4e9; }
+        & > .cell--decode { color: #e69f00; }
+        & > .cell--memory { color: #009e73; }
+        & > .cell--power { color: #d55e00; }
+        & > .cell--load { color: #cc79a7; }
+        & > .cell--weights { color: #0072b2; }
+        & > .cell--kv { color: #56b4e9; }
+        & > .cell--compute { color: #e69f00; }
+        & > .cell--other { color: $foreground 50%; }
+        & > .cell--free { color: $foreground 20%; }
+        & > .cell--fp16 { color: #56b4e9; }
+        & > .cell--ptq { color: #e69f00; }
+        & > .cell--qat { color: #009e73; }
+    }
+    CellWidget:light {
+        & > .cell--prefill { color: #0072b2; }
+        & > .cell--decode { color: #a66300; }
+        & > .cell--memory { color: #00734f; }
+        & > .cell--power { color: #b84a00; }
+        & > .cell--load { color: #9c3f78; }
+        & > .cell--kv { color: #2f86bd; }
+        & > .cell--compute { color: #a66300; }
+        & > .cell--fp16 { color: #0072b2; }
+        & > .cell--ptq { color: #a66300; }
+        & > .cell--qat { color: #00734f; }
+    }
+    """
+
+    ascii_only: bool = False
+    """Draw frames and charts in plain ASCII; set on the class for a terminal without UTF-8."""
+
+    def __init__(
+        self,
+        *,
+        title: str = "",
+        framed: bool = False,
+        ascii_only: bool | None = None,
+        name: str | None = None,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self.framed = framed
+        if ascii_only is not None:
+            self.ascii_only = ascii_only
+        self._title = title
+        self._readings: tuple[Reading, ...] = ()
+        self._cells = Cells(0, 0, ())
+        self._styles_of: dict[str, Style] = {}
+        self._strips: dict[int, tuple[CellRow, Strip]] = {}
+        self._frame = self._cells
+        self._frame_key: tuple[object, ...] = ()
+        self._enclosed: dict[int, tuple[CellRow, CellRow]] = {}
+
+    # What a subclass does -------------------------------------------------------------------------------
+
+    def draw(self, width: int, height: int) -> Cells:
+        """The content, exactly width x height cells."""
+        return Canvas(width, height).freeze()
+
+    @property
+    def has_title_row(self) -> bool:
+        """Whether a line above the content holds the title: always when framed, else if there is one."""
+        return self.framed or bool(self._title or self._readings)
+
+    def inner_size(self) -> tuple[int, int]:
+        """(width, height) in cells that `draw` has to fill."""
+        width, height = self.size
+        if self.framed:
+            return max(0, width - 4), max(0, height - 2)
+        return width, max(0, height - (1 if self.has_title_row else 0))
+
+    def set_title(self, title: str, readings: Sequence[Reading] = ()) -> None:
+        """Change the title line; takes effect with the next `rebuild`."""
+        self._title = title
+        self._readings = tuple(readings)
+
+    # The screen -----------------------------------------------------------------------------------------
+
+    @property
+    def cells(self) -> Cells:
+        """What the screen holds."""
+        return self._cells
+
+    def rebuild(self) -> None:
+        """Draw anew and refresh what changed."""
+        width, height = self.size
+        if width <= 0 or height <= 0:
+            return
+        inner_width, inner_height = self.inner_size()
+        content = self.draw(inner_width, inner_height)
+        if not self.has_title_row:
+            self.show(content)
+            return
+        self.show(self._enclose(content, width, height))
+
+    def _enclose(self, content: Cells, width: int, height: int) -> Cells:
+        """The content in its frame or below its title. Rows that are the same objects as before stay so."""
+        key = (width, height, self._title, self._readings, self.has_focus, self.ascii_only)
+        if key != self._frame_key:
+            canvas = Canvas(width, height)
+            if self.framed:
+                self._draw_frame(canvas)
+            else:
+                draw_title(canvas, 0, width, self._title, self._readings, " ")
+            self._frame_key, self._frame = key, canvas.freeze()
+            self._enclosed.clear()
+        left = 2 if self.framed and content.width else 0
+        rows = list(self._frame.rows)
+        for y, row in enumerate(content.rows if content.width else (), 1):
+            held = self._enclosed.get(y)
+            if held is None or held[0] is not row:
+                around = self._frame.rows[y]
+                end = left + content.width
+                held = (
+                    row,
+                    CellRow(
+                        around.glyphs[:left] + row.glyphs + around.glyphs[end:],
+                        around.roles[:left] + row.roles + around.roles[end:],
+                    ),
+                )
+                self._enclosed[y] = held
+            rows[y] = held[1]
+        return Cells(width, height, tuple(rows))
+
+    def show(self, cells: Cells) -> None:
+        """Hold this grid; refresh the runs of cells in which it differs from the last, or all if of new size."""
+        old, self._cells = self._cells, cells
+        if (old.width, old.height) != (cells.width, cells.height):
+            self._strips.clear()
+            self.refresh()
+            return
+        regions = [
+            Region(start, y, end - start, 1)
+            for y, (was, is_now) in enumerate(zip(old.rows, cells.rows, strict=True))
+            if was is not is_now
+            for start, end in changed_runs(was, is_now)
+        ]
+        if regions:
+            self.refresh(*regions)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Draw at the new size; the screen's own repaint was of the old grid."""
+        self.rebuild()
+        self.refresh()
+
+    def notify_style_update(self) -> None:
+        """A theme or a class changed: forget the colours."""
+        super().notify_style_update()
+        self._styles_of.clear()
+        self._strips.clear()
+
+    def render_line(self, y: int) -> Strip:
+        """The strip of line y."""
+        row = self._cells.rows[y] if 0 <= y < self._cells.height else blank_row(self.size.width)
+        held = self._strips.get(y)
+        if held is not None and held[0] is row:
+            return held[1]
+        strip = Strip(self._segments(row), len(row.glyphs))
+        self._strips[y] = (row, strip)
+        return strip
+
+    def _segments(self, row: CellRow) -> list[Segment]:
+        """The line in segments of one colour. Blanks take the colour before them: they look the same."""
+        segments: list[Segment] = []
+        start, role = 0, row.roles[0] if row.roles else ""
+        for x, (glyph, next_role) in enumerate(zip(row.glyphs, row.roles, strict=True)):
+            if next_role == role or (glyph == BLANK and not next_role):
+                continue
+            if x > start:
+                segments.append(Segment("".join(row.glyphs[start:x]), self._style_of(role)))
+            start, role = x, next_role
+        if start < len(row.glyphs):
+            segments.append(Segment("".join(row.glyphs[start:]), self._style_of(role)))
+        return segments
+
+    def _style_of(self, role: str) -> Style:
+        if role not in self._styles_of:
+            known = role if role in ROLES else "text"
+            self._styles_of[role] = self.get_component_rich_style(f"cell--{known}")
+        return self._styles_of[role]
+
+    # The frame ------------------------------------------------------------------------------------------
+
+    def _stroke(self, unicode_stroke: str, ascii_stroke: str) -> str:
+        return ascii_stroke if self.ascii_only else unicode_stroke
+
+    def _draw_frame(self, canvas: Canvas) -> None:
+        width, height = canvas.width, canvas.height
+        role = "frame-focus" if self.has_focus else "frame"
+        dash, side = self._stroke("─", "-"), self._stroke("│", "|")
+        canvas.put(0, 0, self._stroke("┌", "+") + dash * (width - 2) + self._stroke("┐", "+"), role)
+        for y in range(1, height - 1):
+            canvas.put(0, y, side, role)
+            canvas.put(width - 1, y, side, role)
+        if height > 1:
+            bottom = self._stroke("└", "+") + dash * (width - 2) + self._stroke("┘", "+")
+            canvas.put(0, height - 1, bottom, role)
+        draw_title(canvas, 2, width - 2, self._title, self._readings, dash, role)
+
+    def on_focus(self, event: events.Focus) -> None:
+        """The frame shows where the keys go."""
+        if self.framed:
+            self.rebuild()
+
+    def on_blur(self, event: events.Blur) -> None:
+        """See `on_focus`."""
+        if self.framed:
+            self.rebuild()
+
+
+def text_width(text: str) -> int:
+    """Cells a line of text takes."""
+    return sum(map(cell_width, text))
+
+
+def clip(text: str, width: int) -> str:
+    """The text cut to at most `width` cells, the last an ellipsis if anything was cut."""
+    if text_width(text) <= width:
+        return text
+    kept, used = [], 0
+    for char in text:
+        used += cell_width(char)
+        if used > width - 1:
+            break
+        kept.append(char)
+    return "".join(kept) + "…" if width > 0 else ""
+
+
+def draw_title(
+    canvas: Canvas,
+    start: int,
+    end: int,
+    title: str,
+    readings: Sequence[Reading],
+    fill: str,
+    fill_role: str = "",
+) -> None:
+    """Title at the left and readings at the right of line 0 in columns [start, end).
+
+    Readings that find no room are left out from the last on; the values keep their places as they change.
+    """
+    room = end - start
+    pad = "" if fill == " " else " "
+    title = clip(one_line(title), max(0, room - 2 * len(pad)))
+    if title:
+        canvas.put(start, 0, f"{pad}{title}{pad}", "title")
+    used = text_width(title) + (2 * len(pad) + 1 if title else 0)
+    texts = [(reading, one_line(reading.text).rjust(reading.width)) for reading in readings]
+    gap = 3
+    while texts:
+        needed = sum(text_width(r.label) + bool(r.label) + text_width(text) for r, text in texts)
+        needed += gap * (len(texts) - 1) + 2 * len(pad)
+        if used + needed <= room:
+            break
+        texts.pop()
+    else:
+        return
+    x = canvas.put(end - needed, 0, pad, fill_role)
+    for number, (reading, text) in enumerate(texts):
+        if number:
+            x = canvas.put(x, 0, " " * gap)
+        if reading.label:
+            x = canvas.put(x, 0, f"{reading.label} ", reading.colour_role or "muted")
+        x = canvas.put(x, 0, text, "text")
+    canvas.put(x, 0, pad, fill_role)

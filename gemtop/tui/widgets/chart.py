@@ -1,0 +1,62 @@
+"""A live chart: title and current values on its first line, plotext's curves below."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gemtop.charts.grid import Cells
+from gemtop.charts.render import render
+from gemtop.charts.spec import ChartSpec
+from gemtop.tui.widgets.cells import CellWidget
+
+
+class Chart(CellWidget):
+    """Shows a ChartSpec. The same spec at the same size is not drawn again."""
+
+    DEFAULT_CSS = """
+    Chart { height: 1fr; width: 1fr; min-height: 1; }
+    """
+
+    def __init__(
+        self,
+        spec: ChartSpec | None = None,
+        *,
+        framed: bool = False,
+        ascii_only: bool | None = None,
+        name: str | None = None,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        super().__init__(framed=framed, ascii_only=ascii_only, name=name, id=id, classes=classes)
+        self._spec = ChartSpec()
+        self._drawn: tuple[ChartSpec, int, int, bool] | None = None
+        self._plot = Cells(0, 0, ())
+        self.plots_drawn = 0
+        """How often plotext was asked, for tests and the observer's own figures."""
+        if spec is not None:
+            self.show_spec(spec)
+
+    @property
+    def spec(self) -> ChartSpec:
+        """What is shown."""
+        return self._spec
+
+    def show_spec(self, spec: ChartSpec) -> None:
+        """Show a chart; costs nothing if it equals the last."""
+        if spec == self._spec:
+            return
+        self._spec = spec
+        title = f"{spec.title}  {spec.unit}" if spec.unit else spec.title
+        self.set_title(title, spec.readings)
+        self.rebuild()
+
+    def draw(self, width: int, height: int) -> Cells:
+        """The plot; drawn again only if spec, size or characters changed."""
+        # Title and readings are not part of the plot, and readings change more often than curves.
+        plotted = replace(self._spec, title="", unit="", readings=())
+        key = (plotted, width, height, self.ascii_only)
+        if key != self._drawn:
+            self._plot = render(self._spec, width, height, ascii_only=self.ascii_only)
+            self._drawn = key
+            self.plots_drawn += 1
+        return self._plot

@@ -1,0 +1,104 @@
+"""Labelled values in columns that stay where they are while the values change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gemtop.charts.grid import Canvas, Cells
+from gemtop.domain.text import one_line
+from gemtop.tui.widgets.cells import CellWidget, clip, text_width
+
+_GAP = 3
+"""Blanks between one pair and the next; fewer where the width is short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A label and its value. The value is right-aligned in its column, or left-aligned for words."""
+
+    label: str
+    text: str
+    role: str = "text"
+    label_role: str = "muted"
+    left: bool = False
+
+
+class ValueGrid(CellWidget):
+    """Rows of label and value pairs, one above the other.
+
+    Columns are as wide as the widest value they have held, so that a number that grows by a digit moves
+    nothing twice. A new number of columns or a new size starts afresh.
+    """
+
+    DEFAULT_CSS = """
+    ValueGrid { height: auto; width: 1fr; }
+    """
+
+    def __init__(
+        self,
+        *,
+        title: str = "",
+        framed: bool = False,
+        ascii_only: bool | None = None,
+        name: str | None = None,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        super().__init__(title=title, framed=framed, ascii_only=ascii_only, name=name, id=id, classes=classes)
+        self._rows: tuple[tuple[Value, ...], ...] = ()
+        self._label_cells: list[int] = []
+        self._value_cells: list[int] = []
+        self._width = 0
+
+    def show_rows(self, rows: Sequence[Sequence[Value]]) -> None:
+        """Show these rows; only cells that changed are refreshed."""
+        new = tuple(tuple(row) for row in rows)
+        if new == self._rows and self._width:
+            return
+        taller = len(new) != len(self._rows)
+        self._rows = new
+        self._widen()
+        if taller and self.styles.is_auto_height:
+            self.refresh(layout=True)
+        self.rebuild()
+
+    def get_content_height(self, container: object, viewport: object, width: int) -> int:
+        """As high as there are rows, with frame or title."""
+        return len(self._rows) + (2 if self.framed else 1 if self.has_title_row else 0)
+
+    def _widen(self) -> None:
+        columns = max((len(row) for row in self._rows), default=0)
+        if columns != len(self._label_cells):
+            self._label_cells = [0] * columns
+            self._value_cells = [0] * columns
+        for row in self._rows:
+            for column, value in enumerate(row):
+                if column == 0 and len(row) == 1 and columns > 1:
+                    continue
+                self._label_cells[column] = max(self._label_cells[column], text_width(value.label))
+                self._value_cells[column] = max(self._value_cells[column], text_width(value.text))
+
+    def draw(self, width: int, height: int) -> Cells:
+        """The rows; what finds no room on the right is cut with an ellipsis."""
+        if width != self._width:
+            self._width = width
+            self._label_cells = []
+            self._widen()
+        canvas = Canvas(width, height)
+        columns = len(self._label_cells)
+        wanted = sum(self._label_cells) + sum(map(bool, self._label_cells)) + sum(self._value_cells)
+        gap = max(1, min(_GAP, (width - wanted) // max(1, columns - 1)))
+        for y, row in enumerate(self._rows[:height]):
+            x = 0
+            alone = len(row) == 1 and len(self._label_cells) > 1
+            for column, value in enumerate(row):
+                label_cells = text_width(value.label) if alone else self._label_cells[column]
+                value_cells = text_width(value.text) if alone else self._value_cells[column]
+                text = clip(one_line(value.text), max(0, width - x - label_cells - bool(label_cells)))
+                canvas.put(x, y, clip(one_line(value.label), max(0, width - x)), value.label_role)
+                x += label_cells + bool(label_cells)
+                pad = 0 if value.left else max(0, min(value_cells, width - x) - text_width(text))
+                canvas.put(x + pad, y, text, value.role)
+                x += value_cells + gap
+        return canvas.freeze()

@@ -1,0 +1,130 @@
+"""gemtop itself on a real pseudo-terminal, with pyte as the screen."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+from collections.abc import Callable, Sequence
+
+import psutil
+import pyte
+
+_KEYBOARD = re.compile(rb"\x1b\[[<>=?][0-9;]*u")
+LIMIT_S = 90.0
+
+
+class GemtopTerminal:
+    """Starts `gemtop ARGUMENTS` as a user's shell would, and lets a test type and look."""
+
+    def __init__(self, arguments: Sequence[str], columns: int = 120, rows: int = 40, **environment: str) -> None:
+        self.screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self.screen)
+        self.raw = b""
+        self.exit_code: int | None = None
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            given = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **environment}
+            for name in ("COLUMNS", "LINES", "NO_COLOR"):
+                given.pop(name, None)
+            # The size has to be there before the program asks for it.
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+            # Not execv: readline, once loaded, has put COLUMNS into the environment behind Python's back.
+            os.execve(sys.executable, [sys.executable, "-m", "gemtop", *arguments], given)
+
+    def __enter__(self) -> GemtopTerminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.exit_code is None:
+            for process in [*self.children(), psutil.Process(self.pid)]:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            os.waitpid(self.pid, 0)
+        os.close(self.fd)
+
+    def children(self) -> list[psutil.Process]:
+        """The processes below the one the user started."""
+        with contextlib.suppress(psutil.Error):
+            return psutil.Process(self.pid).children(recursive=True)
+        return []
+
+    @property
+    def program(self) -> psutil.Process:
+        """The process that is the screen: the only child of its thin parent."""
+        (child,) = psutil.Process(self.pid).children()
+        return child
+
+    @property
+    def text(self) -> str:
+        return "\n".join(line.rstrip() for line in self.screen.display)
+
+    def resize(self, columns: int, rows: int) -> None:
+        self.screen.resize(rows, columns)
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, keys: str) -> None:
+        os.write(self.fd, keys.encode())
+
+    def read(self, wait_s: float = 0.05) -> bool:
+        """Take in what the program sends; False where it sent nothing, or its end of the line is closed."""
+        ready, _, _ = select.select([self.fd], [], [], wait_s)
+        if not ready:
+            return False
+        try:
+            sent = os.read(self.fd, 65536)
+        except OSError:
+            return False
+        self.raw += sent
+        self._stream.feed(_KEYBOARD.sub(b"", sent))
+        return bool(sent)
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {LIMIT_S} s: {what}; the screen reads\n{self.text}"
+            assert self.poll() is None or condition(), f"it ended before {what}; the screen reads\n{self.text}"
+            self.read()
+
+    def wait_for_text(self, *texts: str) -> None:
+        self.wait_until(lambda: all(text in self.text for text in texts), f"the screen shows {texts}")
+
+    def poll(self) -> int | None:
+        """The exit code, once it has ended (negative for a signal)."""
+        if self.exit_code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.exit_code = os.waitstatus_to_exitcode(status)
+        return self.exit_code
+
+    def wait(self) -> int:
+        """Read until it has ended; the exit code."""
+        deadline = time.monotonic() + LIMIT_S
+        while self.poll() is None:
+            assert time.monotonic() < deadline, f"it does not end; the screen reads\n{self.text}"
+            self.read()
+        while self.read(0.2):
+            pass
+        assert self.exit_code is not None
+        return self.exit_code
+
+    def is_restored(self) -> bool:
+        """The terminal is as before: no alternate screen, cursor shown, no mouse reports, echo and lines on."""
+        modes = {b"?1049": False, b"?25": True, b"?1000": False, b"?1003": False, b"?1006": False, b"?2004": False}
+        last = dict(modes)
+        for match in re.finditer(rb"\x1b\[(\?\d+)([hl])", self.raw):
+            if match.group(1) in last:
+                last[match.group(1)] = match.group(2) == b"h"
+        local_flags = termios.tcgetattr(self.fd)[3]
+        return last == modes and bool(local_flags & termios.ECHO) and bool(local_flags & termios.ICANON)
+
+    def kill_program(self, number: int = signal.SIGKILL) -> None:
+        self.program.send_signal(number)

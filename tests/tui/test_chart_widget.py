@@ -1,0 +1,337 @@
+"""Charts and value grids on a screen, and what their updates cost."""
+
+from __future__ import annotations
+
+import io
+import random
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyte
+import pytest
+from rich.console import Console
+from rich.segment import Segment
+from rich.style import Style
+from textual import _compositor
+from textual.app import App, ComposeResult
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from gemtop.charts.spec import ChartSpec, Mark, Reading, Series
+from gemtop.tui.widgets import spans
+from gemtop.tui.widgets.cells import ROLES, CellWidget, clip, text_width
+from gemtop.tui.widgets.chart import Chart
+from gemtop.tui.widgets.values import Value, ValueGrid
+
+from .terminal import Terminal, assert_shown
+
+
+def decode_chart(count: int, **changes: object) -> ChartSpec:
+    rng = random.Random(4)
+    points = tuple((t / 5, 34 + rng.gauss(0, 1)) for t in range(count))
+    spec = ChartSpec(
+        "tokens/s",
+        series=(Series("decode", "decode", points),),
+        y_range=(0.0, 50.0),
+        x_label="60 s",
+        marks=(Mark(2.0, "run 4"),),
+        placeholder="no run yet",
+        readings=(Reading("decode", "34.2", "decode"), Reading("p50", "34.6")),
+    )
+    return replace(spec, **changes)
+
+
+class Shown(App[None]):
+    """One widget; what it asks to be repainted is kept."""
+
+    CSS = "Chart, ValueGrid { height: 12; }"
+
+    def __init__(self, widget: Widget) -> None:
+        super().__init__()
+        self.widget = widget
+        self.regions: list[Region] = []
+        refresh = widget.refresh
+
+        def record(*regions: Region, **options: Any) -> Widget:
+            whole = Region(0, 0, *widget.size)
+            self.regions.extend(regions or [whole])
+            return refresh(*regions, **options)
+
+        widget.refresh = record  # type: ignore[method-assign, assignment]
+
+    def compose(self) -> ComposeResult:
+        yield self.widget
+
+    def screen_text(self) -> str:
+        return "\n".join(strip.text.rstrip() for strip in self.screen._compositor.render_strips())
+
+
+async def test_a_chart_has_title_readings_axes_and_curve() -> None:
+    chart = Chart(decode_chart(100), framed=True)
+    async with Shown(chart).run_test(size=(120, 40)):
+        lines = chart.cells.text.split("\n")
+        assert lines[0].startswith("┌─ tokens/s ──")
+        assert lines[0].endswith(" decode  34.2   p50  34.6 ─┐")
+        assert lines[-1] == "└" + "─" * 118 + "┘"
+        assert "50┤" in lines[1]
+        assert any("decode" in row.roles for row in chart.cells.rows[1:])
+
+
+async def test_the_screen_shows_the_cells() -> None:
+    chart = Chart(decode_chart(100))
+    app = Shown(chart)
+    async with app.run_test(size=(120, 40)) as pilot:
+        for count in range(100, 200, 9):
+            chart.show_spec(decode_chart(count))
+            await pilot.pause()
+            assert app.screen_text().startswith(chart.cells.text)
+
+
+async def test_an_equal_spec_repaints_and_plots_nothing() -> None:
+    chart = Chart(decode_chart(100))
+    app = Shown(chart)
+    async with app.run_test(size=(120, 40)):
+        plots = chart.plots_drawn
+        app.regions.clear()
+        chart.show_spec(decode_chart(100))
+        assert (app.regions, chart.plots_drawn) == ([], plots)
+        chart.show_spec(decode_chart(100, readings=(Reading("decode", "35.2", "decode"), Reading("p50", "34.6"))))
+        assert chart.plots_drawn == plots, "a reading is no part of the plot"
+        assert sum(region.area for region in app.regions) == 1
+
+
+async def test_a_new_point_repaints_few_cells() -> None:
+    chart = Chart(decode_chart(100))
+    app = Shown(chart)
+    async with app.run_test(size=(120, 40)):
+        app.regions.clear()
+        chart.show_spec(decode_chart(105))
+        assert 0 < sum(region.area for region in app.regions) < 40
+
+
+async def test_placeholder_until_there_is_data() -> None:
+    chart = Chart(decode_chart(0))
+    async with Shown(chart).run_test(size=(60, 20)):
+        assert "no run yet" in chart.cells.text
+        chart.show_spec(decode_chart(100))
+        assert "no run yet" not in chart.cells.text
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 2), (20, 5), (200, 60)])
+@pytest.mark.parametrize("framed", [True, False])
+async def test_any_size(size: tuple[int, int], framed: bool) -> None:
+    chart = Chart(decode_chart(100), framed=framed)
+    app = Shown(chart)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.resize_terminal(*size)
+        await pilot.pause()
+        assert (chart.cells.width, chart.cells.height) == (chart.size.width, chart.size.height)
+        await pilot.resize_terminal(120, 40)
+        await pilot.pause()
+        assert "tokens/s" in app.screen_text()
+
+
+async def test_ascii_charts_are_ascii() -> None:
+    chart = Chart(decode_chart(100), framed=True, ascii_only=True)
+    app = Shown(chart)
+    async with app.run_test(size=(120, 40)):
+        assert chart.cells.text.isascii()
+
+
+async def test_themes_decide_the_colours() -> None:
+    chart = Chart(decode_chart(100))
+    app = Shown(chart)
+    async with app.run_test(size=(120, 40)) as pilot:
+        dark = {role: chart._style_of(role) for role in ROLES}
+        app.theme = "textual-light"
+        await pilot.pause()
+        light = {role: chart._style_of(role) for role in ROLES}
+        assert all(dark[role] != light[role] for role in ROLES)
+        assert chart._style_of("no such role") == light["text"]
+
+
+def test_titles_make_room_and_never_grow() -> None:
+    assert clip("gemma-3-27b", 20) == "gemma-3-27b"
+    assert clip("gemma-3-27b", 8) == "gemma-3…"
+    assert text_width(clip("漢字漢字", 6)) <= 6
+    assert clip("abc", 0) == ""
+
+
+async def test_readings_without_room_are_left_out_from_the_last() -> None:
+    readings = (Reading("decode", "34.2"), Reading("prefill", "812.0"), Reading("p50", "34.6"))
+    chart = Chart(decode_chart(100, readings=readings))
+    async with Shown(chart).run_test(size=(44, 20)):
+        assert chart.cells.rows[0].text == "tokens/s        decode  34.2   prefill 812.0"
+
+
+# Values -------------------------------------------------------------------------------------------------
+
+
+def gpu(power: str, temperature: str = "67 °C") -> list[list[Value]]:
+    return [
+        [Value("util", "97 %"), Value("power", power)],
+        [Value("temp", temperature), Value("sm", "1695 MHz")],
+        [Value("throttle", "SwPowerCap 4.1 s of 31.0", "warn")],
+    ]
+
+
+async def test_values_are_aligned_and_steady() -> None:
+    grid = ValueGrid()
+    app = Shown(grid)
+    async with app.run_test(size=(60, 20)):
+        grid.show_rows(gpu("312 W"))
+        assert grid.cells.text.split("\n")[:3] == [
+            "util  97 %   power    312 W",
+            "temp 67 °C   sm    1695 MHz",
+            "throttle SwPowerCap 4.1 s of 31.0",
+        ]
+        app.regions.clear()
+        grid.show_rows(gpu("98 W"))
+        assert grid.cells.text.split("\n")[0] == "util  97 %   power     98 W"
+        assert [(r.y, r.height) for r in app.regions] == [(0, 1)]
+        assert sum(region.area for region in app.regions) <= 3
+        app.regions.clear()
+        grid.show_rows(gpu("98 W"))
+        assert app.regions == []
+
+
+async def test_values_too_wide_end_in_an_ellipsis() -> None:
+    grid = ValueGrid()
+    async with Shown(grid).run_test(size=(24, 20)):
+        grid.show_rows(gpu("312 W"))
+        assert all(len(line) <= 24 for line in grid.cells.text.split("\n"))
+        assert "…" in grid.cells.text
+
+
+async def test_values_take_the_height_of_their_rows() -> None:
+    class Two(App[None]):
+        def compose(self) -> ComposeResult:
+            yield ValueGrid(title="GPU", framed=True)
+
+    app = Two()
+    async with app.run_test(size=(60, 20)) as pilot:
+        grid = app.query_one(ValueGrid)
+        grid.show_rows(gpu("312 W"))
+        await pilot.pause()
+        assert grid.size.height == 5
+        assert "throttle" in grid.cells.text
+
+
+async def test_control_characters_of_a_name_stay_harmless() -> None:
+    grid = ValueGrid(title="\x1b[31mevil\nname")
+    async with Shown(grid).run_test(size=(60, 20)):
+        grid.show_rows([[Value("GPU", "RTX \x1b]0;x\x07")]])
+        assert "\x1b" not in grid.cells.text
+        assert "␛[31mevil name" in grid.cells.text
+
+
+# Spans --------------------------------------------------------------------------------------------------
+
+STYLES = [
+    None,
+    Style(),
+    Style.parse("red"),
+    Style.parse("bold #ff8800 on #101010"),
+    Style.parse("#ff8800 on #101010"),
+    Style.parse("#00ff88 on #101010"),
+    Style.parse("#00ff88"),
+    Style.parse("italic underline white on blue"),
+    Style.parse("bright_green on color(200)"),
+    Style.parse("reverse"),
+    Style.parse("on #101010"),
+]
+
+
+def emulated(sequences: str, width: int, height: int, before: str = "") -> list[list[Any]]:
+    screen = pyte.Screen(width, height)
+    stream = pyte.Stream(screen)
+    stream.feed(before)
+    stream.feed(sequences)
+    return [[screen.buffer[y][x] for x in range(width)] for y in range(height)]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_spans_leave_what_a_full_repaint_leaves(seed: int) -> None:
+    """Whatever spans change, the emulator ends up with the new picture inside them and the old one outside."""
+    rng = random.Random(seed)
+    width, height = 30, 4
+    console = Console(file=io.StringIO(), color_system="truecolor", force_terminal=True)
+
+    def picture() -> list[Strip]:
+        lines = []
+        for _ in range(height):
+            chars = [rng.choice("ab┤⠤ ") for _ in range(width)]
+            cuts = sorted({0, width, *rng.sample(range(1, width), 4)})
+            pairs = pairwise(cuts)
+            lines.append(Strip([Segment("".join(chars[a:b]), rng.choice(STYLES)) for a, b in pairs], width))
+        return lines
+
+    def whole(strips: list[Strip]) -> str:
+        return "".join(f"\x1b[{y + 1}H\x1b[0m{strip.render(console)}" for y, strip in enumerate(strips))
+
+    old, new = picture(), picture()
+    changed = [(y, *sorted(rng.sample(range(width + 1), 2))) for y in range(height) for _ in range(rng.randint(0, 1))]
+    cut = rng.randint(1, width - 1)
+    chops = [dict(zip((0, cut), strip.divide([cut, width]), strict=True)) for strip in new]
+    update = spans.SpanUpdate(chops, changed, [[cut, width]] * height)  # type: ignore[arg-type]
+    shown = emulated(update.render_segments(console), width, height, whole(old))
+    was, is_now = (emulated(whole(strips), width, height) for strips in (old, new))
+    for y in range(height):
+        for x in range(width):
+            inside = any(at == y and x1 <= x < x2 for at, x1, x2 in changed)
+            assert shown[y][x] == (is_now if inside else was)[y][x], (x, y, changed)
+
+
+def test_install_is_refused_where_textual_moved_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_compositor, "ChopsUpdate", _compositor.ChopsUpdate)
+    assert spans.install()
+    assert _compositor.ChopsUpdate is spans.SpanUpdate
+
+    class Other:
+        def __init__(self, spans: object) -> None: ...
+
+    monkeypatch.setattr(_compositor, "ChopsUpdate", spans.ChopsUpdate)
+    monkeypatch.setattr(spans, "ChopsUpdate", Other)
+    assert not spans.install()
+    assert _compositor.ChopsUpdate is not spans.SpanUpdate
+
+
+# A real terminal ----------------------------------------------------------------------------------------
+
+
+def test_the_terminal_shows_what_the_widgets_hold(tmp_path: Path) -> None:
+    with Terminal("cell_program.py", tmp_path) as terminal:
+        terminal.next_dump()
+        for key in "uuuuunueuuuuueuu":
+            terminal.press(key)
+            assert_shown(terminal)
+
+
+def test_resizes_leave_no_trace(tmp_path: Path) -> None:
+    with Terminal("cell_program.py", tmp_path) as terminal:
+        terminal.next_dump()
+        for columns, rows in ((80, 24), (200, 60), (61, 23), (20, 5), (1, 1), (120, 40)):
+            terminal.resize(columns, rows)
+            assert_shown(terminal)
+            for key in "uu":
+                terminal.press(key)
+            assert_shown(terminal)
+            assert len(terminal.cells()) == rows
+
+
+def test_an_update_costs_a_fraction_of_a_repaint(tmp_path: Path) -> None:
+    with Terminal("cell_program.py", tmp_path) as terminal:
+        terminal.next_dump()
+        full = terminal.press("f", 0.2)
+        assert full > 4000
+        assert terminal.press("n", 0.2) < 100, "nothing changed"
+        updates = sorted(terminal.press("u", 0.1) for _ in range(15))
+        # Two charts, two titles, a row of values and three words; the median leaves out steps of the window.
+        assert updates[len(updates) // 2] < full * 0.08
+
+
+def test_roles_are_component_classes() -> None:
+    assert {f"cell--{role}" for role in ROLES} == CellWidget.COMPONENT_CLASSES
