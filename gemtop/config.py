@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from dataclasses import dataclass
@@ -56,6 +55,8 @@ def new_session_id() -> str:
 
 def read_state(paths: Paths, name: str) -> dict[str, Any]:
     """A small JSON object from the state folder; empty where there is none or it cannot be read."""
+    import json
+
     try:
         data = json.loads((paths.state / f"{name}.json").read_text())
     except (OSError, ValueError):
@@ -65,6 +66,8 @@ def read_state(paths: Paths, name: str) -> dict[str, Any]:
 
 def write_state(paths: Paths, name: str, data: dict[str, Any]) -> None:
     """Replace a JSON object of the state folder in one step; a folder that cannot be written is no failure."""
+    import json
+
     try:
         paths.state.mkdir(parents=True, exist_ok=True)
         temporary = paths.state / f"{name}.{os.getpid()}.tmp"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 
@@ -51,6 +52,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace, where: Paths, session_id: str, attempt: int) -> int:
+    gc.disable()  # until the first frame: nothing made on the way to it is garbage
     if sys.__stderr__ is None or not sys.__stderr__.isatty():
         # Textual draws on stderr; where that goes to a file, the terminal is on stdout.
         sys.__stderr__ = sys.__stdout__  # type: ignore[misc]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError
-from gemtop.domain.events import GenerateRequest
 from gemtop.domain.settings import (
     CACHE_TYPES,
     DEFAULT_N_CTX,
@@ -16,6 +16,9 @@ from gemtop.domain.settings import (
     OffloadSettings,
     SamplingSettings,
 )
+
+if TYPE_CHECKING:
+    from gemtop.domain.events import GenerateRequest
 
 _FLASH: dict[str, FlashAttention] = {"auto": "auto", "on": "on", "off": "off", "1": "on", "0": "off", "-1": "auto"}
 
@@ -151,6 +154,8 @@ def sampling(args: argparse.Namespace) -> SamplingSettings:
 
 
 def generate_request(args: argparse.Namespace, prompt: str) -> GenerateRequest:
+    from gemtop.domain.events import GenerateRequest
+
     return GenerateRequest(prompt, args.n_predict, sampling(args), args.raw)
 
 

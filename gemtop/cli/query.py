@@ -73,6 +73,16 @@ def _assignments(given: Sequence[str]) -> dict[str, str]:
     return values
 
 
+def _literal(text: str) -> Value:
+    """A value for a parameter whose type nobody has declared: a number where it reads as one."""
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return None if text.lower() == "null" else text
+
+
 def _sql(text: str, given: dict[str, str]) -> tuple[str, dict[str, Value]]:
     """The SQL to run and the values to bind. A single word is a name; everything else is SQL."""
     from gemtop.history import queries
@@ -87,7 +97,7 @@ def _sql(text: str, given: dict[str, str]) -> tuple[str, dict[str, Value]]:
                 raise BadInputError(f"there is no query '{text}'; the view is \"FROM {text}\"") from error
             raise
         return named.sql, dict(named.bind(given))
-    return text, dict(given)
+    return text, {name: _literal(value) for name, value in given.items()}
 
 
 def _query(args: argparse.Namespace) -> None:
@@ -103,12 +113,15 @@ def _query(args: argparse.Namespace) -> None:
     sql, values = _sql(args.query, _assignments(args.parameters))
 
     from gemtop.config import paths
-    from gemtop.history.ingest import take_in_dead
     from gemtop.history.reader import Reader
+    from gemtop.history.spool import spools_in
 
     where = paths(args.db)
-    for note in take_in_dead(where, wait_s=2.0, on_wait=_say).notes:
-        _say(note)
+    if spools_in(where.spools):  # else what takes them in need not be imported
+        from gemtop.history.ingest import take_in_dead
+
+        for note in take_in_dead(where, wait_s=2.0, on_wait=_say).notes:
+            _say(note)
     with Reader.open(where, on_wait=_say) as reader:
         if reader.path is None:
             _say(f"there is no history yet at {where.history}; this is an empty one")
@@ -138,7 +151,7 @@ def _list(args: argparse.Namespace) -> None:
 def _write(
     args: argparse.Namespace, names: Sequence[str], numeric: Sequence[bool], rows: Iterable[tuple[Any, ...]]
 ) -> None:
-    from gemtop.cli import formats
+    from gemtop.history import formats
 
     with ExitStack() as stack:
         out: TextIO = sys.stdout

@@ -1,8 +1,12 @@
-"""The application: owns the session, knows the screens, and leaves in good order."""
+"""The application: owns the session, knows the screens, and leaves in good order.
+
+What the first frame does not need, the session and llama.cpp first of all, is imported after it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -15,8 +19,6 @@ from textual.worker import WorkerState
 
 from gemtop.config import Paths, read_state, write_state
 from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_OK, GemtopError
-from gemtop.domain.events import LoadProgress, LogLine, PrefillProgress, TokenGenerated
-from gemtop.domain.settings import EngineSettings
 from gemtop.domain.text import one_line
 from gemtop.supervisor import RESTART
 from gemtop.tui.messages import ModelChosen, SessionHappened, SessionReady
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from textual.worker import Worker
 
+    from gemtop.domain.settings import EngineSettings
     from gemtop.session import Session, SessionEvent
 
     MakeSession = Callable[[Callable[[SessionEvent], None]], Session]
@@ -36,7 +39,8 @@ if TYPE_CHECKING:
 _LAST = "last"
 _WIDTHS: list[tuple[int, str]] = [(0, "-tiny"), (40, "-narrow"), (100, "-normal"), (160, "-wide")]
 _HEIGHTS: list[tuple[int, str]] = [(0, "-tiny"), (10, "-flat"), (16, "-low"), (22, "-tall")]
-_POLLED = (TokenGenerated, PrefillProgress, LoadProgress, LogLine)
+_POLLED = frozenset({"TokenGenerated", "PrefillProgress", "LoadProgress", "LogLine"})
+"""Events that come too often for messages; the screen asks for what they tell, at its own rate."""
 
 
 class GemtopApp(App[int]):
@@ -91,6 +95,8 @@ class GemtopApp(App[int]):
         self.call_after_refresh(self._start)
 
     def _start(self) -> None:
+        gc.enable()
+        gc.freeze()  # the program itself is never garbage: collections while the engine runs stay short
         self.run_worker(self._start_session, thread=True, name="start", exit_on_error=False)
 
     def _start_session(self) -> None:
@@ -107,7 +113,7 @@ class GemtopApp(App[int]):
 
     def _session_event(self, event: SessionEvent) -> None:
         """Called on the engine's and the sampler's threads."""
-        if not isinstance(event, _POLLED) and not self._leaving:
+        if type(event).__name__ not in _POLLED and not self._leaving:
             self.post_message(SessionHappened(event))
 
     async def on_event(self, event: events.Event) -> None:

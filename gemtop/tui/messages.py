@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.message import Message
 
-from gemtop.session import SessionEvent
+if TYPE_CHECKING:
+    from gemtop.session import SessionEvent
 
 
 class SessionHappened(Message):

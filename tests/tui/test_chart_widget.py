@@ -22,8 +22,9 @@ from textual.widget import Widget
 
 from gemtop.charts.spec import ChartSpec, Mark, Reading, Series
 from gemtop.tui.widgets import spans
-from gemtop.tui.widgets.cells import ROLES, CellWidget, clip, text_width
+from gemtop.tui.widgets.cells import CellWidget, clip, text_width
 from gemtop.tui.widgets.chart import Chart
+from gemtop.tui.widgets.palette import ROLES, role_style
 from gemtop.tui.widgets.values import Value, ValueGrid
 
 from .terminal import Terminal, assert_shown
@@ -333,5 +334,13 @@ def test_an_update_costs_a_fraction_of_a_repaint(tmp_path: Path) -> None:
         assert updates[len(updates) // 2] < full * 0.08
 
 
-def test_roles_are_component_classes() -> None:
-    assert {f"cell--{role}" for role in ROLES} == CellWidget.COMPONENT_CLASSES
+async def test_every_role_has_a_colour_in_every_theme() -> None:
+    app = App[None]()
+    async with app.run_test(size=(40, 10)):
+        widget = CellWidget()
+        await app.mount(widget)
+        for theme in ("textual-dark", "textual-light"):
+            app.theme = theme
+            styles = {role: role_style(widget, role) for role in ROLES}
+            assert all(style.color and style.bgcolor and style.color != style.bgcolor for style in styles.values())
+        assert role_style(widget, "no such role") == role_style(widget, "text")

@@ -11,19 +11,7 @@ from textual.containers import Container, Horizontal, Vertical
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from gemtop.charts.live import LiveCharts
 from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_FAILURE, EXIT_OK
-from gemtop.domain.events import (
-    EngineCrashed,
-    GenerateRequest,
-    LoadFailed,
-    ModelLoaded,
-    Notice,
-    RunFinished,
-    RunStarted,
-)
-from gemtop.session import RunRecorded, SessionView
-from gemtop.tui import present
 from gemtop.tui.widgets.chart import Chart
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.prompt import PromptArea
@@ -31,7 +19,9 @@ from gemtop.tui.widgets.stream import StreamView
 from gemtop.tui.widgets.values import ValueGrid
 
 if TYPE_CHECKING:
-    from gemtop.session import Session, SessionEvent
+    from gemtop.charts.live import LiveCharts
+    from gemtop.domain.events import EngineCrashed
+    from gemtop.session import RunRecorded, Session, SessionEvent, SessionView
     from gemtop.tui.app import GemtopApp
 
 FRAME_S = 0.5
@@ -101,6 +91,9 @@ class LiveScreen(Screen[None]):
         session = self.session
         if session is None:
             return
+        from gemtop.charts.live import LiveCharts
+        from gemtop.tui import present
+
         view = session.view()
         if self._charts is None:
             self._charts = LiveCharts(session.started_ns)
@@ -142,6 +135,9 @@ class LiveScreen(Screen[None]):
 
     def session_happened(self, event: SessionEvent) -> None:
         """Act on something that happened in the session, told by the application."""
+        from gemtop.domain.events import EngineCrashed, LoadFailed, ModelLoaded, Notice, RunFinished, RunStarted
+        from gemtop.session import RunRecorded
+
         match event:
             case RunStarted():
                 self._run_started()
@@ -252,6 +248,9 @@ class LiveScreen(Screen[None]):
             self.query_one("#prompt", PromptArea).text = prompt
             self.notify("a run is going on; Esc stops it. The prompt is kept", severity="warning")
             return
+
+        from gemtop.domain.events import GenerateRequest
+
         session.generate(GenerateRequest(prompt, app.n_predict, app.sampling, app.startup.raw))
 
     def action_type(self) -> None:

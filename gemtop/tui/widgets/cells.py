@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -15,35 +14,7 @@ from textual.widget import Widget
 from gemtop.charts.grid import BLANK, Canvas, CellRow, Cells, blank_row, changed_runs
 from gemtop.charts.spec import Reading
 from gemtop.domain.text import cell_width, one_line
-
-ROLES = (
-    "text",
-    "muted",
-    "title",
-    "frame",
-    "frame-focus",
-    "axis",
-    "mark",
-    "placeholder",
-    "prompt",
-    "good",
-    "warn",
-    "bad",
-    "prefill",
-    "decode",
-    "memory",
-    "power",
-    "load",
-    "weights",
-    "kv",
-    "compute",
-    "other",
-    "free",
-    "fp16",
-    "ptq",
-    "qat",
-)
-"""Colour roles a grid may name; each is the component class `cell--ROLE`. Any other is drawn as text."""
+from gemtop.tui.widgets.palette import role_style
 
 
 class CellWidget(Widget):
@@ -51,50 +22,8 @@ class CellWidget(Widget):
 
     Subclasses draw a grid of the widget's size in `draw`; `rebuild` and `show` put it on the screen and send
     only runs of changed cells. With `framed` a border with a title and current values is drawn as cells too,
-    so that a value that changes costs a few bytes and not the whole border.
-    """
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"cell--{role}" for role in ROLES}
-    DEFAULT_CSS = """
-    CellWidget {
-        & > .cell--text { color: $foreground; }
-        & > .cell--muted { color: $foreground 60%; }
-        & > .cell--title { color: $foreground; text-style: bold; }
-        & > .cell--frame { color: $foreground 25%; }
-        & > .cell--frame-focus { color: $primary; }
-        & > .cell--axis { color: $foreground 45%; }
-        & > .cell--mark { color: $foreground 45%; }
-        & > .cell--placeholder { color: $foreground 60%; }
-        & > .cell--prompt { color: $accent; }
-        & > .cell--good { color: $success; }
-        & > .cell--warn { color: $warning; }
-        & > .cell--bad { color: $error; }
-        & > .cell--prefill { color: #56b4e9; }
-        & > .cell--decode { color: #e69f00; }
-        & > .cell--memory { color: #009e73; }
-        & > .cell--power { color: #d55e00; }
-        & > .cell--load { color: #cc79a7; }
-        & > .cell--weights { color: #0072b2; }
-        & > .cell--kv { color: #56b4e9; }
-        & > .cell--compute { color: #e69f00; }
-        & > .cell--other { color: $foreground 50%; }
-        & > .cell--free { color: $foreground 20%; }
-        & > .cell--fp16 { color: #56b4e9; }
-        & > .cell--ptq { color: #e69f00; }
-        & > .cell--qat { color: #009e73; }
-    }
-    CellWidget:light {
-        & > .cell--prefill { color: #0072b2; }
-        & > .cell--decode { color: #a66300; }
-        & > .cell--memory { color: #00734f; }
-        & > .cell--power { color: #b84a00; }
-        & > .cell--load { color: #9c3f78; }
-        & > .cell--kv { color: #2f86bd; }
-        & > .cell--compute { color: #a66300; }
-        & > .cell--fp16 { color: #0072b2; }
-        & > .cell--ptq { color: #a66300; }
-        & > .cell--qat { color: #00734f; }
-    }
+    so that a value that changes costs a few bytes and not the whole border. Colours are the roles of
+    gemtop.tui.widgets.palette.
     """
 
     ascii_only: bool = False
@@ -247,8 +176,7 @@ class CellWidget(Widget):
 
     def _style_of(self, role: str) -> Style:
         if role not in self._styles_of:
-            known = role if role in ROLES else "text"
-            self._styles_of[role] = self.get_component_rich_style(f"cell--{known}")
+            self._styles_of[role] = role_style(self, role)
         return self._styles_of[role]
 
     # The frame ------------------------------------------------------------------------------------------

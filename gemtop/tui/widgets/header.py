@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gemtop.charts.grid import Canvas, Cells
-from gemtop.domain.model import LoadedModel
 from gemtop.domain.text import one_line
 from gemtop.tui.widgets.cells import CellWidget, clip, text_width
+
+if TYPE_CHECKING:
+    from gemtop.domain.model import LoadedModel
 
 
 @dataclass(frozen=True, slots=True)

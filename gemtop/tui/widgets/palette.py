@@ -1,0 +1,62 @@
+"""Colours by what they stand for. The same role looks the same on every screen.
+
+Not CSS component classes: each of those is a node of its own that Textual matches against every rule for every
+widget, and two dozen of them on nine widgets doubled the time to the first frame.
+"""
+
+from __future__ import annotations
+
+from rich.style import Style
+from textual.color import Color
+from textual.widget import Widget
+
+# (dark, light) themes; a colour of the theme with its opacity, or colours that differ for every kind of sight
+# (Okabe and Ito's set, darkened for light grounds).
+_COLOURS: dict[str, tuple[str, str]] = {
+    "text": ("$foreground", "$foreground"),
+    "muted": ("$foreground 60%", "$foreground 60%"),
+    "title": ("$foreground", "$foreground"),
+    "frame": ("$foreground 25%", "$foreground 25%"),
+    "frame-focus": ("$primary", "$primary"),
+    "axis": ("$foreground 45%", "$foreground 45%"),
+    "mark": ("$foreground 45%", "$foreground 45%"),
+    "placeholder": ("$foreground 60%", "$foreground 60%"),
+    "prompt": ("$accent", "$accent"),
+    "good": ("$success", "$success"),
+    "warn": ("$warning", "$warning"),
+    "bad": ("$error", "$error"),
+    "prefill": ("#56b4e9", "#0072b2"),
+    "decode": ("#e69f00", "#a66300"),
+    "memory": ("#009e73", "#00734f"),
+    "power": ("#d55e00", "#b84a00"),
+    "load": ("#cc79a7", "#9c3f78"),
+    "weights": ("#0072b2", "#0072b2"),
+    "kv": ("#56b4e9", "#2f86bd"),
+    "compute": ("#e69f00", "#a66300"),
+    "other": ("$foreground 50%", "$foreground 50%"),
+    "free": ("$foreground 20%", "$foreground 20%"),
+    "fp16": ("#56b4e9", "#0072b2"),
+    "ptq": ("#e69f00", "#a66300"),
+    "qat": ("#009e73", "#00734f"),
+}
+_BOLD = frozenset({"title"})
+
+ROLES = tuple(_COLOURS)
+"""Roles a grid may name. Any other is drawn as text."""
+
+
+def role_style(widget: Widget, role: str) -> Style:
+    """The style of a role on this widget, in the theme in force.
+
+    A theme may give a role a colour of its own by a variable `gemtop-ROLE`.
+    """
+    known = role if role in _COLOURS else "text"
+    app = widget.app
+    variables = app.theme_variables
+    spec = variables.get(f"gemtop-{known}") or _COLOURS[known][0 if app.current_theme.dark else 1]
+    name, _, opacity = spec.partition(" ")
+    colour = Color.parse(variables[name[1:]] if name.startswith("$") else name)
+    if opacity:
+        colour = colour.multiply_alpha(float(opacity.rstrip("%")) / 100)
+    ground = widget.background_colors[1]
+    return Style(color=(ground + colour).rich_color, bgcolor=ground.rich_color, bold=known in _BOLD or None)

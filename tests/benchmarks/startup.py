@@ -1,0 +1,80 @@
+"""First frame, --help, a one-row query, the supervisor's share, and memory without a model.
+
+python -m tests.benchmarks.startup [--runs 10]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from tests.benchmarks.pairs import gemtop, machine, say, spread
+from tests.tui.program import GemtopTerminal
+
+
+def seconds(*arguments: str) -> float:
+    begun = time.perf_counter()
+    gemtop(*arguments)
+    return time.perf_counter() - begun
+
+
+def python_alone() -> float:
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    return time.perf_counter() - begun
+
+
+def first_frame(arguments: list[str]) -> tuple[float, float]:
+    """Seconds until the footer is on the screen, and MB of the program once it has settled, no model loaded."""
+    begun = time.perf_counter()
+    with GemtopTerminal(arguments) as terminal:
+        while b"Quit" not in terminal.raw:
+            terminal.read(0.5)
+        shown = time.perf_counter() - begun
+        terminal.wait_for_text("choose a model")
+        settled = time.monotonic() + 2
+        while time.monotonic() < settled:
+            terminal.read(0.1)
+        memory = sum(p.memory_full_info().pss for p in [psutil.Process(terminal.pid), *terminal.children()])
+        terminal.type("q")
+        terminal.wait()
+    return shown, memory / 1e6
+
+
+def fork_seconds() -> float:
+    """What the supervisor adds before the program begins: a fork, from a process as small as it is then."""
+    code = (
+        "import os,time,gemtop.cli.main as m,gemtop.cli.live;t=time.perf_counter_ns();p=os.fork()\n"
+        "if p==0:\n print(time.perf_counter_ns()-t,flush=True);os._exit(0)\n"
+        "os.waitpid(p,0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return int(done.stdout) / 1e9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=10)
+    args = parser.parse_args()
+    say(machine())
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.update(XDG_STATE_HOME=folder, GEMTOP_DB=str(Path(folder) / "history.duckdb"))
+        gemtop("query", "SELECT 1")
+        say(f"python -c pass: {spread([python_alone() for _ in range(args.runs)])} s")
+        say(f"gemtop --help: {spread([seconds('--help') for _ in range(args.runs)])} s")
+        say(f"gemtop query 'SELECT 1': {spread([seconds('query', 'SELECT 1') for _ in range(args.runs)])} s")
+        say(f"the supervisor's fork: {spread([1000 * fork_seconds() for _ in range(args.runs)])} ms")
+        frames = [first_frame([]) for _ in range(args.runs)]
+        say(f"first frame at 120x40: {spread([shown for shown, _ in frames])} s")
+        say(f"memory without a model (PSS, parent and program): {spread([mb for _, mb in frames], 1)} MB")
+
+
+if __name__ == "__main__":
+    main()
