@@ -129,7 +129,7 @@ class LiveScreen(Screen[None]):
         self._log_count, lines = session.log_since(self._log_count)
         log = self.query_one("#log", StreamView)
         for line in lines:
-            log.mark(line.text, _LOG_ROLES.get(line.level, "muted"))
+            log.add_line(line.text, _LOG_ROLES.get(line.level, "muted"))
 
     # What happened
 
@@ -144,12 +144,11 @@ class LiveScreen(Screen[None]):
             case RunRecorded():
                 self._run_recorded(event)
             case RunFinished() if event.status == "failed" and self.session and not self.session.busy:
-                self._tell(event.message or "the run failed")  # refused before it began
+                self._refused(event.message or "the run failed")
             case ModelLoaded():
                 self._model_loaded()
             case LoadFailed():
-                self._tell(event.message)
-                self._app.failed_to_start(event.message)
+                self._refused(event.message)
             case Notice():
                 self.notify(event.text, severity="warning", timeout=10, markup=False)
             case EngineCrashed():
@@ -164,8 +163,9 @@ class LiveScreen(Screen[None]):
         self.query_one("#output", StreamView).mark(f"> {session.last_request.prompt}")
 
     def _run_recorded(self, event: RunRecorded) -> None:
-        output = self.query_one("#output", StreamView)
-        output.append(event.output[self._shown_text :])
+        self.show_text()
+        # Where the next run has begun already, the rest of this one is only in the event.
+        self.query_one("#output", StreamView).append(event.output[self._shown_text :])
         self._shown_text = len(event.output)
         if event.row["status"] == "failed":
             self._tell(event.message or "the run failed")
@@ -197,6 +197,10 @@ class LiveScreen(Screen[None]):
 
     def _tell(self, words: str) -> None:
         self.query_one("#output", StreamView).mark(words, "bad")
+
+    def _refused(self, words: str) -> None:
+        """A model or a prompt that cannot be used: nothing was measured."""
+        self._tell(words)
         if self._app.startup.quit_when_done:
             self._app.leave_with(EXIT_BAD_INPUT, words)
 

@@ -87,6 +87,11 @@ class StreamView(CellWidget, can_focus=True):
         self._wrapped.line(text, role)
         self.rebuild()
 
+    def add_line(self, text: str, role: str = "text") -> None:
+        """Add a line of its own right below the last, as a log does."""
+        self._wrapped.line(text, role)
+        self.rebuild()
+
     def clear(self) -> None:
         """Forget the text and follow again."""
         self._wrapped.clear()
