@@ -1,0 +1,125 @@
+"""Ends what did not end: runs and sessions of a process that is gone, from the rows that are there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gemtop.domain.figures import Resources, Timing, Window, resources, timing
+from gemtop.domain.telemetry import DeviceSample, HostSample
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+REASON = "the process died"
+
+_UPDATE = """
+    UPDATE store.runs SET
+        status = 'crashed', stop_reason = 'crashed', message = $message, end_ns = $end_ns,
+        prompt_tokens = $prompt_tokens, generated_tokens = $generated_tokens, ttft_s = $ttft_s,
+        prefill_tokens_per_s = $prefill_tokens_per_s, decode_tokens_per_s = $decode_tokens_per_s,
+        itl_p50_ms = $itl_p50_ms, itl_p95_ms = $itl_p95_ms, itl_p99_ms = $itl_p99_ms,
+        vram_peak_bytes = $vram_peak_bytes, ram_peak_bytes = $ram_peak_bytes, power_mean_w = $power_mean_w,
+        energy_j = $energy_j, prefill_j_per_token = $prefill_j_per_token,
+        decode_j_per_token = $decode_j_per_token
+    WHERE run_id = $run_id
+"""
+
+
+def _timing(con: DuckDBPyConnection, run_id: str, start_ns: int) -> tuple[Timing, list[int]]:
+    """Timing of a run from its tokens, and when each was generated."""
+    rows = con.execute('SELECT t_ns, phase FROM store.tokens WHERE run_id = ? ORDER BY "index"', [run_id]).fetchall()
+    prompt = [t_ns for t_ns, phase in rows if phase == "prefill"]
+    generated = [t_ns for t_ns, phase in rows if phase == "decode"]
+    prefill = [(t_ns, done) for done, t_ns in enumerate(prompt, start=1)]
+    return timing(start_ns, prefill, generated), generated
+
+
+def _samples(con: DuckDBPyConnection, session_id: str, run: Window) -> tuple[list[DeviceSample], list[HostSample]]:
+    """Readings of a run, and for each device one beyond either end of it."""
+    rows = con.execute(
+        """
+        SELECT t_ns, device, vram_used_bytes, power_w, process_rss_bytes FROM (
+            SELECT *, lead(t_ns) OVER w AS next_ns, lag(t_ns) OVER w AS last_ns
+            FROM store.samples WHERE session_id = $session WINDOW w AS (PARTITION BY device ORDER BY t_ns)
+        ) WHERE coalesce(next_ns, t_ns) >= $start AND coalesce(last_ns, t_ns) <= $end ORDER BY t_ns
+        """,
+        {"session": session_id, "start": run.start_ns, "end": run.end_ns},
+    ).fetchall()
+    devices = [
+        DeviceSample(t_ns, device, vram_used_bytes=vram, power_w=power)
+        for t_ns, device, vram, power, _ in rows
+        if device != "host"
+    ]
+    return devices, [HostSample(row[0], process_rss_bytes=row[4]) for row in rows if row[1] == "host"]
+
+
+def _end_run(con: DuckDBPyConnection, session_id: str, run: tuple[str, int, list[str]], message: str) -> None:
+    run_id, start_ns, used_devices = run
+    timed, generated = _timing(con, run_id, start_ns)
+    last = con.execute(
+        "SELECT max(t_ns) FROM (SELECT t_ns FROM store.tokens WHERE run_id = $run"
+        " UNION ALL SELECT if($tokens > 0, NULL, max(t_ns)) FROM store.samples WHERE session_id = $session)",
+        {"run": run_id, "session": session_id, "tokens": len(generated)},
+    ).fetchone()
+    end_ns = max(start_ns, last[0] if last and last[0] is not None else start_ns)
+    window = Window(start_ns, end_ns)
+    devices, host = _samples(con, session_id, window)
+    used: Resources = resources(
+        devices,
+        host,
+        used_devices or [],
+        window,
+        generated[0] if generated else None,
+        timed.prompt_tokens,
+        timed.generated_tokens,
+    )
+    con.execute(
+        _UPDATE,
+        {
+            "run_id": run_id,
+            "message": message,
+            "end_ns": end_ns,
+            "prompt_tokens": timed.prompt_tokens,
+            "generated_tokens": timed.generated_tokens,
+            "ttft_s": timed.ttft_s,
+            "prefill_tokens_per_s": timed.prefill_tokens_per_s,
+            "decode_tokens_per_s": timed.decode_tokens_per_s,
+            "itl_p50_ms": timed.latency.p50_ms,
+            "itl_p95_ms": timed.latency.p95_ms,
+            "itl_p99_ms": timed.latency.p99_ms,
+            "vram_peak_bytes": used.vram_peak_bytes,
+            "ram_peak_bytes": used.ram_peak_bytes,
+            "power_mean_w": used.power_mean_w,
+            "energy_j": used.energy_j,
+            "prefill_j_per_token": used.prefill_j_per_token,
+            "decode_j_per_token": used.decode_j_per_token,
+        },
+    )
+
+
+def end_unfinished(con: DuckDBPyConnection, session_id: str) -> None:
+    """Mark what has no end of this session as crashed, with the figures of what is there.
+
+    Runs take the session's recorded reason as their message. Does nothing where all has ended, so it may be
+    called again. To be called inside a transaction.
+    """
+    found = con.execute("SELECT status, end_reason FROM store.sessions WHERE session_id = ?", [session_id]).fetchone()
+    status, reason = found or (None, None)
+    runs = con.execute(
+        "SELECT run_id, start_ns, devices FROM store.runs WHERE session_id = ? AND status IS NULL",
+        [session_id],
+    ).fetchall()
+    for run in runs:
+        _end_run(con, session_id, run, reason or REASON)
+    if status is None:
+        con.execute(
+            """
+            UPDATE store.sessions SET status = 'crashed', end_reason = coalesce(end_reason, $reason),
+                end_ns = (SELECT max(t_ns) FROM (
+                    SELECT max(t_ns) AS t_ns FROM store.samples WHERE session_id = $session
+                    UNION ALL SELECT max(end_ns) FROM store.runs WHERE session_id = $session
+                    UNION ALL SELECT 0))
+            WHERE session_id = $session
+            """,
+            {"session": session_id, "reason": REASON},
+        )

@@ -1,0 +1,334 @@
+"""From spools into the tables: whole lines, in transactions that also note how far the spool was taken.
+
+A crash at any point loses nothing and doubles nothing: rows and the offset behind them are committed together,
+and a spool is deleted only when its end has been committed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gemtop.config import Paths
+from gemtop.domain.errors import HistoryError
+from gemtop.domain.records import RunBegin, RunEnd, SessionBegin, SessionEnd
+from gemtop.history.crashed import end_unfinished
+from gemtop.history.database import Database, HistoryLockedError, quoted
+from gemtop.history.lines import DEVICE_COLUMNS, HOST_COLUMNS
+from gemtop.history.spool import FORMAT, SUFFIX, Spool, spools_in
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+CHUNK_BYTES = 32 * 2**20
+"""Taken in one transaction at most; a longer line is taken whole."""
+
+_TYPES = {
+    "str": "VARCHAR",
+    "int": "BIGINT",
+    "float": "DOUBLE",
+    "bool": "BOOLEAN",
+    "tuple[str, ...]": ["VARCHAR"],
+}
+_WIDE = ("t_ns", "vram_used_bytes", "ram_used_bytes", "ram_total_bytes", "process_rss_bytes")
+
+
+def _structure(record: type) -> str:
+    """A record's fields as DuckDB's from_json wants them; names of literals are text."""
+    structure: dict[str, Any] = {}
+    for field in fields(record):
+        structure[field.name] = _TYPES.get(str(field.type).removesuffix(" | None"), "VARCHAR")
+    return quoted(str(structure).replace("'", '"'))
+
+
+def _column_types() -> dict[str, str]:
+    columns = dict.fromkeys(DEVICE_COLUMNS + HOST_COLUMNS, "DOUBLE[]")
+    columns |= dict.fromkeys(_WIDE, "BIGINT[]")
+    return columns | {
+        "kind": "VARCHAR",
+        "run_id": "VARCHAR",
+        "index": "INTEGER[]",
+        "token_id": "INTEGER[]",
+        "phase": "VARCHAR[]",
+        "device": "VARCHAR[]",
+        "record": "JSON",
+    }
+
+
+_COLUMNS = "{" + ", ".join(f'"{name}": {quoted(kind)}' for name, kind in _column_types().items()) + "}"
+
+
+def _records(kind: str, record: type) -> str:
+    return f"(SELECT unnest(from_json(record, {_structure(record)})) FROM tail WHERE kind = '{kind}')"
+
+
+_SESSIONS = f"""
+    INSERT OR IGNORE INTO store.sessions BY NAME
+    SELECT * EXCLUDE (started_at_ms), make_timestamptz(started_at_ms * 1000) AS started_at
+    FROM {_records("session_begin", SessionBegin)}
+"""
+_RUNS = f"""
+    INSERT OR IGNORE INTO store.runs BY NAME
+    SELECT * EXCLUDE (started_at_ms) REPLACE (
+            start_ns - $zero AS start_ns,
+            TRY_CAST(kind AS store.run_kind) AS kind,
+            TRY_CAST(training AS store.training) AS training
+        ),
+        $session AS session_id, make_timestamptz(started_at_ms * 1000) AS started_at
+    FROM {_records("run_begin", RunBegin)}
+"""
+_TOKENS = """
+    INSERT INTO store.tokens
+    SELECT run_id, "index", t_ns - $zero, token_id, TRY_CAST(phase AS store.phase) FROM (
+        SELECT run_id, unnest("index") AS "index", unnest(t_ns) AS t_ns, unnest(token_id) AS token_id,
+            unnest(phase) AS phase
+        FROM tail WHERE kind = 'tokens' AND run_id IS NOT NULL
+    ) WHERE t_ns IS NOT NULL AND "index" IS NOT NULL
+"""
+_UNNESTED = ", ".join(f"unnest({name}) AS {name}" for name in DEVICE_COLUMNS)
+_DEVICES = f"""
+    INSERT INTO store.samples BY NAME
+    SELECT * REPLACE (t_ns - $zero AS t_ns), $session AS session_id
+    FROM (SELECT {_UNNESTED} FROM tail WHERE kind = 'devices')
+    WHERE t_ns IS NOT NULL AND device IS NOT NULL
+"""
+_HOST_UNNESTED = ", ".join(f"unnest({name}) AS {name}" for name in HOST_COLUMNS)
+_HOSTS = f"""
+    INSERT INTO store.samples BY NAME
+    SELECT * REPLACE (t_ns - $zero AS t_ns), $session AS session_id, 'host' AS device
+    FROM (SELECT {_HOST_UNNESTED} FROM tail WHERE kind = 'hosts')
+    WHERE t_ns IS NOT NULL
+"""
+_REASONS = """
+    INSERT INTO store.reasons
+    SELECT $session, r.t_ns - $zero, r.device,
+        unnest(if(len(r.fields) = 0, [NULL], r.fields)), unnest(if(len(r.fields) = 0, [NULL], r.reasons))
+    FROM (
+        SELECT from_json(record,
+            '{"t_ns":"BIGINT","device":"VARCHAR","fields":["VARCHAR"],"reasons":["VARCHAR"]}') AS r
+        FROM tail WHERE kind = 'reasons'
+    ) WHERE r.t_ns IS NOT NULL AND r.device IS NOT NULL
+"""
+_MEASURED = [f.name for f in fields(RunEnd) if f.name not in ("run_id", "end_ns", "status", "stop_reason")]
+_RUN_ENDS = f"""
+    UPDATE store.runs SET
+        end_ns = e.end_ns - $zero,
+        status = coalesce(TRY_CAST(e.status AS store.run_status), 'failed'),
+        stop_reason = TRY_CAST(e.stop_reason AS store.stop_reason),
+        {", ".join(f"{name} = e.{name}" for name in _MEASURED)}
+    FROM {_records("run_end", RunEnd)} AS e
+    WHERE runs.run_id = e.run_id
+"""
+_SESSION_ENDS = f"""
+    UPDATE store.sessions SET
+        end_ns = e.t_ns - $zero, end_reason = e.reason, status = if(e.crashed, 'crashed', 'finished')
+    FROM {_records("session_end", SessionEnd)} AS e
+    WHERE session_id = $session
+"""
+_BY_KIND = {
+    "run_begin": _RUNS,
+    "tokens": _TOKENS,
+    "devices": _DEVICES,
+    "hosts": _HOSTS,
+    "reasons": _REASONS,
+    "run_end": _RUN_ENDS,
+    "session_end": _SESSION_ENDS,
+}
+
+
+class DamagedSpoolError(HistoryError):
+    """A spool whose rows cannot be placed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one transaction took out of a spool."""
+
+    taken: int = 0
+    """Offset behind it."""
+    bytes: int = 0
+    bad_lines: int = 0
+    """Lines that were no JSON and were dropped."""
+    ended: bool = False
+    """The session's end was among it."""
+
+
+@contextlib.contextmanager
+def _as_file(data: bytes) -> Iterator[str]:
+    """The bytes under a path, in memory: a full disk does not stop them, and no crash leaves them behind."""
+    fd = os.memfd_create("gemtop-tail", os.MFD_CLOEXEC)
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(data)
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
+
+
+def _read_tail(con: DuckDBPyConnection, data: bytes) -> dict[str | None, int]:
+    """The lines as temporary table `tail`; returns how many there are of each kind, None for no JSON."""
+    longest = max(map(len, data.split(b"\n"))) + 1
+    with _as_file(data) as path:
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE tail AS SELECT * FROM read_json('{path}',"
+            f" format = 'newline_delimited', ignore_errors = true, columns = {_COLUMNS},"
+            f" maximum_object_size = {max(65536, longest * 2)})"
+        )
+    return dict(con.execute("SELECT kind, count(*) FROM tail GROUP BY kind").fetchall())
+
+
+def _started_ns(con: DuckDBPyConnection, session_id: str) -> int:
+    row = con.execute("SELECT started_ns FROM store.sessions WHERE session_id = ?", [session_id]).fetchone()
+    if row is None:
+        raise DamagedSpoolError(f"the spool of session {session_id} does not say when it began")
+    return int(row[0])
+
+
+def _insert(con: DuckDBPyConnection, session_id: str, kinds: dict[str | None, int]) -> None:
+    if "session_begin" in kinds:
+        con.execute(_SESSIONS)
+    if not any(kind in kinds for kind in _BY_KIND):
+        return
+    values: dict[str, Any] = {"zero": _started_ns(con, session_id), "session": session_id}
+    for kind, sql in _BY_KIND.items():
+        if kind in kinds:
+            con.execute(sql, {name: value for name, value in values.items() if f"${name}" in sql})
+
+
+def taken_bytes(con: DuckDBPyConnection, session_id: str) -> int:
+    """Offset up to which this session's spool is in the history."""
+    row = con.execute("SELECT taken_bytes FROM store.spools WHERE session_id = ?", [session_id]).fetchone()
+    return int(row[0]) if row else 0
+
+
+def take(con: DuckDBPyConnection, spool: Spool, limit_bytes: int = CHUNK_BYTES) -> Taken:
+    """Take in the next lines of a spool, in one transaction. Nothing left gives `bytes` 0.
+
+    Raises DamagedSpoolError where the session they belong to is not known, and duckdb.Error; nothing is
+    changed then.
+    """
+    session_id = spool.header.session_id
+    con.execute("BEGIN")
+    try:
+        before = max(taken_bytes(con, session_id), spool.header.base)
+        data = spool.tail(before, limit_bytes)
+        if not data:
+            con.execute("ROLLBACK")
+            return Taken(taken=before)
+        kinds = _read_tail(con, data)
+        _insert(con, session_id, kinds)
+        ended = "session_end" in kinds
+        if ended:
+            end_unfinished(con, session_id)
+        after = before + len(data)
+        con.execute(
+            "INSERT INTO store.spools VALUES (?, ?, now()) ON CONFLICT (session_id)"
+            " DO UPDATE SET taken_bytes = excluded.taken_bytes, taken_at = excluded.taken_at",
+            [session_id, after],
+        )
+        con.execute("COMMIT; DROP TABLE tail")
+    except BaseException:
+        with contextlib.suppress(Exception):
+            con.execute("ROLLBACK")
+        raise
+    return Taken(after, len(data), kinds.get(None, 0), ended)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """What was found of sessions whose process is gone."""
+
+    sessions: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the user should know of: lines dropped, spools that could not be taken in."""
+
+
+def _take_dead(
+    database: Database,
+    spool: Spool,
+    patience: tuple[float, Callable[[str], None] | None],
+    stop: Callable[[], bool],
+) -> list[str]:
+    """All of one dead spool; deletes it at the end. Returns notes."""
+    session_id = spool.header.session_id
+    bad_lines = 0
+    while not stop():
+        with database.open(*patience) as con:
+            taken = take(con, spool)
+            bad_lines += taken.bad_lines
+            if taken.bytes:
+                continue
+            con.execute("BEGIN")
+            end_unfinished(con, session_id)
+            con.execute("COMMIT")
+        torn = spool.torn_bytes()
+        spool.remove()
+        dropped = bad_lines + (1 if torn else 0)
+        if not dropped:
+            return []
+        lines = "1 incomplete line" if dropped == 1 else f"{dropped} incomplete lines"
+        return [f"session {session_id}: {lines} of its spool dropped"]
+    return []
+
+
+def take_in_dead(
+    paths: Paths,
+    *,
+    database: Database | None = None,
+    wait_s: float = 0.0,
+    on_wait: Callable[[str], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> TakenIn:
+    """Take in the spools of this history whose process is gone, and end what they left unfinished.
+
+    Raises nothing for a spool that cannot be taken in: it stays, or is set aside if it makes no sense, and a
+    note says so. `stop` is asked between transactions; what is left then is for the next start.
+    """
+    sessions: list[str] = []
+    notes: list[str] = []
+    _remove_stillborn(paths.spools)
+    own = database or Database(paths.history)
+    for path in spools_in(paths.spools):
+        if stop():
+            break
+        try:
+            spool = Spool.adopt(path)
+        except OSError as error:
+            notes.append(f"the spool {path} cannot be read ({error.strerror}); it is left where it is")
+            continue
+        if spool is None:
+            continue
+        try:
+            if spool.header.format > FORMAT:
+                notes.append(f"the spool {path} was written by a newer gemtop; it is left for that one")
+                continue
+            notes += _take_dead(own, spool, (wait_s, on_wait), stop)
+            sessions.append(spool.header.session_id)
+        except DamagedSpoolError as error:
+            aside = path.with_name(f"{path.name}.damaged")
+            path.rename(aside)
+            notes.append(f"{error}; set aside as {aside}")
+        except HistoryLockedError as error:
+            notes.append(f"{error}; sessions of processes that are gone are taken in at the next start")
+            break
+        except (HistoryError, OSError) as error:
+            notes.append(f"{error}; the spool {path} is kept")
+            break
+        finally:
+            spool.close()
+    if database is None:
+        own.forget()
+    return TakenIn(tuple(sessions), tuple(notes))
+
+
+def _remove_stillborn(folder: Path, age_s: float = 3600.0) -> None:
+    """Delete spools whose process died before they had their name; nothing was recorded in them."""
+    with contextlib.suppress(OSError):
+        for path in folder.glob(f".*{SUFFIX}.*"):
+            if path.stat().st_mtime < time.time() - age_s:
+                path.unlink()

@@ -1,0 +1,248 @@
+"""Reading the history with SQL. What is read cannot be written through here."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gemtop.config import Paths
+from gemtop.domain.errors import BadInputError
+from gemtop.history import schema
+from gemtop.history.database import (
+    IN_THIS_PROCESS,
+    Database,
+    HistoryLockedError,
+    explain,
+    patiently,
+    quoted,
+)
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection, Statement
+
+_T = TypeVar("_T")
+_READING = {"SELECT", "EXPLAIN", "MULTI", "CREATE"}
+_COMMENTS = re.compile(r"\A(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/|;)+", re.DOTALL)
+_EXPLAIN = re.compile(r"\Aexplain\s*(?:\([^)]*\)|analyze\b)?", re.IGNORECASE)
+_FETCH_ROWS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a result."""
+
+    name: str
+    type: str
+    """DuckDB's name of the type."""
+
+    @property
+    def numeric(self) -> bool:
+        return bool(re.match(r"(U?(TINY|SMALL|BIG|HUGE)?INT|INTEGER|UINTEGER|DOUBLE|FLOAT|DECIMAL)", self.type))
+
+
+class Result:
+    """Columns, and rows that are fetched as they are asked for."""
+
+    def __init__(self, reader: Reader, columns: tuple[Column, ...]) -> None:
+        self.columns = columns
+        self._reader = reader
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """The rows, once. Raises BadInputError where the query fails only while it runs."""
+        while batch := self._reader._fetch(_FETCH_ROWS):
+            yield from batch
+
+
+def _sql_error(error: Exception) -> BadInputError:
+    """DuckDB's own message, the marked place included, without the kind of exception before it."""
+    return BadInputError(re.sub(r"\A[A-Z][\w ]*Error: ", "", str(error).strip()))
+
+
+def _refuse_writes(statement: Statement, con: DuckDBPyConnection) -> None:
+    """Raises BadInputError for a statement that could change anything: the history, or a file beside it."""
+    text = _COMMENTS.sub("", statement.query)
+    kind = statement.type.name
+    if kind == "EXPLAIN":  # EXPLAIN ANALYZE executes what it explains
+        for inner in con.extract_statements(_EXPLAIN.sub("", text)):
+            _refuse_writes(inner, con)
+        return
+    # A PIVOT comes apart into a temporary type and a SELECT; what the user wrote does not begin with CREATE.
+    if kind not in _READING or (kind == "CREATE" and re.match(r"create\b", text, re.IGNORECASE)):
+        word = (text.split(None, 1) or [kind])[0].upper()
+        raise BadInputError(
+            f"{word} is not possible here: the history is open for reading (SELECT, WITH, FROM, DESCRIBE,"
+            " SUMMARIZE, SHOW, PIVOT, EXPLAIN)"
+        )
+
+
+class Reader:
+    """The history, open for reading. While it is open no gemtop can write to it: close it soon."""
+
+    def __init__(self, con: DuckDBPyConnection, path: Path | None) -> None:
+        self._con = con
+        self.path = path
+        """The file; None where there is no history yet and an empty one in memory stands in."""
+
+    @classmethod
+    def open(cls, paths: Paths, *, wait_s: float = 5.0, on_wait: Callable[[str], None] | None = None) -> Reader:
+        """Open it, waiting up to `wait_s` seconds for another process that has it open for writing.
+
+        `on_wait` is told for whom, once. Raises HistoryError.
+        """
+        import duckdb
+
+        if not paths.history.exists():
+            con = duckdb.connect()
+            schema.migrate(con, str(paths.history))
+            cls._restrict(con)
+            return cls(con, None)
+        if not IN_THIS_PROCESS.acquire(timeout=max(wait_s, 1.0)):
+            raise HistoryLockedError(f"{paths.history} is in use by another part of gemtop")
+        try:
+            con = patiently(lambda: cls._connect(paths.history), wait_s, on_wait)
+        except BaseException:
+            IN_THIS_PROCESS.release()
+            raise
+        reader = cls(con, paths.history)
+        try:
+            found = schema.version(con)
+            schema.refuse_newer(found, str(paths.history))
+            cls._restrict(con)
+        except BaseException as error:
+            reader.close()
+            raise explain(paths.history, error) from error
+        if found == schema.MIGRATIONS[-1].version:
+            return reader
+        reader.close()
+        with Database(paths.history).open(wait_s, on_wait):
+            pass  # opening brings it to the current schema
+        return cls.open(paths, wait_s=wait_s, on_wait=on_wait)
+
+    @staticmethod
+    def _connect(path: Path) -> DuckDBPyConnection:
+        import duckdb
+
+        try:
+            return duckdb.connect(str(path), read_only=True)
+        except (duckdb.Error, OSError) as error:
+            raise explain(path, error) from error
+
+    @staticmethod
+    def _restrict(con: DuckDBPyConnection) -> None:
+        """Reading CSV and Parquet files in SQL is welcome; installing extensions and settings that write are not."""
+        con.execute(
+            "SET autoinstall_known_extensions = false; SET allow_persistent_secrets = false;"
+            " SET lock_configuration = true"
+        )
+
+    def run_sql(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Result:
+        """Run statements that read; the result is that of the last one.
+
+        `parameters` are bound by name ($name). Raises BadInputError with DuckDB's message. May be interrupted
+        by Ctrl-C, and by `interrupt` from another thread.
+        """
+        import duckdb
+
+        try:
+            statements = self._con.extract_statements(sql)
+            if not statements:
+                raise BadInputError("there is no SQL statement in it")
+            for statement in statements:
+                _refuse_writes(statement, self._con)
+            bound = dict(parameters or {})
+            unknown = set(bound) - {name for s in statements for name in s.named_parameters}
+            if unknown:
+                raise BadInputError(f"the SQL has no parameter ${', $'.join(sorted(unknown))}")
+            for statement in statements:
+                mine = {name: bound[name] for name in statement.named_parameters if name in bound}
+                self._interruptible(partial(self._con.execute, statement, mine or None))
+        except duckdb.Error as error:
+            raise _sql_error(error) from error
+        described = self._con.description or []
+        return Result(self, tuple(Column(str(d[0]), str(d[1])) for d in described))
+
+    def save_parquet(self, sql: str, parameters: Mapping[str, Any] | None, path: Path) -> None:
+        """Run one SELECT and write its rows to a Parquet file. Raises BadInputError."""
+        import duckdb
+
+        try:
+            statements = self._con.extract_statements(sql)
+            for statement in statements:
+                _refuse_writes(statement, self._con)
+            if len(statements) != 1:
+                raise BadInputError("Parquet needs exactly one SELECT")
+            text = statements[0].query.strip().rstrip(";")
+            copy = f"COPY (\n{text}\n) TO {quoted(str(path))} (FORMAT parquet)"
+            self._interruptible(lambda: self._con.execute(copy, dict(parameters or {}) or None))
+        except duckdb.Error as error:
+            raise _sql_error(error) from error
+
+    def _fetch(self, count: int) -> list[tuple[Any, ...]]:
+        import duckdb
+
+        try:
+            return self._interruptible(lambda: self._con.fetchmany(count))
+        except duckdb.Error as error:
+            raise _sql_error(error) from error
+
+    def _interruptible(self, call: Callable[[], _T]) -> _T:
+        """`call` on a thread of its own: inside DuckDB, Python would not see Ctrl-C until it returns."""
+        if threading.current_thread() is not threading.main_thread():
+            return call()
+        outcome: list[_T] = []
+        failure: list[BaseException] = []
+        done = threading.Event()  # a join that Ctrl-C breaks off takes the thread for ended (Python 3.11)
+
+        def work() -> None:
+            try:
+                outcome.append(call())
+            except BaseException as error:
+                failure.append(error)
+            finally:
+                done.set()
+
+        # Ctrl-C is held back until the thread is there and can be waited for.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            threading.Thread(target=work, name="gemtop-query").start()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            done.wait()
+        except KeyboardInterrupt:
+            self._stop_until(done)
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if failure:
+            raise failure[0]
+        return outcome[0]
+
+    def _stop_until(self, done: threading.Event) -> None:
+        """Interrupt the query until it has ended, however often Ctrl-C is pressed meanwhile."""
+        while not done.is_set():
+            with suppress(KeyboardInterrupt):
+                self._con.interrupt()
+                done.wait(0.02)
+
+    def interrupt(self) -> None:
+        """Stop the query that another thread is running."""
+        self._con.interrupt()
+
+    def close(self) -> None:
+        """Let go of the history."""
+        self._con.close()
+        if self.path is not None:
+            IN_THIS_PROCESS.release()
+            self.path = None
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,279 @@
+"""Writes a session down as it happens: records to the spool, the spool's tail into DuckDB, on one thread."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from gemtop.config import Paths
+from gemtop.domain.errors import HistoryError
+from gemtop.domain.records import Record, RunBegin, RunEnd, SessionBegin, SessionEnd, TokenRow
+from gemtop.domain.telemetry import DeviceSample, HostSample
+from gemtop.history.database import Database, HistoryLockedError
+from gemtop.history.ingest import Taken, take, take_in_dead
+from gemtop.history.lines import Encoder
+from gemtop.history.spool import Spool
+
+MEMORY_LIMIT_ROWS = 200_000
+"""Rows kept in memory while the spool cannot be written; those that come after are counted and dropped."""
+SPOOL_LIMIT_BYTES = 64 * 2**20
+"""A spool that has grown beyond this and is taken in to its end is begun anew."""
+BATCH_ROWS = 5_000
+"""Rows of one line at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often the recorder does what, in seconds."""
+
+    spool_s: float = 0.25
+    sync_s: float = 2.0
+    first_move_s: float = 1.0
+    move_s: float = 4.0
+    locked_s: float = 1.0
+    """Until it is tried again while another process has the history open."""
+    failed_s: float = 30.0
+    """Until it is tried again after the history could not be written."""
+    close_s: float = 2.0
+    """Waited for a history that others have open when the session ends."""
+
+
+def _no_folder(path: Path, error: OSError) -> HistoryError:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return HistoryError(f"no room to record in {path} ({reason}): make room, or choose --db PATH")
+    return HistoryError(f"sessions cannot be recorded in {path} ({reason}): choose another file with --db PATH")
+
+
+def prepare_folders(paths: Paths) -> None:
+    """Create the folders of a history and see that they can be written. Raises HistoryError."""
+    try:
+        paths.history.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        paths.spools.mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise _no_folder(paths.history.parent, error) from error
+    if paths.history.is_dir():
+        raise HistoryError(f"{paths.history} is a directory: choose a file with --db PATH")
+    if paths.history.exists() and not os.access(paths.history, os.W_OK):
+        raise HistoryError(f"{paths.history} cannot be written: choose another file with --db PATH")
+    for folder in (paths.history.parent, paths.spools):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise HistoryError(f"{folder} cannot be written: choose another file with --db PATH")
+
+
+def check_history(paths: Paths) -> None:
+    """See up front that this history can be written. Raises HistoryError (exit code 2).
+
+    Finds what the recorder would otherwise only find in the middle of the session: a history of a newer gemtop
+    or DuckDB, a damaged one, a foreign file. One that another process has open counts as good.
+    """
+    prepare_folders(paths)
+    if not paths.history.exists():
+        return
+    database = Database(paths.history)
+    try:
+        with database.open():
+            pass
+    except HistoryLockedError:
+        pass
+    finally:
+        database.forget()
+
+
+class Recorder:
+    """Records one session. `put` may be called from any thread; the rest from the one that owns it."""
+
+    def __init__(self, paths: Paths, pace: Pace | None = None) -> None:
+        self._paths = paths
+        self._pace = pace or Pace()
+        self._database = Database(paths.history)
+        self._encoder = Encoder()
+        self._incoming: deque[Record] = deque()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._spool: Spool | None = None
+        self._begin: SessionBegin | None = None
+        self._open_runs: dict[str, RunBegin] = {}
+        self._taken = 0
+        self._dropped_rows = 0
+        self._next_sync_s = self._next_move_s = 0.0
+        self._unsynced = False
+        self._dead_taken_in = False
+        self._spool_problem: str | None = None
+        self._history_problem: str | None = None
+        self._crash: str | None = None
+        self.waiting: str | None = None
+        """Who has the history open while it is tried again; nothing is lost meanwhile."""
+        self.notes: tuple[str, ...] = ()
+        """What came of the spools of processes that are gone."""
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps the session from being recorded, in one line for the user; None while all is well."""
+        if self._crash:
+            return self._crash
+        if self._spool_problem is None:
+            return self._history_problem
+        kept = f"{len(self._incoming):,} rows kept in memory, at most {MEMORY_LIMIT_ROWS:,}"
+        lost = f", {self._dropped_rows:,} dropped" if self._dropped_rows else ""
+        return f"{self._spool_problem}; {kept}{lost}"
+
+    @property
+    def spool_path(self) -> Path | None:
+        """Where the session is until it is in the history; None before `open` and once it is in it."""
+        return self._spool.path if self._spool else None
+
+    def open(self, begin: SessionBegin) -> None:
+        """Begin the session's spool and start the thread.
+
+        Raises HistoryError, with what to do, where the folder cannot be written.
+        """
+        prepare_folders(self._paths)
+        try:
+            self._spool = Spool.create(self._paths.spools, begin.session_id)
+        except OSError as error:
+            raise _no_folder(self._paths.spools, error) from error
+        self._begin = begin
+        self._incoming.appendleft(begin)
+        now = time.monotonic()
+        self._next_sync_s = now + self._pace.sync_s
+        self._next_move_s = now + self._pace.first_move_s
+        self._thread = threading.Thread(target=self._run, name="gemtop-recorder", daemon=True)
+        self._thread.start()
+
+    def put(self, record: Record) -> None:
+        """Take a record. Returns at once, from any thread, and never raises."""
+        if len(self._incoming) >= MEMORY_LIMIT_ROWS and isinstance(record, (TokenRow, DeviceSample, HostSample)):
+            self._dropped_rows += 1
+            return
+        self._incoming.append(record)
+
+    def close(self, end: SessionEnd) -> None:
+        """End the session: write everything down, move it, stop the thread.
+
+        Returns within a few seconds; what could not be moved by then is left in the spool for the next start.
+        """
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self.put(end)
+        self._stop.set()
+        thread.join(2 * self._pace.close_s + 1.0)
+        if thread.is_alive():
+            self._database.interrupt()
+            thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.wait(self._pace.spool_s):
+                self._tick()
+            self._finish()
+        except Exception as error:  # nothing may end the session that is being recorded
+            self._crash = f"recording stopped: {type(error).__name__}: {error}"
+            if self._spool is not None:
+                self._spool.close()
+        finally:
+            self._database.forget()
+
+    def _tick(self) -> None:
+        run_ended = self._write()
+        now = time.monotonic()
+        if now >= self._next_sync_s:
+            self._sync()
+            self._next_sync_s = now + self._pace.sync_s
+        if run_ended:
+            self._next_move_s = min(self._next_move_s, now + self._pace.spool_s)
+        if now >= self._next_move_s:
+            self._next_move_s = now + self._move()
+
+    def _write(self) -> bool:
+        """Bring what has come in to the spool; True where a run has ended among it."""
+        run_ended = False
+        assert self._spool is not None
+        try:
+            self._spool.append()
+            while self._incoming:
+                count = min(len(self._incoming), BATCH_ROWS)
+                batch = [self._incoming.popleft() for _ in range(count)]
+                for record in batch:
+                    if isinstance(record, RunBegin):
+                        self._open_runs[record.run_id] = record
+                    elif isinstance(record, RunEnd):
+                        self._open_runs.pop(record.run_id, None)
+                        run_ended = True
+                self._unsynced = True
+                self._spool.append(self._encoder.lines(batch))
+            self._spool_problem = None
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            self._spool_problem = f"the session cannot be written to {self._spool.path} ({reason})"
+        return run_ended
+
+    def _sync(self) -> None:
+        assert self._spool is not None
+        if not self._unsynced:
+            return
+        try:
+            self._spool.sync()
+            self._unsynced = False
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            self._spool_problem = f"{self._spool.path} cannot be brought to the disk ({reason})"
+
+    def _move(self, wait_s: float = 0.0) -> float:
+        """Move the spool's tail into the history; returns in how many seconds to try again."""
+        assert self._spool is not None
+        try:
+            if not self._dead_taken_in:
+                found = take_in_dead(self._paths, database=self._database, stop=self._stop.is_set)
+                self.notes = found.notes
+                self._dead_taken_in = True
+            if self._taken != self._spool.end:
+                self._take(wait_s)
+            self.waiting = self._history_problem = None
+            return self._pace.move_s
+        except HistoryLockedError as error:
+            self.waiting = str(error)
+            return self._pace.locked_s
+        except HistoryError as error:
+            self.waiting = None
+            self._history_problem = f"{error}; the session is kept in {self._spool.path}"
+            return self._pace.failed_s
+
+    def _take(self, wait_s: float) -> None:
+        assert self._spool is not None
+        with self._database.open(wait_s) as con:
+            taken = Taken(bytes=1)
+            while taken.bytes:
+                taken = take(con, self._spool)
+                self._taken = taken.taken
+        if self._taken == self._spool.end and self._spool.end - self._spool.header.base > SPOOL_LIMIT_BYTES:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        assert self._spool is not None and self._begin is not None
+        try:
+            self._spool.begin_anew(self._encoder.lines([self._begin, *self._open_runs.values()]))
+        except OSError:
+            return  # the old one goes on growing, which is no reason to trouble anyone
+
+    def _finish(self) -> None:
+        assert self._spool is not None
+        deadline = time.monotonic() + self._pace.close_s
+        self._write()
+        while self._spool_problem and time.monotonic() < deadline:
+            time.sleep(self._pace.spool_s / 5)
+            self._write()
+        self._sync()
+        self._move(max(0.0, deadline - time.monotonic()))
+        all_written = not self._incoming and not self._spool.unwritten_bytes
+        if all_written and self._taken == self._spool.end:
+            self._spool.remove()
+            self._spool = None
+        else:
+            self._spool.close()

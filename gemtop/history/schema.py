@@ -1,0 +1,98 @@
+"""The tables and views of a history: numbered migrations, and the table of those applied.
+
+A change of the schema is a new migration at the end of MIGRATIONS; those before it are never edited, since
+histories that they made are out there. Everything gemtop writes is in schema `store`; the views in `main` are
+the contract that queries, scripts and other programs rely on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gemtop import __version__
+from gemtop.domain.errors import HistoryError
+from gemtop.history.schema_v1 import COMMENTS, STATEMENTS
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step from the version before to `version`."""
+
+    version: int
+    what: str
+    statements: tuple[str, ...]
+
+
+def _comment(target: str, text: str) -> str:
+    return f"COMMENT ON {target} IS '{text.replace(chr(39), chr(39) * 2)}'"
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(
+        1,
+        "sessions, runs, tokens, samples and the views over them",
+        STATEMENTS + tuple(_comment(target, text) for target, text in COMMENTS.items()),
+    ),
+)
+
+
+class NewerHistoryError(HistoryError):
+    """The history was written by a later gemtop than this one."""
+
+
+def version(con: DuckDBPyConnection) -> int:
+    """The schema version of the database in use; 0 where gemtop has not been yet."""
+    import duckdb
+
+    try:
+        row = con.execute("SELECT coalesce(max(version), 0) FROM store.migrations").fetchone()
+    except duckdb.CatalogException:
+        return 0
+    return int(row[0]) if row else 0
+
+
+def is_empty(con: DuckDBPyConnection) -> bool:
+    """Whether the database in use holds no table at all."""
+    found = con.execute("SELECT 1 FROM duckdb_tables() WHERE database_name = current_database()").fetchone()
+    return found is None
+
+
+def refuse_newer(found: int, name: str, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Raises NewerHistoryError where the version found is beyond the last migration known."""
+    if found > migrations[-1].version:
+        raise NewerHistoryError(
+            f"{name} was written by a newer gemtop (schema {found}, this one knows {migrations[-1].version}):"
+            " update gemtop, or choose another file with --db PATH"
+        )
+
+
+def migrate(con: DuckDBPyConnection, name: str, migrations: Sequence[Migration] = MIGRATIONS) -> int:
+    """Bring the database in use to the last version, each step in a transaction of its own.
+
+    Returns the version it had before. Raises NewerHistoryError for one that is beyond, and duckdb.Error.
+    """
+    before = version(con)
+    refuse_newer(before, name, migrations)
+    for migration in migrations:
+        if migration.version <= before:
+            continue
+        con.execute("BEGIN")
+        try:
+            for statement in migration.statements:
+                con.execute(statement)
+            con.execute(
+                "INSERT INTO store.migrations VALUES (?, ?, now(), ?)",
+                [migration.version, migration.what, __version__],
+            )
+            con.execute("COMMIT")
+        except BaseException:
+            with suppress(Exception):  # a commit that failed has rolled back already
+                con.execute("ROLLBACK")
+            raise
+    return before

@@ -1,0 +1,26 @@
+-- Recent sessions
+-- One row for each time gemtop ran, the newest first, with what ran and how it ended.
+-- param: n integer = 20  how many sessions
+SELECT
+    s.session_id,
+    s.started_at,
+    s.duration_s,
+    s.command,
+    coalesce(s.status::VARCHAR, 'live') AS status,
+    r.runs,
+    r.models,
+    r.generated_tokens,
+    r.best_decode_tokens_per_s
+FROM sessions AS s
+LEFT JOIN (
+    SELECT
+        session_id,
+        count(*) AS runs,
+        string_agg(DISTINCT model_name || ' ' || variant, ', ') AS models,
+        sum(generated_tokens)::BIGINT AS generated_tokens,
+        max(decode_tokens_per_s) AS best_decode_tokens_per_s
+    FROM runs
+    GROUP BY session_id
+) AS r ON r.session_id = s.session_id
+ORDER BY s.started_at DESC
+LIMIT $n

@@ -1,0 +1,24 @@
+-- Decode speed and memory by variant
+-- Finished runs of each variant on each machine: how many, how fast with the spread, and the most memory they took.
+-- param: model text = null  only models whose name contains this
+SELECT
+    model_name,
+    variant,
+    coalesce(gpu_name, host) AS machine,
+    n_gpu_layers,
+    count(*) AS n,
+    avg(decode_tokens_per_s) AS decode_tokens_per_s,
+    coalesce(stddev_samp(decode_tokens_per_s), 0) AS decode_sd,
+    min(decode_tokens_per_s) AS decode_min,
+    max(decode_tokens_per_s) AS decode_max,
+    median(ttft_s) AS ttft_s_median,
+    max(size_bytes) / 1048576 AS file_mib,
+    max(vram_peak_bytes) / 1048576 AS vram_peak_mib,
+    max(ram_peak_bytes) / 1048576 AS ram_peak_mib
+FROM runs
+WHERE status = 'finished'
+    AND decode_tokens_per_s IS NOT NULL
+    AND valid IS NOT FALSE
+    AND ($model::VARCHAR IS NULL OR contains(lower(model_name), lower($model::VARCHAR)))
+GROUP BY ALL
+ORDER BY model_name, machine, decode_tokens_per_s DESC

@@ -1,0 +1,45 @@
+-- Slowest tokens of a run
+-- The generated tokens that took longest, and what the cards and the machine were doing then.
+-- param: run_id text = null  the run; the last one where none is given
+-- param: n integer = 20  how many tokens
+WITH chosen AS (
+    SELECT run_id, session_id
+    FROM runs
+    WHERE run_id = $run_id::VARCHAR
+        OR ($run_id::VARCHAR IS NULL AND run_id = (
+            SELECT run_id FROM runs WHERE generated_tokens > 1 ORDER BY started_at DESC, run_id DESC LIMIT 1
+        ))
+),
+gaps AS (
+    SELECT c.session_id, t.run_id, t."index", t.token_id, t.t_s,
+        (t.t_s - lag(t.t_s) OVER (ORDER BY t."index")) * 1000 AS gap_ms
+    FROM tokens AS t JOIN chosen AS c USING (run_id)
+    WHERE t.phase = 'decode'
+),
+slowest AS (
+    SELECT * FROM gaps WHERE gap_ms IS NOT NULL ORDER BY gap_ms DESC, "index" LIMIT $n
+),
+-- The last reading of each device before the token was there.
+readings AS (
+    SELECT s.* FROM samples AS s JOIN chosen AS c USING (session_id)
+),
+then_ AS (
+    SELECT w."index", r.*
+    FROM (SELECT s.*, d.device FROM slowest AS s CROSS JOIN (SELECT DISTINCT device FROM readings) AS d) AS w
+    ASOF JOIN readings AS r ON r.device = w.device AND r.t_s <= w.t_s
+)
+SELECT
+    s.run_id,
+    s."index",
+    s.token_id,
+    s.t_s,
+    s.gap_ms,
+    max(t.gpu_util_pct) AS gpu_util_pct,
+    sum(t.power_w) AS power_w,
+    max(t.temperature_c) AS temperature_c,
+    min(t.clock_sm_mhz) AS clock_sm_mhz,
+    max(t.host_cpu_pct) AS host_cpu_pct,
+    max(t.ram_used_bytes) / 1048576 AS ram_used_mib
+FROM slowest AS s LEFT JOIN then_ AS t USING ("index")
+GROUP BY ALL
+ORDER BY s.gap_ms DESC, s."index"

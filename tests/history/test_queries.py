@@ -1,0 +1,116 @@
+"""The named queries on a history whose answers are known, and their headers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gemtop.config import Paths
+from gemtop.domain.errors import BadInputError
+from gemtop.domain.records import Record, SessionEnd
+from gemtop.domain.telemetry import DeviceSample, HostSample
+from gemtop.history import queries
+from gemtop.history.reader import Reader
+from tests.history.rows import STARTED_AT_MS, STARTED_NS, S, put_in, run, run_end, session, tokens
+
+GAPS = (0.1, 0.1, 0.4, 0.1, 0.2)
+
+
+def _seed(paths: Paths) -> None:
+    """Two sessions: three finished QAT runs, two PTQ, one that is cancelled and one that is not valid."""
+    first, second = "20261123-100000-aaaa0001", "20261123-120000-bbbb0001"
+    rows: list[Record] = [session(first)]
+    for number, speed in enumerate((10.0, 12.0, 14.0), start=1):
+        begin = run(first, number)
+        rows += [begin, run_end(begin.run_id, decode_tokens_per_s=speed)]
+    put_in(paths, [*rows, SessionEnd(STARTED_NS + 60 * S, None)], first)
+    rows = [session(second, started_at_ms=STARTED_AT_MS + 7_200_000, command="tui")]
+    ptq: dict[str, Any] = {"variant": "PTQ Q4_K_M", "training": "ptq", "size_bytes": 250 * 2**20}
+    for number, (speed, status) in enumerate(((8.0, "finished"), (9.0, "finished"), (99.0, "cancelled")), start=1):
+        begin = run(second, number, started_at_ms=STARTED_AT_MS + 7_200_000 + number, **ptq)
+        rows += [begin, run_end(begin.run_id, decode_tokens_per_s=speed, status=status, generated_tokens=6)]
+    rows += tokens(f"{second}.3", gaps_s=GAPS)
+    for i in range(9):  # the slow token is there at 2.1 s
+        t_ns = STARTED_NS + i * S // 4
+        rows.append(DeviceSample(t_ns, "0", 10.0 * i, power_w=100.0 + i, temperature_c=50.0, clock_sm_mhz=2000.0 - i))
+        rows.append(DeviceSample(t_ns, "1", 1.0, power_w=10.0, temperature_c=40.0 + i, clock_sm_mhz=3000.0))
+        rows.append(HostSample(t_ns, host_cpu_pct=float(i), ram_used_bytes=2**30))
+    put_in(paths, [*rows, SessionEnd(STARTED_NS + 30 * S, "closed")], second)
+
+
+def _run(paths: Paths, name: str, **given: str) -> list[dict[str, Any]]:
+    query = queries.find(name, queries.all_queries())
+    with Reader.open(paths) as reader:
+        result = reader.run_sql(query.sql, query.bind(given))
+        names = [c.name for c in result.columns]
+        return [dict(zip(names, row, strict=True)) for row in result.rows()]
+
+
+def test_sessions(paths: Paths) -> None:
+    _seed(paths)
+    rows = _run(paths, "sessions")
+    assert [r["session_id"][-8:] for r in rows] == ["bbbb0001", "aaaa0001"]
+    assert (rows[0]["runs"], rows[0]["generated_tokens"], rows[0]["best_decode_tokens_per_s"]) == (3, 18, 99.0)
+    assert (rows[0]["command"], rows[0]["duration_s"], rows[0]["status"]) == ("tui", 30.0, "finished")
+    assert rows[1]["models"] == "Gemma 3 270M QAT Q4_0"
+    assert len(_run(paths, "sessions", n="1")) == 1
+
+
+def test_variants(paths: Paths) -> None:
+    _seed(paths)
+    qat, ptq = _run(paths, "variants")
+    assert (qat["variant"], qat["n"], qat["decode_tokens_per_s"], qat["decode_sd"]) == ("QAT Q4_0", 3, 12.0, 2.0)
+    assert (qat["decode_min"], qat["decode_max"], qat["machine"]) == (10.0, 14.0, "NVIDIA Test")
+    assert (qat["file_mib"], qat["vram_peak_mib"], qat["ram_peak_mib"]) == (200.0, 300.0, 500.0)
+    assert (ptq["variant"], ptq["n"], ptq["decode_tokens_per_s"]) == ("PTQ Q4_K_M", 2, 8.5)
+    assert len(_run(paths, "variants", model="gemma")) == 2
+    assert _run(paths, "variants", model="llama") == []
+
+
+def test_slowest_tokens(paths: Paths) -> None:
+    _seed(paths)
+    rows = _run(paths, "slowest_tokens", n="2")
+    slow, second = rows
+    assert slow["run_id"] == "20261123-120000-bbbb0001.3"
+    assert (slow["index"], round(slow["gap_ms"]), slow["t_s"]) == (7, 400, 2.1)
+    # The readings of 2.0 s: both cards, the machine.
+    assert (slow["gpu_util_pct"], slow["power_w"], slow["temperature_c"]) == (80.0, 118.0, 50.0)
+    assert (slow["clock_sm_mhz"], slow["host_cpu_pct"], slow["ram_used_mib"]) == (1992.0, 8.0, 1024.0)
+    assert (second["index"], round(second["gap_ms"])) == (9, 200)
+    assert _run(paths, "slowest_tokens", run_id="20261123-100000-aaaa0001.1") == []
+
+
+def test_the_shipped_queries_run_on_an_empty_history_and_have_whole_headers(paths: Paths) -> None:
+    found = queries.all_queries()
+    assert [q.name for q in found][:3] == ["sessions", "variants", "slowest_tokens"]
+    for query in found:
+        assert query.title[0].isupper() and not query.title.endswith(".")
+        assert query.sentence.endswith(".")
+        assert all(p.description for p in query.parameters)
+        assert _run(paths, query.name) == []
+
+
+def test_headers_and_values() -> None:
+    text = "-- Title\n-- A sentence\n-- in two lines.\n-- param: n integer = 3  how many\n"
+    text += "-- param: on boolean = true\nSELECT 1"
+    query = queries.parse("x", text, Path("x.sql"))
+    assert (query.title, query.sentence) == ("Title", "A sentence in two lines.")
+    assert [str(p) for p in query.parameters] == ["n=3", "on=true"]
+    assert query.bind({}) == {"n": 3, "on": True}
+    assert query.bind({"n": "7", "on": "no"}) == {"n": 7, "on": False}
+    assert query.bind({"n": "null"}) == {"n": None, "on": True}
+    for given, said in (({"n": "many"}, "integer"), ({"on": "maybe"}, "true or false"), ({"m": "1"}, "it has n, on")):
+        with pytest.raises(BadInputError, match=said):
+            query.bind(given)
+    for broken in ("SELECT 1", "-- Title\nSELECT 1", "-- T\n-- S.\n-- param: n number\nSELECT 1"):
+        with pytest.raises(ValueError):
+            queries.parse("x", broken, Path("x.sql"))
+
+
+def test_an_unknown_name_brings_the_nearest() -> None:
+    with pytest.raises(BadInputError, match="did you mean sessions"):
+        queries.find("sesions", queries.all_queries())
+    with pytest.raises(BadInputError, match="--list"):
+        queries.find("zzz", queries.all_queries())
