@@ -52,6 +52,8 @@ def _range(text: str) -> list[str]:
     else:
         last, by, sign = rest, "1", "+"
     value, end, step = int(first), int(last), int(by)
+    if value > end:
+        raise argparse.ArgumentTypeError(f"{text!r} is an empty range")
     values: list[str] = []
     while value <= end and len(values) < 1000:
         values.append(str(value))
@@ -307,8 +309,8 @@ def _columns(args: argparse.Namespace) -> list[_Column]:
         _Column("threads", 7, ">", lambda r: str(r.model.n_threads), lambda r: on_cpu(r) or args.n_threads != [0]),
     ]  # fmt: skip
     optional: list[tuple[str, list[Any], list[Any], int, Callable[[Result], str]]] = [
-        ("n_batch", args.n_batch, [2048], 7, lambda r: str(r.model.n_batch)),
-        ("n_ubatch", args.n_ubatch, [512], 8, lambda r: str(r.model.n_ubatch)),
+        ("n_batch", args.n_batch, [2048], 7, lambda r: str(r.case.settings.context.n_batch)),
+        ("n_ubatch", args.n_ubatch, [512], 8, lambda r: str(r.case.settings.context.n_ubatch)),
         ("type_k", args.type_k, ["f16"], 6, lambda r: r.model.type_k),
         ("type_v", args.type_v, ["f16"], 6, lambda r: r.model.type_v),
         ("fa", args.flash_attn, ["auto"], 4, lambda r: r.model.flash_attn),

@@ -73,7 +73,7 @@ def _cpu_flags(build: BuildDescription) -> str | None:
     """The CPU's own abilities: of interest where the build does not run."""
     if build.problem is None:
         return None
-    from gemtop.engine.preflight import cpu_flags
+    from gemtop.engine.cpu import cpu_flags
 
     return cpu_flags()
 

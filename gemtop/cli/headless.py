@@ -121,7 +121,8 @@ def headless(command: str, paths: Paths, *, verbose: bool = False) -> Iterator[H
             run.say(str(error))
             leave(error.exit_code)
         raise
-    except BaseException:
+    except BaseException as error:
+        run.interrupted = run.interrupted or isinstance(error, KeyboardInterrupt)
         run.close()
         raise
     else:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from gemtop import __version__
-from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, GemtopError
+from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, GemtopError
 
 COMMANDS = {
     "run": "run a prompt without a screen: text on stdout, figures on stderr",
@@ -28,9 +29,16 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str]) -> int:
     """Run a command line and return the exit code."""
+    _prepare_streams()
     try:
         args = _parse(argv)
-        return int(args.func(args))
+        code = int(args.func(args))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read has enough. Python would complain when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
     except GemtopError as error:
         sys.stderr.write(f"gemtop: {error}\n")
         return error.exit_code
@@ -38,12 +46,27 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_INTERRUPTED
 
 
+def _prepare_streams() -> None:
+    """Streams that the caller closed lead nowhere; text is UTF-8 whatever the locale, and never an error."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:  # the files opened from here on would else take its place
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors={"stdin": "surrogateescape", "stdout": "replace"}.get(name))
+
+
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    if argv and argv[0] in COMMANDS:
+    return build_parser(argv[0] if argv and argv[0] in COMMANDS else None).parse_args(argv)
+
+
+def build_parser(command: str | None) -> Parser:
+    """The parser of a command line that begins with this command, or of one without a command."""
+    if command is not None:
         parser = Parser(prog="gemtop", allow_abbrev=False)
         commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-        importlib.import_module(f"gemtop.cli.{argv[0]}").add_parser(commands)
-        return parser.parse_args(argv)
+        importlib.import_module(f"gemtop.cli.{command}").add_parser(commands)
+        return parser
     from gemtop.cli import live
 
     parser = Parser(
@@ -58,4 +81,4 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"gemtop {__version__}")
     live.add_options(parser)
-    return parser.parse_args(argv)
+    return parser

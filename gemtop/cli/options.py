@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import TYPE_CHECKING
 
 from gemtop.config import Paths
@@ -33,6 +34,13 @@ def cache_type(text: str) -> str:
     if text.lower() not in CACHE_TYPES:
         raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(CACHE_TYPES)}")
     return text.lower()
+
+
+def finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is no finite number")
+    return value
 
 
 def endpoints(text: str) -> tuple[str, ...]:
@@ -115,14 +123,14 @@ def add_sampling(parser: argparse._ActionsContainer) -> None:
     add("-s", "--seed", type=int, default=-1, metavar="N", help="seed of the sampler (default: -1, a new one each run)")
     add(
         "--temp",
-        type=float,
+        type=finite,
         default=default.temperature,
         metavar="T",
         help=f"temperature; 0 is greedy (default: {default.temperature})",
     )
     add("--top-k", type=int, default=default.top_k, metavar="N", help=f"default: {default.top_k}; 0 is off")
-    add("--top-p", type=float, default=default.top_p, metavar="P", help=f"default: {default.top_p}; 1 is off")
-    add("--min-p", type=float, default=default.min_p, metavar="P", help=f"default: {default.min_p}; 0 is off")
+    add("--top-p", type=finite, default=default.top_p, metavar="P", help=f"default: {default.top_p}; 1 is off")
+    add("--min-p", type=finite, default=default.min_p, metavar="P", help=f"default: {default.min_p}; 0 is off")
     add("--raw", action="store_true", help="plain completion even where the model has a chat template")  # fmt: skip
 
 

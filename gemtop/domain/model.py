@@ -91,17 +91,31 @@ _NAMING_KEYS = (
 )
 
 
+_EMBEDDING = ("token_embd.weight", "output.weight")
+"""Kept in a larger type by many quantisers; in a 1B of Google's QAT files they outweigh all else."""
+
+
 def quantization_name(header: ModelHeader) -> str:
-    """llama.cpp's name for the file's format, from general.file_type, else from the largest tensor type."""
+    """llama.cpp's name for the file's format, from general.file_type, else from the type most of it has."""
     file_type = header.metadata.get("general.file_type")
     if isinstance(file_type, int) and (file_type & ~1024) in FILE_TYPE_NAMES:
         return FILE_TYPE_NAMES[file_type & ~1024]  # bit 1024 is llama.cpp's "guessed" mark
     bytes_by_type: dict[str, int] = {}
-    for tensor in header.tensors:
+    layers = [tensor for tensor in header.tensors if tensor.name not in _EMBEDDING]
+    for tensor in layers or header.tensors:
         bytes_by_type[tensor.type_name] = bytes_by_type.get(tensor.type_name, 0) + tensor.size_bytes
     if not bytes_by_type:
         return "unknown"
     return max(bytes_by_type, key=lambda name: bytes_by_type[name]).upper()
+
+
+def _repositories(path: str) -> list[str]:
+    """Folders of the path that are named after a repository, as the stores of Hugging Face and LM Studio are.
+
+    Google's QAT files are called gemma-3-27b-it-q4_0.gguf: only their repository's name says QAT.
+    """
+    folders = path.split("/")[:-1]
+    return [f for f in folders if f.startswith("models--") or f.lower().endswith(("-gguf", "-gguf-small"))]
 
 
 def classify(header: ModelHeader) -> Classification:
@@ -109,6 +123,7 @@ def classify(header: ModelHeader) -> Classification:
     quantization = quantization_name(header)
     sources = [(key, str(header.metadata[key])) for key in _NAMING_KEYS if key in header.metadata]
     sources.append(("file name", header.path.rsplit("/", 1)[-1]))
+    sources += [("repository", folder) for folder in _repositories(header.path)]
     for key, text in sources:
         if _QAT.search(text):
             return Classification(quantization, "qat", f"QAT {quantization}", f"{key}: {text}")
@@ -117,7 +132,7 @@ def classify(header: ModelHeader) -> Classification:
         return Classification(quantization, "none", spoken, f"{quantization} is not quantised")
     if quantization == "unknown":
         return Classification(quantization, "unknown", "unknown", "the file names no type")
-    if len(sources) == 1 and "gguf" not in sources[0][1]:
+    if [key for key, _ in sources] == ["file name"] and "gguf" not in sources[0][1]:
         return Classification(quantization, "unknown", quantization, "neither metadata nor file name say")
     return Classification(
         quantization, "ptq", f"PTQ {quantization}", "quantised, and nothing in it or its name says QAT"

@@ -19,6 +19,10 @@ from gemtop.engine.gguf import check_language_model, read_header
 from gemtop.engine.log import EngineLog
 
 
+_INT_MAX = 2**31 - 1
+"""What llama.cpp's parameters hold; ctypes would silently cut off what is beyond."""
+
+
 class LlamaModel:
     """Owns one llama_model and one llama_context; used on the engine thread only."""
 
@@ -78,7 +82,7 @@ class LlamaModel:
             return not self._stop.is_set()
 
         params = llama.llama_model_default_params()
-        params.n_gpu_layers = offload.n_gpu_layers
+        params.n_gpu_layers = min(offload.n_gpu_layers, _INT_MAX)
         params.load_mode = binding.LOAD_MODE_AUTO if offload.use_mmap else binding.LOAD_MODE_NONE
         params.use_extra_bufts = offload.use_extra_bufts
         callback = llama.llama_progress_callback(progress)
@@ -96,8 +100,8 @@ class LlamaModel:
         n_threads = wanted.n_threads or physical_cores()
         params = llama.llama_context_default_params()
         params.n_ctx = min(DEFAULT_N_CTX, trained) if wanted.n_ctx is None else wanted.n_ctx or trained
-        params.n_batch = wanted.n_batch
-        params.n_ubatch = wanted.n_ubatch
+        params.n_batch = min(wanted.n_batch, _INT_MAX)
+        params.n_ubatch = min(wanted.n_ubatch, _INT_MAX)
         params.n_threads = n_threads
         params.n_threads_batch = wanted.n_threads_batch or n_threads
         params.flash_attn_type = binding.FLASH_ATTN_IDS[wanted.flash_attn]

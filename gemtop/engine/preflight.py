@@ -13,12 +13,12 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from gemtop.config import Paths, read_state, write_state
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.settings import OffloadSettings
 from gemtop.engine import binding
+from gemtop.engine.cpu import cpu_flags, cpuinfo
 
 _TIMEOUT_S = 60
 _STATE = "preflight"
@@ -115,45 +115,9 @@ def _features() -> str:
     return done.stdout.decode().strip() or "another CPU"
 
 
-def cpu_flags() -> str:
-    """The vector instruction sets of this CPU, as the kernel names them."""
-    known = [
-        "sse3",
-        "ssse3",
-        "sse4_1",
-        "sse4_2",
-        "avx",
-        "f16c",
-        "fma",
-        "avx2",
-        "bmi2",
-        "avx512f",
-        "avx512bw",
-        "avx512_vnni",
-        "avx512_bf16",
-        "avx_vnni",
-        "amx_tile",
-        "amx_int8",
-        "asimd",
-        "asimddp",
-        "i8mm",
-        "sve",
-    ]
-    flags = _cpuinfo("flags") or _cpuinfo("Features")
-    return " ".join(name for name in known if name in flags.split()) or "none that the kernel names"
-
-
-def _cpuinfo(field: str) -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == field), "")
-
-
 def _key() -> str:
     """One build on one CPU: the libraries' sizes and dates, the CPU's name and abilities."""
-    parts = [binding.llama_build(), _cpuinfo("model name"), _cpuinfo("flags") or _cpuinfo("Features")]
+    parts = [binding.llama_build(), cpuinfo("model name"), cpuinfo("flags") or cpuinfo("Features")]
     for library in sorted(binding.library_folder().glob("lib*")):
         status = library.stat()
         parts.append(f"{library.name} {status.st_size} {status.st_mtime_ns}")

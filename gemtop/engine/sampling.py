@@ -12,6 +12,10 @@ from gemtop.domain.settings import SamplingSettings
 from gemtop.engine.binding import llama
 
 
+_DRAW_ONE = 0xFFFFFFFF
+"""The seed for which llama.cpp draws one itself and keeps it secret: it would not repeat a run."""
+
+
 class Sampler(Protocol):
     @property
     def seed(self) -> int | None:
@@ -51,7 +55,8 @@ class ChainSampler:
     """top-k, top-p, min-p, temperature, then a draw: the order of llama.cpp's own tools."""
 
     def __init__(self, settings: SamplingSettings) -> None:
-        self.seed: int | None = secrets.randbits(32) if settings.seed is None else settings.seed & 0xFFFFFFFF
+        wanted = None if settings.seed is None else settings.seed & _DRAW_ONE
+        self.seed: int | None = secrets.randbelow(_DRAW_ONE) if wanted in (None, _DRAW_ONE) else wanted
         self._chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
         for link in (
             llama.llama_sampler_init_top_k(settings.top_k),

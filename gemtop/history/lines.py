@@ -39,6 +39,14 @@ def _line(line: Mapping[str, Any]) -> bytes:
     return json.dumps(_clean(line), separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 
+def _rows(line: Mapping[str, Any]) -> bytes:
+    """The same for columns of rows, which are rarely in need of cleaning."""
+    try:
+        return json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    except ValueError:
+        return _line(line)
+
+
 def _columns(rows: Sequence[object], names: Iterable[str]) -> dict[str, list[Any]]:
     return {name: [getattr(row, name) for row in rows] for name in names}
 
@@ -67,15 +75,15 @@ class Encoder:
                 line = _line({"kind": KINDS[type(record)], "record": asdict(record)})
                 (begins if isinstance(record, (SessionBegin, RunBegin)) else ends).append(line)
         rows = [
-            _line({"kind": "tokens", "run_id": run_id, **_columns(batch, TOKEN_COLUMNS)})
+            _rows({"kind": "tokens", "run_id": run_id, **_columns(batch, TOKEN_COLUMNS)})
             for run_id, batch in tokens.items()
         ]
         rows += [self._reason_line(s, s.device) for s in devices if self._is_new(s.reasons, s.device)]
         rows += [self._reason_line(s, "host") for s in hosts if self._is_new(s.reasons, "host")]
         if devices:
-            rows.append(_line({"kind": "devices", **_columns(devices, DEVICE_COLUMNS)}))
+            rows.append(_rows({"kind": "devices", **_columns(devices, DEVICE_COLUMNS)}))
         if hosts:
-            rows.append(_line({"kind": "hosts", **_columns(hosts, HOST_COLUMNS)}))
+            rows.append(_rows({"kind": "hosts", **_columns(hosts, HOST_COLUMNS)}))
         return b"".join(begins + rows + ends)
 
     def _is_new(self, reasons: Mapping[str, str], device: str) -> bool:

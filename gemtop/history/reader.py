@@ -213,7 +213,8 @@ class Reader:
         try:
             threading.Thread(target=work, name="gemtop-query").start()
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            done.wait()
+            while not done.wait(0.1):
+                pass  # a signal that another thread got does not end the wait by itself
         except KeyboardInterrupt:
             self._stop_until(done)
             raise

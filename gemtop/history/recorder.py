@@ -15,7 +15,7 @@ from gemtop.domain.errors import HistoryError
 from gemtop.domain.records import Record, RunBegin, RunEnd, SessionBegin, SessionEnd, TokenRow
 from gemtop.domain.telemetry import DeviceSample, HostSample
 from gemtop.history.database import Database, HistoryLockedError
-from gemtop.history.ingest import Taken, take, take_in_dead
+from gemtop.history.ingest import take, take_in_dead
 from gemtop.history.lines import Encoder
 from gemtop.history.spool import Spool
 
@@ -248,10 +248,11 @@ class Recorder:
     def _take(self, wait_s: float) -> None:
         assert self._spool is not None
         with self._database.open(wait_s) as con:
-            taken = Taken(bytes=1)
-            while taken.bytes:
+            while self._taken != self._spool.end:
                 taken = take(con, self._spool)
                 self._taken = taken.taken
+                if not taken.bytes:
+                    break
         if self._taken == self._spool.end and self._spool.end - self._spool.header.base > SPOOL_LIMIT_BYTES:
             self._begin_anew()
 

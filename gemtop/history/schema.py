@@ -84,8 +84,7 @@ def migrate(con: DuckDBPyConnection, name: str, migrations: Sequence[Migration] 
             continue
         con.execute("BEGIN")
         try:
-            for statement in migration.statements:
-                con.execute(statement)
+            con.execute(";\n".join(migration.statements))  # one by one they take twice the time
             con.execute(
                 "INSERT INTO store.migrations VALUES (?, ?, now(), ?)",
                 [migration.version, migration.what, __version__],

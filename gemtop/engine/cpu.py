@@ -1,0 +1,42 @@
+"""What this CPU can do, as the kernel says it: without llama.cpp, which may not even load here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def cpu_flags() -> str:
+    """The vector instruction sets of this CPU, as the kernel names them."""
+    known = [
+        "sse3",
+        "ssse3",
+        "sse4_1",
+        "sse4_2",
+        "avx",
+        "f16c",
+        "fma",
+        "avx2",
+        "bmi2",
+        "avx512f",
+        "avx512bw",
+        "avx512_vnni",
+        "avx512_bf16",
+        "avx_vnni",
+        "amx_tile",
+        "amx_int8",
+        "asimd",
+        "asimddp",
+        "i8mm",
+        "sve",
+    ]
+    flags = cpuinfo("flags") or cpuinfo("Features")
+    return " ".join(name for name in known if name in flags.split()) or "none that the kernel names"
+
+
+def cpuinfo(field: str) -> str:
+    """A field of /proc/cpuinfo, of the first CPU that has it; empty where there is none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == field), "")

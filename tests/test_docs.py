@@ -1,0 +1,144 @@
+"""The documentation says what the program does: commands parse, links lead somewhere, generated pages are current."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gemtop.cli.main import COMMANDS, build_parser, main
+from gemtop.domain.records import RUN_FIELDS
+from tests.tools import cli_docs
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ +(.+?)\s*$", re.MULTILINE)
+_SHELL = {"sh", "bash", "console"}
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def _prose(page: Path) -> str:
+    return _FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def _anchors(page: Path) -> set[str]:
+    """What a heading's link is called, by GitHub's rule."""
+    words = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in _HEADING.findall(_prose(page)))
+    return {word.strip().replace(" ", "-") for word in words}
+
+
+def _commands(page: Path) -> Iterator[list[str]]:
+    """The arguments of every `gemtop ...` in the page's shell examples."""
+    for language, block in _FENCE.findall(page.read_text(encoding="utf-8")):
+        if language not in _SHELL:
+            continue
+        pending = ""
+        for line in block.replace("\\\n", " ").splitlines():
+            pending += line.removeprefix("$ ") + "\n"
+            try:
+                lexer = shlex.shlex(pending, posix=True, punctuation_chars=True)
+                lexer.wordchars += ",=@%+:[]{}!$"
+                words = list(lexer)
+            except ValueError:  # a quotation that goes on in the next line
+                continue
+            pending = ""
+            for operator, group in itertools.groupby(words, lambda word: set(word) <= set("();<>|&") and word != ""):
+                simple = [] if operator else list(group)
+                while simple and re.fullmatch(r"\w+=.*", simple[0], re.DOTALL):
+                    simple.pop(0)
+                if simple and Path(simple[0]).name == "gemtop":
+                    yield simple[1:]
+        assert not pending, f"{_name(page)}: an open quotation in\n{block}"
+
+
+EXAMPLES = [(page, arguments) for page in PAGES for arguments in _commands(page)]
+QUERIES = [(page, arguments) for page, arguments in EXAMPLES if arguments[:1] == ["query"]]
+
+
+def _example_id(value: object) -> str:
+    return _name(value) if isinstance(value, Path) else " ".join(value) if isinstance(value, list) else str(value)
+
+
+def _plain(help_text: str) -> list[str]:
+    """Help without what Python versions differ in: line breaks, and a metavar behind every name of a flag."""
+    once = re.sub(r"(?<=[ \[])(-[\w-]+) ([A-Z][\w:,.]*|on\|off\|auto|\{[\w,]+\}), (?=-)", r"\1, ", help_text)
+    return re.sub(r"(?<=[ \[])(-[\w-]+) ([A-Z][\w:,.]*|on\|off\|auto|\{[\w,]+\}), (?=-)", r"\1, ", once).split()
+
+
+def test_cli_page_is_current() -> None:
+    written = cli_docs.TARGET.read_text(encoding="utf-8")
+    assert _plain(written) == _plain(cli_docs.page()), "run: python -m tests.tools.cli_docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    for target in _LINK.findall(_prose(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        other = (page.parent / path).resolve() if path else page
+        assert other.exists(), f"{_name(page)} links to {target}"
+        assert other.is_relative_to(ROOT), f"{_name(page)} links out of the repository: {target}"
+        assert not anchor or anchor in _anchors(other), f"{_name(page)} links to {target}; there is no such heading"
+
+
+@pytest.mark.parametrize(("page", "arguments"), EXAMPLES, ids=_example_id)
+def test_examples_parse(page: Path, arguments: list[str]) -> None:
+    command = arguments[0] if arguments and arguments[0] in COMMANDS else None
+    try:
+        build_parser(command).parse_args(arguments)
+    except SystemExit as leaving:  # --help and --version leave with 0
+        assert leaving.code == 0, f"{_name(page)}: gemtop {shlex.join(arguments)}"
+
+
+@pytest.mark.parametrize(("page", "arguments"), QUERIES, ids=_example_id)
+def test_examples_of_queries_run(
+    page: Path,
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 0, f"{_name(page)}: {capsys.readouterr().err}"
+
+
+def test_every_column_of_runs_is_defined() -> None:
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    first_cells = re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE)
+    defined = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
+    assert set(RUN_FIELDS) <= defined, f"docs/metrics.md does not define {sorted(set(RUN_FIELDS) - defined)}"
+
+
+def test_the_guides_have_a_page_for_every_command() -> None:
+    for command in ("live", *COMMANDS):
+        assert (ROOT / "docs" / f"{command}.md").exists(), f"docs/{command}.md is missing"
+
+
+def test_readme_names_every_guide() -> None:
+    linked = set(_LINK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"docs/{page.name}" in linked, f"README.md does not link docs/{page.name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_no_path_of_one_machine(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"(?<![\w.~$/])/(?:root|home|tmp|work|Users)/\S*", text)
+    assert not found, f"{_name(page)} names {found}"
+
+
+def test_picture_is_whole_and_asks_for_nothing() -> None:
+    text = (ROOT / "docs" / "images" / "live.svg").read_text(encoding="utf-8")
+    assert ElementTree.fromstring(text).tag.endswith("svg")
+    assert "url(http" not in text and "@import" not in text and "@font-face" not in text
