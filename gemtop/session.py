@@ -8,8 +8,8 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
 from gemtop import __version__
 from gemtop.config import new_session_id
@@ -25,20 +25,21 @@ from gemtop.domain.events import (
     PrefillProgress,
     RunFinished,
     RunStarted,
-    RunStatus,
-    StopReason,
     TokenGenerated,
 )
-from gemtop.domain.figures import Resources, Timing, TimingAccumulator, Window, resources
+from gemtop.domain.figures import TimingAccumulator
 from gemtop.domain.model import LoadedModel
 from gemtop.domain.rates import RatePoint, RateSeries
-from gemtop.domain.records import Record, RunBegin, RunEnd, RunKind, SessionBegin, SessionEnd, TokenRow, run_row
+from gemtop.domain.records import Record, RunKind, SessionBegin, SessionEnd, TokenRow, run_row
 from gemtop.domain.settings import EngineSettings, SamplingSettings
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
 from gemtop.engine.protocol import BenchRequest, Engine, EventSink
+from gemtop.run import MeasuredRun, RunView, begin_run
 
 _KEEP_SAMPLES = 3000
 """Ten minutes of samples at 5 Hz stay in memory for the charts."""
+_CURVE_MARGIN_NS = 2_000_000_000
+"""Samples so long before a run still belong to its power curve."""
 _SAMPLE_WAIT_S = 0.5
 """How long the end of a run waits for the sample that closes its power curve."""
 
@@ -87,25 +88,6 @@ Listener = Callable[[SessionEvent], None]
 
 
 @dataclass(frozen=True, slots=True)
-class RunView:
-    """A run as it stands now."""
-
-    run_id: str
-    number: int
-    prompt: str
-    status: RunStatus | None
-    """None while it runs."""
-    stop_reason: StopReason | None
-    message: str | None
-    timing: Timing
-    prompt_total: int
-    """Prompt tokens it has to decode; timing.prompt_tokens are done."""
-    context_used: int
-    variant: str
-    resources: Resources | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class SessionView:
     """Everything a screen shows, taken at one moment."""
 
@@ -128,24 +110,6 @@ class SessionView:
     telemetry: TelemetryStatus | None
     problem: str | None
     """What keeps the history from being written."""
-
-
-@dataclass(slots=True)
-class _Run:
-    """A run while it is being measured; changed on the engine thread only."""
-
-    begin: RunBegin
-    number: int
-    prompt: str
-    prompt_tokens: tuple[int, ...]
-    accumulator: TimingAccumulator
-    prefill_done: int = 0
-    index: int = 0
-    text: list[str] = field(default_factory=list)
-    devices: list[DeviceSample] = field(default_factory=list)
-    hosts: list[HostSample] = field(default_factory=list)
-    ended: RunFinished | None = None
-    resources: Resources | None = None
 
 
 def begin_session(command: str, session_id: str | None = None) -> SessionBegin:
@@ -186,7 +150,7 @@ class Session:
         self._loading: float | None = None
         self._load_error: str | None = None
         self.crashed: str | None = None
-        self._run: _Run | None = None
+        self._run: MeasuredRun | None = None
         self._runs: list[RunView] = []
         self._request: GenerateRequest | None = None
         self._bench: BenchRequest | None = None
@@ -285,23 +249,27 @@ class Session:
 
     # What a front end may see
 
-    def view(self) -> SessionView:
-        """Everything there is to show, now. Cheap enough for several frames a second."""
+    def view(self, span_s: float = 60.0) -> SessionView:
+        """Everything there is to show, now, with the samples of the last `span_s` seconds.
+
+        Cheap enough for several frames a second.
+        """
         run, status = self._run, self._sampler.status
+        now_ns, span_ns = time.monotonic_ns(), round(span_s * 1e9)
         return SessionView(
-            t_ns=time.monotonic_ns(),
+            t_ns=now_ns,
             session_id=self.session_id,
             model=self._model,
             loading=self._loading,
             load_error=self._load_error,
             crashed=self.crashed,
-            run=self._run_view(run) if run else None,
+            run=run.view() if run else None,
             runs=tuple(self._runs),
             prefill_rate=self._prefill_rate.points(),
             decode_rate=self._decode_rate.points(),
             devices=status.devices if status else (),
-            device_samples=tuple(self._device_samples),
-            host_samples=tuple(self._host_samples),
+            device_samples=tuple(_since(self._device_samples, now_ns - span_ns)),
+            host_samples=tuple(_since(self._host_samples, now_ns - span_ns)),
             telemetry=status,
             problem=self._recorder.problem,
         )
@@ -324,9 +292,6 @@ class Session:
         missing = self._log_count - count
         return self._log_count, lines[-missing:] if 0 < missing <= len(lines) else lines if missing else []
 
-    def samples_of(self, device: str) -> tuple[DeviceSample, ...]:
-        return tuple(s for s in self._device_samples if s.device == device)
-
     def used_devices(self) -> tuple[str, ...]:
         """NVML indices of the GPUs that hold a part of the model, matched by PCI bus id."""
         status, model = self._sampler.status, self._model
@@ -335,24 +300,6 @@ class Session:
         held = {_pci_key(d.pci_bus_id) for d in model.devices if d.pci_bus_id}
         return tuple(d.index for d in status.devices if d.pci_bus_id and _pci_key(d.pci_bus_id) in held)
 
-    def _run_view(self, run: _Run) -> RunView:
-        timing = run.accumulator.timing()
-        ended = run.ended
-        used = run.begin.cached_tokens + timing.prompt_tokens + timing.generated_tokens
-        return RunView(
-            run_id=run.begin.run_id,
-            number=run.number,
-            prompt=run.prompt,
-            status=ended.status if ended else None,
-            stop_reason=ended.stop_reason if ended else None,
-            message=ended.message if ended else None,
-            timing=timing,
-            prompt_total=len(run.prompt_tokens),
-            context_used=ended.context_used if ended else used,
-            variant=run.begin.variant,
-            resources=run.resources,
-        )
-
     # The sampler thread
 
     def _on_status(self, status: TelemetryStatus) -> None:
@@ -360,15 +307,12 @@ class Session:
 
     def _on_sample(self, sample: DeviceSample | HostSample) -> None:
         run = self._run
-        measuring = run is not None and run.resources is None
+        if run is not None:
+            run.add_sample(sample)
         if isinstance(sample, DeviceSample):
             self._device_samples.append(sample)
-            if run is not None and measuring:
-                run.devices.append(sample)
         else:
             self._host_samples.append(sample)
-            if run is not None and measuring:
-                run.hosts.append(sample)
         self._recorder.put(sample)
 
     # The engine thread
@@ -403,50 +347,18 @@ class Session:
                 self._engine_crashed(event)
         self._listener(event)
 
-    def _begin_run(self, kind: RunKind, t_ns: int, shown: str, tokens: tuple[int, ...], **extra: Any) -> _Run:
-        model = self._model
-        assert model is not None, "the engine runs a prompt only on a model"
+    def _begin_run(self, kind: RunKind, t_ns: int, shown: str, tokens: tuple[int, ...], **more: Any) -> MeasuredRun:
+        assert self._model is not None, "the engine runs a prompt only on a model"
         number = len(self._runs) + 1
-        label = model.classification
-        begin = RunBegin(
-            run_id=f"{self.session_id}.{number}",
-            started_at_ms=int(time.time() * 1000),
-            start_ns=t_ns,
-            kind=kind,
-            llama_build=model.llama_build,
-            gpu_name=" + ".join(d.description for d in model.devices) or None,
-            model_name=model.header.name,
-            model_path=model.header.path,
-            model_fingerprint=model.header.fingerprint,
-            architecture=model.header.architecture,
-            parameters=model.header.parameters,
-            quantization=label.quantization,
-            training=label.training,
-            variant=label.variant,
-            size_bytes=model.header.size_bytes,
-            n_ctx=model.n_ctx,
-            n_gpu_layers=model.n_gpu_layers,
-            type_k=model.type_k,
-            type_v=model.type_v,
-            flash_attn=model.flash_attn,
-            n_batch=model.n_batch,
-            n_ubatch=model.n_ubatch,
-            n_threads=model.n_threads,
-            swa_full=model.swa_full,
-            load_s=model.load_s,
-            devices=self.used_devices(),
-            driver_version=self._driver_version(),
-            **extra,
-        )
-        run = _Run(begin, number, shown, tokens, TimingAccumulator(t_ns))
+        status = self._sampler.status
+        more["driver_version"] = status.driver_version if status else None
+        begin = begin_run(f"{self.session_id}.{number}", t_ns, kind, self._model, self.used_devices(), **more)
+        run = MeasuredRun(begin, number, shown, tokens, TimingAccumulator(t_ns))
         run.devices.extend(self._last_samples())
         run.hosts.extend(list(self._host_samples)[-1:])
         self._run = run
         self._recorder.put(begin)
         return run
-
-    def _driver_version(self) -> str | None:
-        return self._sampler.status.driver_version if self._sampler.status else None
 
     def _last_samples(self) -> list[DeviceSample]:
         """The latest sample of each device: the left end of a run's power curve."""
@@ -468,7 +380,7 @@ class Session:
             top_p=sampling.top_p,
             min_p=sampling.min_p,
             seed=event.seed,
-            prompt=request.prompt if self._record_text else None,
+            **({"prompt": request.prompt} if self._record_text else {}),
         )
         self._sampler.poke()
         self._prefill_rate.begin(event.t_ns)
@@ -510,49 +422,18 @@ class Session:
             self.conversation.append((request.prompt, output))
         self._end_run(run, event, output)
 
-    def _end_run(self, run: _Run, event: RunFinished, output: str) -> None:
+    def _end_run(self, run: MeasuredRun, event: RunFinished, output: str) -> None:
         """Close the power curve with one more sample, compute the figures, write them down and say so."""
         self._sampler.poke()
         self._sampler.wait_past(event.t_ns, _SAMPLE_WAIT_S)
-        run.ended = event
-        timing = run.accumulator.timing()
-        used = resources(
-            tuple(run.devices),
-            tuple(run.hosts),
-            run.begin.devices,
-            Window(run.begin.start_ns, event.t_ns),
-            run.accumulator.first_token_ns,
-            timing.prompt_tokens,
-            timing.generated_tokens,
-        )
-        run.resources = used
-        end = RunEnd(
-            run_id=run.begin.run_id,
-            end_ns=event.t_ns,
-            status=event.status,
-            stop_reason=event.stop_reason,
-            message=event.message,
-            prompt_tokens=timing.prompt_tokens,
-            generated_tokens=timing.generated_tokens,
-            ttft_s=timing.ttft_s,
-            prefill_tokens_per_s=timing.prefill_tokens_per_s,
-            decode_tokens_per_s=timing.decode_tokens_per_s,
-            itl_p50_ms=timing.latency.p50_ms,
-            itl_p95_ms=timing.latency.p95_ms,
-            itl_p99_ms=timing.latency.p99_ms,
-            vram_peak_bytes=used.vram_peak_bytes,
-            ram_peak_bytes=used.ram_peak_bytes,
-            power_mean_w=used.power_mean_w,
-            energy_j=used.energy_j,
-            prefill_j_per_token=used.prefill_j_per_token,
-            decode_j_per_token=used.decode_j_per_token,
-            output=output if self._record_text else None,
-        )
+        end = run.end(event, output if self._record_text else None)
         self._recorder.put(end)
-        self._runs.append(self._run_view(run))
+        self._runs.append(run.view())
         row = run_row(self._begin_record, run.begin, end)
         self.busy = False
-        self._listener(RunRecorded(row, run.begin.prompt, output, used.reasons, event.message))
+        self._listener(
+            RunRecorded(row, run.prompt, output, run.resources.reasons if run.resources else {}, event.message)
+        )
 
     def _repetition(self, event: BenchRepetition) -> None:
         """A repetition was measured with the engine alone: its events are told now, after the fact."""
@@ -566,8 +447,9 @@ class Session:
             run.accumulator.begin_decode(event.start_ns)
         for t_ns in event.token_t_ns:
             run.accumulator.add_token(t_ns)
-        run.devices = [s for s in self._device_samples if s.t_ns >= event.start_ns - 2_000_000_000]
-        run.hosts = [s for s in self._host_samples if s.t_ns >= event.start_ns - 2_000_000_000]
+        before_ns = event.start_ns - _CURVE_MARGIN_NS
+        run.devices = _since(self._device_samples, before_ns)
+        run.hosts = _since(self._host_samples, before_ns)
         used = test.n_depth + event.n_prompt + event.n_gen
         self._end_run(run, RunFinished(event.end_ns, "finished", "length", used), "")
 
@@ -583,3 +465,11 @@ class Session:
 def _pci_key(bus_id: str) -> tuple[int, ...]:
     """A PCI bus id as numbers: NVML writes the domain with eight digits, ggml with four."""
     return tuple(int(part, 16) for part in bus_id.replace(".", ":").split(":"))
+
+
+Sample = TypeVar("Sample", DeviceSample, HostSample)
+
+
+def _since(samples: deque[Sample], t_ns: int) -> list[Sample]:
+    """The samples at or after a time. A copy first: the sampler's thread appends meanwhile."""
+    return [s for s in list(samples) if s.t_ns >= t_ns]

@@ -219,6 +219,8 @@ def as_json(result: Result) -> dict[str, Any]:
     data |= {
         "n_gpu_layers": result.case.settings.offload.n_gpu_layers,
         "n_gpu_layers_offloaded": result.model.n_gpu_layers,
+        "n_batch": result.case.settings.context.n_batch,
+        "n_ubatch": result.case.settings.context.n_ubatch,
         "n_prompt": test.n_prompt,
         "n_gen": test.n_gen,
         "n_depth": test.n_depth,

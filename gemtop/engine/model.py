@@ -10,52 +10,60 @@ from typing import Any
 
 from gemtop.domain.errors import BadInputError, GemtopError, LoadCancelledError
 from gemtop.domain.model import LoadedModel, ModelHeader, classify
-from gemtop.domain.settings import DEFAULT_N_CTX, EngineSettings
+from gemtop.domain.settings import DEFAULT_N_CTX, ContextSettings, OffloadSettings
 from gemtop.domain.text import one_line
 from gemtop.engine import binding
 from gemtop.engine.binding import llama
 from gemtop.engine.devices import bench_backend_label, devices, physical_cores
-from gemtop.engine.gguf import check_language_model, read_header
 from gemtop.engine.log import EngineLog
-
 
 _INT_MAX = 2**31 - 1
 """What llama.cpp's parameters hold; ctypes would silently cut off what is beyond."""
 
 
 class LlamaModel:
-    """Owns one llama_model and one llama_context; used on the engine thread only."""
+    """Owns one llama_model and one llama_context on it; used on the engine thread only.
+
+    Construct it to load the weights, then `open_context`, which may be done again with other settings.
+    """
+
+    info: LoadedModel
+    """What is known of the model and its context; set by `open_context`."""
 
     def __init__(
         self,
-        path: str,
-        settings: EngineSettings,
+        header: ModelHeader,
+        offload: OffloadSettings,
         log: EngineLog,
         stop: binding.StopFlag,
         on_progress: Callable[[float], None],
     ) -> None:
-        """Load the model. Raises BadInputError, LoadCancelledError, or GemtopError with llama.cpp's own words."""
+        """Load the weights. Raises LoadCancelledError, or GemtopError with llama.cpp's own words."""
         self._model: Any = None
         self._context: Any = None
+        self._header = header
+        self._offload = offload
         self._stop = stop
-        self._settings = settings
         self._log = log
         start_ns = time.monotonic_ns()
-        header = read_header(path)
-        check_language_model(header)
-        _check_settings(settings, header)
         log.start_capture()
-        try:
-            self._load_weights(header, on_progress)
-            self.vocab = llama.llama_model_get_vocab(self._model)
-            self.n_vocab = int(llama.llama_vocab_n_tokens(self.vocab))
-            self._create_context()
-            llama.llama_synchronize(self._context)
-        except BaseException:
-            self.close()
-            raise
-        load_s = (time.monotonic_ns() - start_ns) / 1e9
-        self.info = self._describe(header, load_s)
+        self._load_weights(on_progress)
+        self._buffers = log.model_buffers()
+        self._load_s = (time.monotonic_ns() - start_ns) / 1e9
+        self.vocab = llama.llama_model_get_vocab(self._model)
+        self.n_vocab = int(llama.llama_vocab_n_tokens(self.vocab))
+
+    def holds(self, header: ModelHeader, offload: OffloadSettings) -> bool:
+        """Whether these weights are loaded, placed as these settings ask: a new context is enough then."""
+        return self._header.fingerprint == header.fingerprint and self._offload == offload
+
+    def open_context(self, settings: ContextSettings) -> None:
+        """Make the context, in place of the one before. Raises GemtopError with llama.cpp's own words."""
+        self._free_context()
+        self._log.start_capture()
+        self._create_context(settings)
+        llama.llama_synchronize(self._context)
+        self.info = self._describe(settings)
 
     @property
     def context(self) -> Any:
@@ -65,17 +73,20 @@ class LlamaModel:
     def n_ctx(self) -> int:
         return int(llama.llama_n_ctx(self._context))
 
-    def close(self) -> None:
-        """Free the context and the model; safe to call twice."""
+    def _free_context(self) -> None:
         if self._context:
             llama.llama_free(self._context)
             self._context = None
+
+    def close(self) -> None:
+        """Free the context and the model; safe to call twice."""
+        self._free_context()
         if self._model:
             llama.llama_model_free(self._model)
             self._model = None
 
-    def _load_weights(self, header: ModelHeader, on_progress: Callable[[float], None]) -> None:
-        offload = self._settings.offload
+    def _load_weights(self, on_progress: Callable[[float], None]) -> None:
+        offload, path = self._offload, self._header.path
 
         def progress(fraction: float, _user_data: Any) -> bool:
             on_progress(fraction)
@@ -87,15 +98,14 @@ class LlamaModel:
         params.use_extra_bufts = offload.use_extra_bufts
         callback = llama.llama_progress_callback(progress)
         params.progress_callback = callback
-        self._model = llama.llama_model_load_from_file(os.fsencode(header.path), params)
+        self._model = llama.llama_model_load_from_file(os.fsencode(path), params)
         if self._model:
             return
         if self._stop.is_set():
             raise LoadCancelledError("loading was cancelled")
-        raise GemtopError(f"llama.cpp cannot load {one_line(header.path)}: {self._log.last_error()}")
+        raise GemtopError(f"llama.cpp cannot load {one_line(path)}: {self._log.last_error()}")
 
-    def _create_context(self) -> None:
-        wanted = self._settings.context
+    def _create_context(self, wanted: ContextSettings) -> None:
         trained = int(llama.llama_model_n_ctx_train(self._model))
         n_threads = wanted.n_threads or physical_cores()
         params = llama.llama_context_default_params()
@@ -117,14 +127,12 @@ class LlamaModel:
                 "try a smaller -c, or -ctk q8_0 -ctv q8_0"
             )
 
-    def _describe(self, header: ModelHeader, load_s: float) -> LoadedModel:
-        wanted = self._settings
-        buffers = self._log.model_buffers()
+    def _describe(self, wanted: ContextSettings) -> LoadedModel:
         holding = tuple(
-            d for d in devices() if d.kind in ("gpu", "igpu") and any(name.startswith(d.name) for name in buffers)
+            d for d in devices() if d.kind in ("gpu", "igpu") and any(name.startswith(d.name) for name in self._buffers)
         )
         n_layers = int(llama.llama_model_n_layer(self._model)) + 1
-        asked = wanted.offload.n_gpu_layers
+        asked = self._offload.n_gpu_layers
         trained = int(llama.llama_model_n_ctx_train(self._model))
         warnings = []
         if self.n_ctx > trained:
@@ -133,8 +141,8 @@ class LlamaModel:
                 "expect nonsense past that"
             )
         return LoadedModel(
-            header=header,
-            classification=classify(header),
+            header=self._header,
+            classification=classify(self._header),
             n_ctx=self.n_ctx,
             n_ctx_train=trained,
             n_layers=n_layers,
@@ -143,13 +151,13 @@ class LlamaModel:
             n_threads_batch=int(llama.llama_n_threads_batch(self._context)),
             n_batch=int(llama.llama_n_batch(self._context)),
             n_ubatch=int(llama.llama_n_ubatch(self._context)),
-            flash_attn=self._log.flash_attention(wanted.context.flash_attn),
-            type_k=wanted.context.type_k,
-            type_v=wanted.context.type_v,
-            swa_full=wanted.context.swa_full,
+            flash_attn=self._log.flash_attention(wanted.flash_attn),
+            type_k=wanted.type_k,
+            type_v=wanted.type_v,
+            swa_full=wanted.swa_full,
             chat_template=self.chat_template() is not None,
             devices=holding,
-            load_s=load_s,
+            load_s=self._load_s,
             llama_build=binding.llama_build(),
             description=self._description(),
             tensor_bytes=int(llama.llama_model_size(self._model)),
@@ -216,8 +224,8 @@ class LlamaModel:
             size = n
 
 
-def _check_settings(settings: EngineSettings, header: ModelHeader) -> None:
-    context = settings.context
+def check_context(context: ContextSettings, header: ModelHeader) -> None:
+    """Raises BadInputError for settings no context can have."""
     if context.n_ctx is not None and context.n_ctx < 0:
         raise BadInputError(f"-c {context.n_ctx}: a context cannot be negative; 0 is the trained context")
     trained = header.trained_context

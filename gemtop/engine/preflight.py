@@ -76,9 +76,9 @@ def _examine(note: Callable[[str], None]) -> bool | None:
 
 def run_child(*, extra_bufts: bool) -> ChildResult:
     """Decode 32 tokens of the probe model in a process of its own."""
-    with tempfile.TemporaryDirectory(prefix="gemtop-preflight-") as folder:
-        command = [sys.executable, "-m", "gemtop.engine.preflight_child", f"{folder}/probe.gguf"]
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="gemtop-preflight-") as folder:
+            command = [sys.executable, "-m", "gemtop.engine.preflight_child", f"{folder}/probe.gguf"]
             done = subprocess.run(
                 [*command, "1" if extra_bufts else "0"],
                 stdin=subprocess.DEVNULL,
@@ -87,8 +87,8 @@ def run_child(*, extra_bufts: bool) -> ChildResult:
                 timeout=_TIMEOUT_S,
                 check=False,
             )
-        except (subprocess.TimeoutExpired, OSError) as error:
-            return ChildResult(False, None, str(error))
+    except (subprocess.TimeoutExpired, OSError) as error:
+        return ChildResult(False, None, str(error))
     if done.returncode < 0:
         return ChildResult(False, signal.Signals(-done.returncode).name, "")
     lines = done.stderr.decode("utf-8", "replace").strip().splitlines()

@@ -11,7 +11,6 @@ import numpy as np
 from gemtop.domain.settings import SamplingSettings
 from gemtop.engine.binding import llama
 
-
 _DRAW_ONE = 0xFFFFFFFF
 """The seed for which llama.cpp draws one itself and keeps it secret: it would not repeat a run."""
 

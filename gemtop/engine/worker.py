@@ -21,7 +21,8 @@ from gemtop.domain.events import (
     Notice,
     RunFinished,
 )
-from gemtop.domain.settings import EngineSettings
+from gemtop.domain.model import ModelHeader
+from gemtop.domain.settings import EngineSettings, OffloadSettings
 from gemtop.engine.protocol import BenchRequest, EventSink
 
 if TYPE_CHECKING:  # loading these loads llama.cpp, which is for the engine thread to do
@@ -127,29 +128,40 @@ class LlamaEngine:
         self._emit(EngineCrashed(time.monotonic_ns(), message))
 
     def _open(self, path: str, settings: EngineSettings) -> None:
-        from gemtop.engine import devices, preflight
-        from gemtop.engine.binding import llama
         from gemtop.engine.decode import Decoder
         from gemtop.engine.gguf import check_language_model, read_header
-        from gemtop.engine.model import LlamaModel
+        from gemtop.engine.model import check_context
 
         assert self._stop is not None
-        self._free()
-        check_language_model(read_header(path))  # a bad file needs no preflight
-        extra = preflight.use_extra_bufts(self._paths, settings.offload, self._note)
-        settings = replace(
-            settings,
-            offload=replace(settings.offload, use_extra_bufts=extra and settings.offload.use_extra_bufts),
-        )
-        llama.llama_backend_init()
-        devices.add_rpc_servers(settings.offload.rpc_servers)
-        self._model = LlamaModel(
-            path, settings, self._log, self._stop, lambda fraction: self._emit(LoadProgress(fraction))
-        )
+        self._decoder = None
+        header = read_header(path)
+        check_language_model(header)
+        check_context(settings.context, header)
+        self._load_weights(header, settings.offload)
+        assert self._model is not None
+        self._model.open_context(settings.context)
         self._decoder = Decoder(self._model, self._stop)
         for warning in self._model.info.warnings:
             self._note(warning)
         self._emit(ModelLoaded(self._model.info))
+
+    def _load_weights(self, header: ModelHeader, offload: OffloadSettings) -> None:
+        """Have these weights loaded; those that are loaded already, and placed the same way, stay."""
+        from gemtop.engine import devices, preflight
+        from gemtop.engine.binding import llama
+        from gemtop.engine.model import LlamaModel
+
+        assert self._stop is not None
+        extra = preflight.use_extra_bufts(self._paths, offload, self._note)
+        offload = replace(offload, use_extra_bufts=extra and offload.use_extra_bufts)
+        if self._model is not None and self._model.holds(header, offload):
+            return
+        self._free()
+        llama.llama_backend_init()
+        devices.add_rpc_servers(offload.rpc_servers)
+        self._model = LlamaModel(
+            header, offload, self._log, self._stop, lambda fraction: self._emit(LoadProgress(fraction))
+        )
 
     def _note(self, text: str) -> None:
         self._emit(Notice(text))

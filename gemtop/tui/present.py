@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from gemtop.domain.model import LoadedModel
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
-from gemtop.session import RunView, SessionView
+from gemtop.run import RunView
+from gemtop.session import SessionView
 from gemtop.tui.widgets.header import HeaderText, model_header
 from gemtop.tui.widgets.values import Value
 

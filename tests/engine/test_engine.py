@@ -223,16 +223,29 @@ def test_ten_models_in_one_process_leave_memory_where_it_was(engine: EngineDrive
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
-    def once() -> None:
-        engine.load(model_path, EngineSettings(context=ContextSettings(n_ctx=512, n_threads=1)))
+    def once(number: int) -> None:
+        # Read and mapped by turns: settings that place the weights otherwise load them again.
+        offload = OffloadSettings(use_mmap=number % 2 == 0)
+        engine.load(model_path, EngineSettings(offload, ContextSettings(n_ctx=512, n_threads=1)))
         engine.run(GenerateRequest("one two", 4, GREEDY))
 
-    once()
-    once()
+    for number in range(4):
+        once(number)
     before = resident_bytes()
-    for _ in range(10):
-        once()
+    for number in range(10):
+        once(number)
     assert resident_bytes() - before < 20 * 2**20
+
+
+def test_a_new_context_keeps_the_weights(engine: EngineDriver, model_path: str) -> None:
+    first = engine.load(model_path, EngineSettings(context=ContextSettings(n_ctx=512, n_threads=1)))
+    engine.events.clear()
+    second = engine.load(model_path, EngineSettings(context=ContextSettings(n_ctx=1024, n_threads=1, type_k="q8_0")))
+    assert (second.n_ctx, second.type_k) == (1024, "q8_0")
+    assert not any(isinstance(e, LoadProgress) for e in engine.events), "nothing was loaded"
+    assert second.load_s == first.load_s
+    text, _ = engine.run(GenerateRequest("The capital of France is", 8, GREEDY))
+    assert text == " the capital of the country of France."
 
 
 def test_no_engine_thread_survives(engine: EngineDriver, model_path: str) -> None:

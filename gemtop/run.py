@@ -1,0 +1,149 @@
+"""One run while it is measured: what it began with, what has come of it, and the records it leaves."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from gemtop.domain.events import RunFinished, RunStatus, StopReason
+from gemtop.domain.figures import Resources, Timing, TimingAccumulator, Window, resources
+from gemtop.domain.model import LoadedModel
+from gemtop.domain.records import RunBegin, RunEnd, RunKind
+from gemtop.domain.telemetry import DeviceSample, HostSample
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run as it stands now."""
+
+    run_id: str
+    number: int
+    prompt: str
+    status: RunStatus | None
+    """None while it runs."""
+    stop_reason: StopReason | None
+    message: str | None
+    timing: Timing
+    prompt_total: int
+    """Prompt tokens it has to decode; timing.prompt_tokens are done."""
+    context_used: int
+    variant: str
+    resources: Resources | None = None
+
+
+@dataclass(slots=True)
+class MeasuredRun:
+    """Fed by the engine's thread and the sampler's; read by any."""
+
+    begin: RunBegin
+    number: int
+    prompt: str
+    prompt_tokens: tuple[int, ...]
+    accumulator: TimingAccumulator
+    prefill_done: int = 0
+    index: int = 0
+    """Tokens written down so far, those of the prompt first."""
+    text: list[str] = field(default_factory=list)
+    devices: list[DeviceSample] = field(default_factory=list)
+    hosts: list[HostSample] = field(default_factory=list)
+    ended: RunFinished | None = None
+    resources: Resources | None = None
+
+    def add_sample(self, sample: DeviceSample | HostSample) -> None:
+        """Keep a sample for the figures, until they are computed."""
+        if self.resources is not None:
+            return
+        if isinstance(sample, DeviceSample):
+            self.devices.append(sample)
+        else:
+            self.hosts.append(sample)
+
+    def view(self) -> RunView:
+        timing, ended = self.accumulator.timing(), self.ended
+        used = self.begin.cached_tokens + timing.prompt_tokens + timing.generated_tokens
+        return RunView(
+            run_id=self.begin.run_id,
+            number=self.number,
+            prompt=self.prompt,
+            status=ended.status if ended else None,
+            stop_reason=ended.stop_reason if ended else None,
+            message=ended.message if ended else None,
+            timing=timing,
+            prompt_total=len(self.prompt_tokens),
+            context_used=ended.context_used if ended else used,
+            variant=self.begin.variant,
+            resources=self.resources,
+        )
+
+    def end(self, event: RunFinished, output: str | None) -> RunEnd:
+        """Compute the figures, once, and return the record that ends the run."""
+        self.ended = event
+        timing = self.accumulator.timing()
+        self.resources = used = resources(
+            tuple(self.devices),
+            tuple(self.hosts),
+            self.begin.devices,
+            Window(self.begin.start_ns, event.t_ns),
+            self.accumulator.first_token_ns,
+            timing.prompt_tokens,
+            timing.generated_tokens,
+        )
+        return RunEnd(
+            run_id=self.begin.run_id,
+            end_ns=event.t_ns,
+            status=event.status,
+            stop_reason=event.stop_reason,
+            message=event.message,
+            prompt_tokens=timing.prompt_tokens,
+            generated_tokens=timing.generated_tokens,
+            ttft_s=timing.ttft_s,
+            prefill_tokens_per_s=timing.prefill_tokens_per_s,
+            decode_tokens_per_s=timing.decode_tokens_per_s,
+            itl_p50_ms=timing.latency.p50_ms,
+            itl_p95_ms=timing.latency.p95_ms,
+            itl_p99_ms=timing.latency.p99_ms,
+            vram_peak_bytes=used.vram_peak_bytes,
+            ram_peak_bytes=used.ram_peak_bytes,
+            power_mean_w=used.power_mean_w,
+            energy_j=used.energy_j,
+            prefill_j_per_token=used.prefill_j_per_token,
+            decode_j_per_token=used.decode_j_per_token,
+            output=output,
+        )
+
+
+def begin_run(
+    run_id: str, start_ns: int, kind: RunKind, model: LoadedModel, devices: tuple[str, ...], **more: Any
+) -> RunBegin:
+    """The record that begins a run: all that is known of model and settings. `devices` are NVML indices."""
+    label = model.classification
+    return RunBegin(
+        run_id=run_id,
+        started_at_ms=time.time_ns() // 1_000_000,
+        start_ns=start_ns,
+        kind=kind,
+        llama_build=model.llama_build,
+        gpu_name=" + ".join(d.description for d in model.devices) or None,
+        model_name=model.header.name,
+        model_path=model.header.path,
+        model_fingerprint=model.header.fingerprint,
+        architecture=model.header.architecture,
+        parameters=model.header.parameters,
+        quantization=label.quantization,
+        training=label.training,
+        variant=label.variant,
+        size_bytes=model.header.size_bytes,
+        n_ctx=model.n_ctx,
+        n_gpu_layers=model.n_gpu_layers,
+        type_k=model.type_k,
+        type_v=model.type_v,
+        flash_attn=model.flash_attn,
+        n_batch=model.n_batch,
+        n_ubatch=model.n_ubatch,
+        n_threads=model.n_threads,
+        swa_full=model.swa_full,
+        load_s=model.load_s,
+        devices=devices,
+        **more,
+    )

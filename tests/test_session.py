@@ -1,0 +1,589 @@
+"""The session: what it records, in which order, and what it tells. The engine is the fake one, its clock real."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+import pytest
+
+from gemtop.assembly import make_session
+from gemtop.config import Paths
+from gemtop.domain.events import (
+    BenchFinished,
+    EngineCrashed,
+    GenerateRequest,
+    LoadFailed,
+    LogLine,
+    ModelLoaded,
+    RunFinished,
+    RunStarted,
+    TokenGenerated,
+)
+from gemtop.domain.model import BackendDevice, LoadedModel
+from gemtop.domain.records import RUN_FIELDS, Record, RunBegin, RunEnd, SessionEnd, TokenRow
+from gemtop.domain.settings import ContextSettings, EngineSettings, SamplingSettings
+from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
+from gemtop.engine.protocol import BenchRequest
+from gemtop.history.reader import Reader
+from gemtop.session import RunRecorded, Session, SessionEvent, begin_session
+from tests.engines import DEADLINE_S, FakeEngine, fake_model
+
+Event = TypeVar("Event")
+GREEDY = SamplingSettings(temperature=0)
+WATTS = {"0": 100.0, "1": 900.0}
+VRAM = {"0": 18 * 2**30, "1": 4 * 2**30}
+
+
+class ListRecorder:
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.problem: str | None = None
+
+    def put(self, record: Record) -> None:
+        self.records.append(record)
+
+    def close(self, end: SessionEnd) -> None:
+        self.records.append(end)
+
+    def of(self, kind: type[Event]) -> list[Event]:
+        return [record for record in self.records if isinstance(record, kind)]
+
+
+class FakeSampler:
+    """Samples the moment it is poked: every device at a steady power, and the host."""
+
+    def __init__(
+        self,
+        emit: Callable[[DeviceSample | HostSample], None],
+        on_status: Callable[[TelemetryStatus], None],
+        devices: tuple[DeviceInfo, ...],
+    ) -> None:
+        self._emit, self._on_status, self._devices = emit, on_status, devices
+        self.status: TelemetryStatus | None = None
+        self.stopped = False
+
+    def start(self) -> None:
+        driver = "570.00" if self._devices else None
+        self.status = TelemetryStatus(self._devices, driver, None if self._devices else "no driver")
+        self._on_status(self.status)
+        self.poke()
+
+    def poke(self) -> None:
+        t_ns = time.monotonic_ns()
+        self._emit(HostSample(t_ns, 25.0, 100.0, 2**33, 2**34, 500 * 2**20))
+        for device in self._devices:
+            watts, vram = WATTS[device.index], VRAM[device.index]
+            self._emit(DeviceSample(t_ns, device.index, power_w=watts, vram_used_bytes=vram))
+
+    def wait_past(self, t_ns: int, timeout_s: float) -> bool:
+        return True
+
+    def stop(self) -> bool:
+        self.stopped = True
+        return True
+
+
+class Sitting:
+    """A session over fakes, and what it told."""
+
+    def __init__(
+        self,
+        model: LoadedModel | None = None,
+        devices: tuple[DeviceInfo, ...] = (),
+        gate: threading.Semaphore | None = None,
+    ) -> None:
+        self.recorder = ListRecorder()
+        self.told: list[SessionEvent] = []
+        self._queue: SimpleQueue[SessionEvent] = SimpleQueue()
+        self.samplers: list[FakeSampler] = []
+
+        def make_sampler(
+            emit: Callable[[DeviceSample | HostSample], None], on_status: Callable[[TelemetryStatus], None]
+        ) -> FakeSampler:
+            self.samplers.append(FakeSampler(emit, on_status, devices))
+            return self.samplers[-1]
+
+        self.session = Session(
+            begin_session("run"),
+            lambda emit: FakeEngine(emit, model, gate),
+            make_sampler,
+            self.recorder,
+            self._queue.put,
+        )
+        self.session.start()
+
+    def wait_for(self, *kinds: type[Event]) -> Event:
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            try:
+                event = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                raise AssertionError(f"no {kinds}; had {self.told[-5:]}") from None
+            self.told.append(event)
+            if isinstance(event, kinds):
+                return event
+
+    def open(self) -> None:
+        self.session.open("fake.gguf", EngineSettings())
+        self.wait_for(ModelLoaded)
+
+    def run(self, prompt: str, n_predict: int = 3, **more: bool) -> RunRecorded:
+        self.session.generate(GenerateRequest(prompt, n_predict, GREEDY, **more))
+        return self.wait_for(RunRecorded)
+
+
+@pytest.fixture
+def sitting() -> Iterator[Sitting]:
+    """With a base model."""
+    found = Sitting(fake_model(chat_template=False))
+    found.open()
+    yield found
+    found.session.close()
+
+
+@pytest.fixture
+def chat() -> Iterator[Sitting]:
+    """With a model that has a chat template."""
+    found = Sitting(fake_model())
+    found.open()
+    yield found
+    found.session.close()
+
+
+# What is recorded
+
+
+def test_records_of_a_run_are_in_order(sitting: Sitting) -> None:
+    sitting.run("one two three", 4)
+    sitting.session.close()
+    kinds = [type(r).__name__ for r in sitting.recorder.records if not isinstance(r, DeviceSample | HostSample)]
+    assert kinds == ["RunBegin", *["TokenRow"] * 7, "RunEnd", "SessionEnd"]
+    stamps = [r.t_ns for r in sitting.recorder.of(TokenRow)]
+    assert stamps == sorted(stamps)
+    assert sitting.recorder.of(SessionEnd) == [replace(sitting.recorder.of(SessionEnd)[0], reason=None, crashed=False)]
+
+
+def test_tokens_are_counted_through_prompt_and_text(sitting: Sitting) -> None:
+    sitting.run("one two three", 2)
+    rows = sitting.recorder.of(TokenRow)
+    assert [(r.index, r.phase) for r in rows] == [
+        (0, "prefill"), (1, "prefill"), (2, "prefill"), (3, "decode"), (4, "decode"),
+    ]  # fmt: skip
+    assert [r.token_id for r in rows] == [0, 1, 2, 0, 1]
+    begin, end = sitting.recorder.of(RunBegin)[0], sitting.recorder.of(RunEnd)[0]
+    assert {r.run_id for r in rows} == {begin.run_id, end.run_id}
+    assert begin.start_ns <= rows[0].t_ns <= rows[-1].t_ns <= end.end_ns
+
+
+def test_runs_are_counted_from_one(sitting: Sitting) -> None:
+    for _ in range(3):
+        sitting.run("one two")
+    session_id = sitting.session.session_id
+    assert [r.run_id for r in sitting.recorder.of(RunBegin)] == [f"{session_id}.{n}" for n in (1, 2, 3)]
+    assert [r.run_id for r in sitting.recorder.of(RunEnd)] == [f"{session_id}.{n}" for n in (1, 2, 3)]
+    assert [view.number for view in sitting.session.view().runs] == [1, 2, 3]
+
+
+def test_the_row_that_is_told_is_the_one_that_is_recorded(sitting: Sitting) -> None:
+    recorded = sitting.run("one two three", 8)
+    begin, end = sitting.recorder.of(RunBegin)[0], sitting.recorder.of(RunEnd)[0]
+    assert tuple(recorded.row) == RUN_FIELDS
+    for name, value in recorded.row.items():
+        for record in (end, begin):
+            if hasattr(record, name):
+                assert value == getattr(record, name), name
+                break
+    assert (recorded.prompt, recorded.output) == ("one two three", " one two three one two three one two")
+    assert (begin.prompt, end.output) == (recorded.prompt, recorded.output)
+    assert recorded.row["variant"] == "QAT Q4_0"
+    assert recorded.row["status"] == "finished"
+    assert recorded.row["stop_reason"] == "length"
+
+
+def test_figures_follow_from_the_tokens_that_were_recorded(sitting: Sitting) -> None:
+    recorded = sitting.run("one two three", 20)
+    begin = sitting.recorder.of(RunBegin)[0]
+    prefill = [r.t_ns for r in sitting.recorder.of(TokenRow) if r.phase == "prefill"]
+    decode = [r.t_ns for r in sitting.recorder.of(TokenRow) if r.phase == "decode"]
+    row = recorded.row
+    assert (row["prompt_tokens"], row["generated_tokens"]) == (3, 20)
+    assert row["ttft_s"] == pytest.approx((decode[0] - begin.start_ns) / 1e9)
+    assert row["prefill_tokens_per_s"] == pytest.approx(3e9 / (prefill[-1] - begin.start_ns))
+    assert row["decode_tokens_per_s"] == pytest.approx(19e9 / (decode[-1] - decode[0]))
+    gaps = sorted((b - a) / 1e6 for a, b in pairwise(decode))
+    assert row["itl_p50_ms"] == pytest.approx(gaps[9])
+    assert row["itl_p99_ms"] <= gaps[-1]
+    assert sitting.session.view().runs[0].timing.decode_tokens_per_s == row["decode_tokens_per_s"]
+
+
+def test_text_is_left_out_where_it_is_not_wanted() -> None:
+    recorder, events = ListRecorder(), SimpleQueue[SessionEvent]()
+    session = Session(
+        begin_session("run"),
+        lambda emit: FakeEngine(emit, fake_model()),
+        lambda emit, on_status: FakeSampler(emit, on_status, ()),
+        recorder,
+        events.put,
+        record_text=False,
+    )
+    session.open("fake.gguf", EngineSettings())
+    session.generate(GenerateRequest("secret words", 3, GREEDY))
+    while not isinstance(event := events.get(timeout=DEADLINE_S), RunRecorded):
+        pass
+    session.close()
+    assert event.output == " secret words secret"
+    assert recorder.of(RunBegin)[0].prompt is None
+    assert recorder.of(RunEnd)[0].output is None
+
+
+def test_what_is_refused_leaves_no_record(sitting: Sitting) -> None:
+    sitting.session.generate(GenerateRequest("  ", 3, GREEDY))
+    assert sitting.session.busy
+    finished = sitting.wait_for(RunFinished)
+    assert finished.status == "failed"
+    assert not sitting.session.busy
+    sitting.run("one two", 1)
+    sitting.session.generate(GenerateRequest("word " * 5000, 3, GREEDY))
+    assert "too long" in (sitting.wait_for(RunFinished).message or "")
+    assert not sitting.session.busy
+    assert len(sitting.recorder.of(RunBegin)) == len(sitting.recorder.of(RunEnd)) == 1
+    assert sitting.session.run_number == 1
+
+
+def test_a_stopped_run_is_recorded_as_cancelled() -> None:
+    gate = threading.Semaphore(0)
+    sitting = Sitting(fake_model(), gate=gate)
+    sitting.open()
+    sitting.session.generate(GenerateRequest("one two", -1, GREEDY))
+    for _ in range(2):
+        gate.release()
+        sitting.wait_for(TokenGenerated)
+    sitting.session.stop()
+    recorded = sitting.wait_for(RunRecorded)
+    sitting.session.close()
+    assert (recorded.row["status"], recorded.row["stop_reason"]) == ("cancelled", "cancelled")
+    assert recorded.row["generated_tokens"] == 2
+    assert recorded.output == " one two"
+
+
+def test_a_run_that_goes_on_when_the_session_is_closed_is_recorded() -> None:
+    gate = threading.Semaphore(0)
+    sitting = Sitting(fake_model(), gate=gate)
+    sitting.open()
+    sitting.session.generate(GenerateRequest("one two", -1, GREEDY))
+    gate.release()
+    sitting.wait_for(TokenGenerated)
+    assert sitting.session.close("ended by SIGTERM")
+    assert sitting.recorder.of(RunEnd)[0].status == "cancelled"
+    assert sitting.recorder.of(SessionEnd)[0].reason == "ended by SIGTERM"
+    assert isinstance(sitting.recorder.records[-1], SessionEnd), "nothing comes after the end"
+    assert sitting.samplers[0].stopped
+
+
+def test_a_crash_ends_the_run_as_crashed(chat: Sitting) -> None:
+    chat.run("one two", 2)
+    chat.session.generate(GenerateRequest("crash", 3, GREEDY))
+    recorded = chat.wait_for(RunRecorded)
+    chat.wait_for(EngineCrashed)
+    assert (recorded.row["status"], recorded.row["stop_reason"]) == ("crashed", "crashed")
+    assert "GGML_ASSERT" in (recorded.message or "")
+    assert chat.recorder.of(RunEnd)[-1].message == recorded.message
+    assert not chat.session.ready
+    assert not chat.session.busy
+    view = chat.session.view()
+    assert view.crashed == recorded.message
+    assert view.run is not None
+    assert view.run.status == "crashed"
+    chat.session.close()
+    end = chat.recorder.of(SessionEnd)[0]
+    assert end.crashed
+    assert end.reason == recorded.message
+
+
+def test_a_crash_between_runs_makes_no_run_of_it(sitting: Sitting) -> None:
+    sitting.run("one two", 2)
+    sitting.session._on_event(EngineCrashed(time.monotonic_ns(), "GGML_ASSERT(x) failed"))
+    sitting.wait_for(EngineCrashed)
+    assert [r.status for r in sitting.recorder.of(RunEnd)] == ["finished"]
+    assert sitting.session.crashed == "GGML_ASSERT(x) failed"
+
+
+def test_repetitions_of_a_test_are_runs(sitting: Sitting) -> None:
+    sitting.session.bench(BenchRequest(n_prompt=0, n_gen=5, n_depth=7, repetitions=3))
+    assert sitting.wait_for(BenchFinished).status == "finished"
+    rows = [e.row for e in sitting.told if isinstance(e, RunRecorded)]
+    assert [row["kind"] for row in rows] == ["tg"] * 3
+    assert {row["decode_tokens_per_s"] for row in rows} == {1e6}, "the fake takes a microsecond a token"
+    assert [b.cached_tokens for b in sitting.recorder.of(RunBegin)] == [7] * 3
+    assert sitting.recorder.of(RunBegin)[0].prompt is None
+    sitting.session.bench(BenchRequest(n_prompt=9, n_gen=0, n_depth=0, repetitions=1))
+    sitting.wait_for(BenchFinished)
+    pp = [e.row for e in sitting.told if isinstance(e, RunRecorded)][-1]
+    assert (pp["kind"], pp["prompt_tokens"], pp["prefill_tokens_per_s"]) == ("pp", 9, 9000.0)
+    assert pp["decode_tokens_per_s"] is pp["ttft_s"] is None
+
+
+# Conversations
+
+
+def test_a_chat_model_sees_the_turns_before(chat: Sitting) -> None:
+    chat.run("one", 2)
+    chat.run("two", 1)
+    assert chat.session.last_request is not None
+    assert chat.session.last_request.history == (("one", " one one"),)
+    assert chat.session.conversation == [("one", " one one"), ("two", " two")]
+    chat.session.new_conversation()
+    chat.run("three", 1)
+    assert chat.session.last_request.history == ()
+
+
+def test_running_again_drops_the_turns_after_it(chat: Sitting) -> None:
+    chat.run("one", 1)
+    chat.run("two", 1)
+    before = chat.session.last_request
+    chat.session.generate_again(2, SamplingSettings(temperature=1.0, seed=3))
+    chat.wait_for(RunRecorded)
+    again = chat.session.last_request
+    assert before is not None
+    assert again is not None
+    assert (again.prompt, again.history) == (before.prompt, before.history)
+    assert (again.n_predict, again.sampling.seed) == (2, 3)
+    assert chat.session.conversation == [("one", " one"), ("two", " two two")], "and not three turns"
+    assert chat.recorder.of(RunBegin)[-1].seed == 3
+
+
+def test_raw_prompts_and_base_models_have_no_turns(chat: Sitting, sitting: Sitting) -> None:
+    chat.run("one", 1, raw=True)
+    assert chat.session.conversation == []
+    sitting.run("one", 1)
+    sitting.run("two", 1)
+    assert sitting.session.conversation == []
+    assert sitting.session.last_request is not None
+    assert sitting.session.last_request.history == ()
+
+
+def test_another_model_begins_anew(chat: Sitting) -> None:
+    chat.run("one", 1)
+    chat.open()
+    assert chat.session.conversation == []
+
+
+def test_nothing_to_run_again_is_no_error(sitting: Sitting) -> None:
+    sitting.session.generate_again(3, GREEDY)
+    assert not sitting.session.busy
+
+
+# What a front end sees
+
+
+def test_busy_and_ready() -> None:
+    gate = threading.Semaphore(0)
+    sitting = Sitting(fake_model(), gate=gate)
+    assert not sitting.session.ready
+    sitting.open()
+    assert sitting.session.ready
+    assert not sitting.session.busy
+    sitting.session.generate(GenerateRequest("one", 1, GREEDY))
+    assert sitting.session.busy
+    sitting.wait_for(RunStarted)
+    view = sitting.session.view()
+    assert view.run is not None
+    assert view.run.status is None
+    assert view.runs == ()
+    gate.release()
+    sitting.wait_for(RunRecorded)
+    assert not sitting.session.busy
+    sitting.session.close()
+
+
+def test_a_failed_load_is_kept_for_the_screen() -> None:
+    sitting = Sitting()
+    sitting.session.open("/nowhere/x.gguf", EngineSettings())
+    assert "does not exist" in sitting.wait_for(LoadFailed).message
+    view = sitting.session.view()
+    assert "does not exist" in (view.load_error or "")
+    assert view.loading is None
+    assert view.model is None
+    assert not sitting.session.ready
+    sitting.session.close()
+
+
+def test_text_in_pieces(sitting: Sitting) -> None:
+    assert sitting.session.text_since(1, 0) == (0, 0, "")
+    recorded = sitting.run("one two", 3)
+    session = sitting.session
+    assert session.text_since(1, 0) == (1, 3, recorded.output)
+    assert session.text_since(1, 2) == (1, 3, " one")
+    assert session.text_since(1, 3) == (1, 3, "")
+    sitting.run("three", 1)
+    assert session.text_since(1, 3) == (2, 3, ""), "another run goes on"
+    assert session.text_since(2, 0) == (2, 1, " three")
+
+
+def test_text_while_it_is_generated_comes_once() -> None:
+    gate = threading.Semaphore(0)
+    sitting = Sitting(fake_model(), gate=gate)
+    sitting.open()
+    sitting.session.generate(GenerateRequest("a b c", 9, GREEDY))
+    text, count = "", 0
+    for _ in range(9):
+        gate.release()
+        sitting.wait_for(TokenGenerated)
+        _, count, more = sitting.session.text_since(1, count)
+        text += more
+    recorded = sitting.wait_for(RunRecorded)
+    sitting.session.close()
+    assert text == recorded.output
+
+
+def test_log_lines_come_once_and_the_oldest_go() -> None:
+    sitting = Sitting(fake_model())
+    session = sitting.session
+    assert session.log_since(0) == (0, [])
+    for i in range(5):
+        session._on_event(LogLine(i, "info", f"line {i}"))
+    count, lines = session.log_since(0)
+    assert (count, [line.text for line in lines]) == (5, [f"line {i}" for i in range(5)])
+    assert session.log_since(5) == (5, [])
+    assert [line.text for line in session.log_since(3)[1]] == ["line 3", "line 4"]
+    for i in range(5, 3000):
+        session._on_event(LogLine(i, "info", f"line {i}"))
+    count, lines = session.log_since(5)
+    assert count == 3000
+    assert (len(lines), lines[0].text, lines[-1].text) == (2000, "line 1000", "line 2999")
+    session.close()
+
+
+def test_speed_over_time_has_both_phases(sitting: Sitting) -> None:
+    sitting.run("one two three", 50)
+    view = sitting.session.view()
+    assert any(p.tokens_per_s for p in view.decode_rate)
+    assert view.host_samples
+    assert view.session_id == sitting.session.session_id
+    assert view.run is not None
+    assert view.run.context_used == 53
+
+
+# Energy
+
+CARD_0 = DeviceInfo("0", "Stub RTX 24G", None, "00000000:65:00.0", 24 * 2**30, 450.0)
+CARD_1 = DeviceInfo("1", "Stub T4 16G", None, "00000000:B3:00.0", 16 * 2**30, 70.0)
+
+
+def on_card(*bus_ids: str | None) -> LoadedModel:
+    """A model of which parts lie on the cards with these bus ids."""
+    held = tuple(
+        BackendDevice(f"CUDA{i}", f"Card {i}", "gpu", "CUDA", 2**34, 2**33, bus_id) for i, bus_id in enumerate(bus_ids)
+    )
+    return replace(fake_model(), devices=held, n_gpu_layers=63)
+
+
+@pytest.mark.parametrize(
+    ("model", "used"),
+    [
+        (on_card("0000:65:00.0"), ("0",)),
+        (on_card("0000:b3:00.0"), ("1",)),
+        (on_card("0000:b3:00.0", "0000:65:00.0"), ("0", "1")),
+        (on_card("0000:17:00.0"), ()),
+        (on_card(None), ()),
+        (fake_model(), ()),
+    ],
+)
+def test_cards_are_matched_by_their_pci_bus(model: LoadedModel, used: tuple[str, ...]) -> None:
+    sitting = Sitting(model, (CARD_0, CARD_1))
+    assert sitting.session.used_devices() == (), "no model is loaded"
+    sitting.open()
+    assert sitting.session.used_devices() == used
+    recorded = sitting.run("one two three", 10)
+    sitting.session.close()
+    row = recorded.row
+    assert sitting.recorder.of(RunBegin)[0].devices == used
+    assert row["driver_version"] == "570.00"
+    if not used:
+        assert row["energy_j"] is row["power_mean_w"] is row["vram_peak_bytes"] is None
+        assert "no part of the model" in recorded.reasons["energy_j"]
+        return
+    begin, end = sitting.recorder.of(RunBegin)[0], sitting.recorder.of(RunEnd)[0]
+    watts = sum(WATTS[index] for index in used)
+    assert row["power_mean_w"] == pytest.approx(watts)
+    assert row["energy_j"] == pytest.approx(watts * (end.end_ns - begin.start_ns) / 1e9)
+    assert row["vram_peak_bytes"] == sum(VRAM[index] for index in used)
+    decode = [r.t_ns for r in sitting.recorder.of(TokenRow) if r.phase == "decode"]
+    assert row["prefill_j_per_token"] == pytest.approx(watts * (decode[0] - begin.start_ns) / 1e9 / 3)
+    assert row["decode_j_per_token"] == pytest.approx(watts * (end.end_ns - decode[0]) / 1e9 / 9)
+
+
+def test_samples_are_recorded_and_kept_by_device() -> None:
+    sitting = Sitting(on_card("0000:65:00.0"), (CARD_0, CARD_1))
+    sitting.open()
+    sitting.run("one", 1)
+    sitting.session.close()
+    assert {s.device for s in sitting.recorder.of(DeviceSample)} == {"0", "1"}
+    assert {s.device for s in sitting.session.samples_of("1")} == {"1"}
+    assert sitting.recorder.of(HostSample)
+    assert any(isinstance(e, TelemetryStatus) for e in sitting.told)
+
+
+# The real parts
+
+
+def test_the_row_that_is_told_is_the_row_of_the_view(folders: Paths, model_path: str) -> None:
+    """llama.cpp, the sampler and DuckDB: every field and every token, as they come out of the history."""
+    events: SimpleQueue[SessionEvent] = SimpleQueue()
+    told: list[SessionEvent] = []
+    session = make_session("run", folders, events.put)
+    session.start()
+    try:
+        session.open(model_path, EngineSettings(context=ContextSettings(n_ctx=512, n_threads=1)))
+        for prompt, n_predict in (("The capital of France is", 12), ("Repeat: 🦙🦙🦙", 5)):
+            while not isinstance(told[-1] if told else None, ModelLoaded | RunRecorded):
+                told.append(events.get(timeout=DEADLINE_S))
+            session.generate(GenerateRequest(prompt, n_predict, SamplingSettings(temperature=0.7, seed=5)))
+            told.append(events.get(timeout=DEADLINE_S))
+        while not isinstance(told[-1], RunRecorded):
+            told.append(events.get(timeout=DEADLINE_S))
+    finally:
+        assert session.close()
+    assert session.problem is None
+    runs = [e for e in told if isinstance(e, RunRecorded)]
+    with Reader.open(folders) as reader:
+        result = reader.run_sql("SELECT * FROM runs ORDER BY run_id", {})
+        names = [column.name for column in result.columns]
+        found = [dict(zip(names, row, strict=True)) for row in result.rows()]
+        tokens = list(reader.run_sql('SELECT run_id, "index", token_id, phase, t_s FROM tokens ORDER BY ALL', {}).rows())
+        texts = list(reader.run_sql("SELECT prompt, output, seed FROM store.runs ORDER BY run_id", {}).rows())
+    assert [list(row) for row in found] == [list(RUN_FIELDS)] * 2
+    for row, run in zip(found, runs, strict=True):
+        started = row["started_at"]
+        assert started.timestamp() * 1000 == pytest.approx(_ms(run.row["started_at"]), abs=0.5)
+        assert row | {"started_at": None} == run.row | {"started_at": None}
+    assert texts == [(run.prompt, run.output, 5) for run in runs]
+    expected = []
+    number, index = 0, 0
+    for event in told:
+        if isinstance(event, RunStarted):
+            number, index = number + 1, len(event.prompt_tokens)
+            run_id = f"{session.session_id}.{number}"
+            expected += [(run_id, i, token, "prefill") for i, token in enumerate(event.prompt_tokens)]
+        elif isinstance(event, TokenGenerated):
+            expected.append((run_id, index, event.token_id, "decode"))
+            index += 1
+    assert [row[:4] for row in tokens] == sorted(expected)
+    stamps = {(row[0], row[1]): row[4] for row in tokens}
+    streamed = [e.t_ns for e in told if isinstance(e, TokenGenerated)]
+    recorded = [stamps[run_id, i] for run_id, i, _, phase in expected if phase == "decode"]
+    assert recorded == pytest.approx([(t_ns - session.started_ns) / 1e9 for t_ns in streamed], abs=1e-6)
+
+
+def _ms(text: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text).timestamp() * 1000
