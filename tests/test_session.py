@@ -26,69 +26,17 @@ from gemtop.domain.events import (
     TokenGenerated,
 )
 from gemtop.domain.model import BackendDevice, LoadedModel
-from gemtop.domain.records import RUN_FIELDS, Record, RunBegin, RunEnd, SessionEnd, TokenRow
+from gemtop.domain.records import RUN_FIELDS, RunBegin, RunEnd, SessionEnd, TokenRow
 from gemtop.domain.settings import ContextSettings, EngineSettings, SamplingSettings
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
 from gemtop.engine.protocol import BenchRequest
 from gemtop.history.reader import Reader
 from gemtop.session import RunRecorded, Session, SessionEvent, begin_session
 from tests.engines import DEADLINE_S, FakeEngine, fake_model
+from tests.fakes import CARD_0, CARD_1, VRAM_BYTES, WATTS, FakeSampler, ListRecorder
 
 Event = TypeVar("Event")
 GREEDY = SamplingSettings(temperature=0)
-WATTS = {"0": 100.0, "1": 900.0}
-VRAM = {"0": 18 * 2**30, "1": 4 * 2**30}
-
-
-class ListRecorder:
-    """Keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-        self.problem: str | None = None
-
-    def put(self, record: Record) -> None:
-        self.records.append(record)
-
-    def close(self, end: SessionEnd) -> None:
-        self.records.append(end)
-
-    def of(self, kind: type[Event]) -> list[Event]:
-        return [record for record in self.records if isinstance(record, kind)]
-
-
-class FakeSampler:
-    """Samples the moment it is poked: every device at a steady power, and the host."""
-
-    def __init__(
-        self,
-        emit: Callable[[DeviceSample | HostSample], None],
-        on_status: Callable[[TelemetryStatus], None],
-        devices: tuple[DeviceInfo, ...],
-    ) -> None:
-        self._emit, self._on_status, self._devices = emit, on_status, devices
-        self.status: TelemetryStatus | None = None
-        self.stopped = False
-
-    def start(self) -> None:
-        driver = "570.00" if self._devices else None
-        self.status = TelemetryStatus(self._devices, driver, None if self._devices else "no driver")
-        self._on_status(self.status)
-        self.poke()
-
-    def poke(self) -> None:
-        t_ns = time.monotonic_ns()
-        self._emit(HostSample(t_ns, 25.0, 100.0, 2**33, 2**34, 500 * 2**20))
-        for device in self._devices:
-            watts, vram = WATTS[device.index], VRAM[device.index]
-            self._emit(DeviceSample(t_ns, device.index, power_w=watts, vram_used_bytes=vram))
-
-    def wait_past(self, t_ns: int, timeout_s: float) -> bool:
-        return True
-
-    def stop(self) -> bool:
-        self.stopped = True
-        return True
 
 
 class Sitting:
@@ -229,7 +177,7 @@ def test_text_is_left_out_where_it_is_not_wanted() -> None:
     session = Session(
         begin_session("run"),
         lambda emit: FakeEngine(emit, fake_model()),
-        lambda emit, on_status: FakeSampler(emit, on_status, ()),
+        FakeSampler,
         recorder,
         events.put,
         record_text=False,
@@ -474,9 +422,6 @@ def test_speed_over_time_has_both_phases(sitting: Sitting) -> None:
 
 # Energy
 
-CARD_0 = DeviceInfo("0", "Stub RTX 24G", None, "00000000:65:00.0", 24 * 2**30, 450.0)
-CARD_1 = DeviceInfo("1", "Stub T4 16G", None, "00000000:B3:00.0", 16 * 2**30, 70.0)
-
 
 def on_card(*bus_ids: str | None) -> LoadedModel:
     """A model of which parts lie on the cards with these bus ids."""
@@ -515,7 +460,7 @@ def test_cards_are_matched_by_their_pci_bus(model: LoadedModel, used: tuple[str,
     watts = sum(WATTS[index] for index in used)
     assert row["power_mean_w"] == pytest.approx(watts)
     assert row["energy_j"] == pytest.approx(watts * (end.end_ns - begin.start_ns) / 1e9)
-    assert row["vram_peak_bytes"] == sum(VRAM[index] for index in used)
+    assert row["vram_peak_bytes"] == sum(VRAM_BYTES[index] for index in used)
     decode = [r.t_ns for r in sitting.recorder.of(TokenRow) if r.phase == "decode"]
     assert row["prefill_j_per_token"] == pytest.approx(watts * (decode[0] - begin.start_ns) / 1e9 / 3)
     assert row["decode_j_per_token"] == pytest.approx(watts * (end.end_ns - decode[0]) / 1e9 / 9)
@@ -558,7 +503,9 @@ def test_the_row_that_is_told_is_the_row_of_the_view(folders: Paths, model_path:
         result = reader.run_sql("SELECT * FROM runs ORDER BY run_id", {})
         names = [column.name for column in result.columns]
         found = [dict(zip(names, row, strict=True)) for row in result.rows()]
-        tokens = list(reader.run_sql('SELECT run_id, "index", token_id, phase, t_s FROM tokens ORDER BY ALL', {}).rows())
+        tokens = list(
+            reader.run_sql('SELECT run_id, "index", token_id, phase, t_s FROM tokens ORDER BY ALL', {}).rows()
+        )
         texts = list(reader.run_sql("SELECT prompt, output, seed FROM store.runs ORDER BY run_id", {}).rows())
     assert [list(row) for row in found] == [list(RUN_FIELDS)] * 2
     for row, run in zip(found, runs, strict=True):

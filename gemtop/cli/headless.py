@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from typing import NoReturn
 
 from gemtop.config import Paths
-from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, BadInputError, EngineCrashedError, GemtopError
+from gemtop.domain.errors import EXIT_FAILURE, BadInputError, EngineCrashedError, GemtopError, HistoryError
 from gemtop.domain.events import EngineCrashed, LoadFailed, LoadProgress, LogLine, ModelLoaded, Notice
 from gemtop.domain.model import LoadedModel
 from gemtop.domain.settings import EngineSettings
@@ -95,12 +95,8 @@ class Headless:
         sys.stderr.flush()
 
     def close(self) -> bool:
-        """End the session and say what the history could not take."""
-        ended = self.session.close("interrupted" if self.interrupted else None)
-        problem = self.session.view().problem
-        if problem:
-            self.say(problem)
-        return ended
+        """End the session; False where llama.cpp could not be ended."""
+        return self.session.close("interrupted" if self.interrupted else None)
 
 
 @contextmanager
@@ -112,23 +108,21 @@ def headless(command: str, paths: Paths, *, verbose: bool = False) -> Iterator[H
     run.session.start()
     try:
         yield run
-    except EngineCrashedError as error:
-        run.close()
-        run.say(str(error))
-        leave(EXIT_CRASHED)
-    except GemtopError as error:
-        if not run.close():
-            run.say(str(error))
-            leave(error.exit_code)
-        raise
     except BaseException as error:
         run.interrupted = run.interrupted or isinstance(error, KeyboardInterrupt)
-        run.close()
+        ended = run.close()
+        if run.session.problem:
+            run.say(run.session.problem)
+        if not ended:
+            # A thread is parked or stuck inside llama.cpp: Python's own way out would wait for it.
+            run.say(str(error) or "interrupted")
+            leave(error.exit_code if isinstance(error, GemtopError) else EXIT_FAILURE)
         raise
-    else:
-        if not run.close():
-            run.say("llama.cpp does not stop; leaving without it")
-            leave(EXIT_BAD_INPUT)
+    if not run.close():
+        run.say("llama.cpp does not stop; leaving without it")
+        leave(EXIT_FAILURE)
+    if run.session.problem:
+        raise HistoryError(run.session.problem)
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:

@@ -119,6 +119,8 @@ class Recorder:
             return self._crash
         if self._spool_problem is None:
             return self._history_problem
+        if self._stop.is_set() and self._thread is None:
+            return f"{self._spool_problem}; the end of this session is lost: make room, or choose --db PATH"
         kept = f"{len(self._incoming):,} rows kept in memory, at most {MEMORY_LIMIT_ROWS:,}"
         lost = f", {self._dropped_rows:,} dropped" if self._dropped_rows else ""
         return f"{self._spool_problem}; {kept}{lost}"

@@ -119,9 +119,7 @@ def test_layers_on_another_device(model_path: str) -> None:
     assert {row["backend"] for row in named} == {"RPC"}
 
 
-def test_llama_cpp_gives_up_in_a_test(
-    warm: Paths, model_path: str, request: pytest.FixtureRequest
-) -> None:
+def test_llama_cpp_gives_up_in_a_test(warm: Paths, model_path: str, request: pytest.FixtureRequest) -> None:
     with rpc_server() as (endpoint, server):
         flags = ("-p", 0, "-n", "2,400", "-r", 1, "-t", 1, "--rpc", endpoint, "-o", "jsonl")
         process = start("bench", model_path, *flags)

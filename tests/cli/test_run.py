@@ -69,7 +69,9 @@ def test_the_prompt_from_a_pipe(model_path: str, flags: tuple[str, ...]) -> None
 
 def test_a_pipe_may_hold_anything(model_path: str) -> None:
     """Bytes that are no text, in a locale that knows no more than ASCII."""
-    done = gemtop("run", model_path, "--json", "-n", 2, *QUICK, stdin=b"na\xc3\xafve \xff\xfe", PYTHONIOENCODING="ascii")
+    done = gemtop(
+        "run", model_path, "--json", "-n", 2, *QUICK, stdin=b"na\xc3\xafve \xff\xfe", PYTHONIOENCODING="ascii"
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.decode("utf-8"))["prompt"].startswith("naïve ")
 
@@ -293,9 +295,7 @@ def test_layers_on_another_device_give_the_same_text(warm: Paths, model_path: st
     assert rows(warm, "SELECT list(n_gpu_layers ORDER BY run_id) FROM runs") == [([0, 0, 10, 19],)]
 
 
-def test_llama_cpp_gives_up_in_mid_generation(
-    warm: Paths, model_path: str, request: pytest.FixtureRequest
-) -> None:
+def test_llama_cpp_gives_up_in_mid_generation(warm: Paths, model_path: str, request: pytest.FixtureRequest) -> None:
     with rpc_server() as (endpoint, server):
         process = start("run", model_path, "-p", "Once upon a time", *QUICK, "--rpc", endpoint)
         request.addfinalizer(killed_afterwards(process))

@@ -43,9 +43,7 @@ def same(value: float | None, expected: float | None) -> bool:
     chunks=st.lists(st.tuples(st.integers(1, 512), st.integers(0, 10**9)), max_size=5),
     gaps_ns=st.lists(st.integers(0, 10**9), max_size=60),
 )
-def test_timing_is_what_the_definitions_say(
-    start_ns: int, chunks: list[tuple[int, int]], gaps_ns: list[int]
-) -> None:
+def test_timing_is_what_the_definitions_say(start_ns: int, chunks: list[tuple[int, int]], gaps_ns: list[int]) -> None:
     prefill: list[tuple[int, int]] = []
     t_ns, done = start_ns, 0
     for tokens, took_ns in chunks:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,9 +53,7 @@ def test_no_token_is_lost_or_counted_twice(gaps_ns: list[int]) -> None:
         series.add(t_ns)
     series.end(t_ns)
     (stretch,) = stretches(series)
-    area = sum(
-        (b.tokens_per_s or 0) * (b.t_ns - a.t_ns) / 1e9 for a, b in zip(stretch, stretch[1:], strict=False)
-    )
+    area = sum((b.tokens_per_s or 0) * (b.t_ns - a.t_ns) / 1e9 for a, b in pairwise(stretch))
     assert area == pytest.approx(len(gaps_ns), rel=1e-6)
     assert [p.t_ns for p in stretch] == sorted(p.t_ns for p in stretch)
 

@@ -49,7 +49,8 @@ def test_one_line_folds_blanks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("char", "cells"), [("a", 1), ("é", 1), ("\u0301", 0), ("\u200d", 0), ("\ufe0f", 0), ("日", 2), ("ｗ", 2), ("🦙", 2)]
+    ("char", "cells"),
+    [("a", 1), ("é", 1), ("\u0301", 0), ("\u200d", 0), ("\ufe0f", 0), ("日", 2), ("ｗ", 2), ("🦙", 2)],
 )
 def test_cells_of_a_character(char: str, cells: int) -> None:
     assert cell_width(char) == cells

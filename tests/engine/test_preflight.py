@@ -162,7 +162,9 @@ def test_without_room_for_the_probe_it_goes_on_and_says_so(
     assert read_state(folders, "preflight") == {}, "it is tried again next time"
 
 
-def test_a_state_folder_that_cannot_be_written_is_no_failure(folders: Paths, tmp_path: Path, children: Children) -> None:
+def test_a_state_folder_that_cannot_be_written_is_no_failure(
+    folders: Paths, tmp_path: Path, children: Children
+) -> None:
     (tmp_path / "file").write_text("")
     where = Paths(folders.history, tmp_path / "file" / "state", folders.cache)
     assert examine(where) == examine(where)
@@ -172,5 +174,11 @@ def test_a_state_folder_that_cannot_be_written_is_no_failure(folders: Paths, tmp
 def test_what_the_kernel_says_of_the_cpu() -> None:
     flags = cpu_flags().split()
     assert flags
-    assert set(flags) <= set((cpuinfo("flags") or cpuinfo("Features")).split()) | {"none", "that", "the", "kernel", "names"}
+    assert set(flags) <= set((cpuinfo("flags") or cpuinfo("Features")).split()) | {
+        "none",
+        "that",
+        "the",
+        "kernel",
+        "names",
+    }
     assert cpuinfo("no such field") == ""
