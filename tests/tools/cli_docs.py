@@ -28,7 +28,8 @@ EXIT_CODES = (
     ),
     (
         errors.EXIT_BAD_INPUT,
-        "The command, a file, a setting or the history cannot be used as given; nothing was run.",
+        "The command, a file, a setting or the history cannot be used as given; nothing was run. "
+        "Also where a headless command ran and its session could not be written down.",
     ),
     (
         errors.EXIT_CRASHED,

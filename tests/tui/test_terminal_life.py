@@ -54,7 +54,7 @@ def test_a_person_types_runs_stops_and_leaves(folders: Paths, model_path: str) -
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
 def test_a_death_gives_the_terminal_back(folders: Paths, model_path: str, number: signal.Signals) -> None:
     with GemtopTerminal([model_path, *QUICK, "--prompt", "Once upon a time"]) as terminal:
-        terminal.wait_for_text("running")
+        terminal.wait_until(lambda: generated(terminal) >= 60, "a run that is older than a second")
         terminal.kill_program(number)
         assert terminal.wait() == 70
         assert terminal.is_restored()

@@ -1,0 +1,596 @@
+"""The live screen over a fake engine, driven by keys and the mouse."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, OptionList, Static
+
+from gemtop.config import Paths, read_state, write_state
+from gemtop.domain.model import LoadedModel
+from gemtop.domain.records import RunBegin, RunEnd, SessionEnd
+from gemtop.domain.settings import EngineSettings, SamplingSettings
+from gemtop.domain.telemetry import DeviceInfo
+from gemtop.session import Session, SessionEvent, begin_session
+from gemtop.supervisor import RESTART
+from gemtop.tui.app import GemtopApp
+from gemtop.tui.screens.crash import CrashScreen
+from gemtop.tui.screens.keys import KEYS, KeysScreen
+from gemtop.tui.screens.live import LiveScreen
+from gemtop.tui.screens.models import ModelsScreen
+from gemtop.tui.screens.sampling import SamplingScreen
+from gemtop.tui.startup import Resume, Startup, save_resume
+from gemtop.tui.widgets.prompt import PromptArea
+from gemtop.tui.widgets.stream import StreamView
+from tests.engines import FakeEngine, fake_model
+from tests.fakes import CARD_0, CARD_1, FakeSampler, ListRecorder
+
+LIMIT_S = 30.0
+
+
+@dataclass
+class Options:
+    """How a sitting begins."""
+
+    path: str | None = "fake.gguf"
+    model: LoadedModel | None = field(default_factory=lambda: fake_model(chat_template=False))
+    gate: threading.Semaphore | None = None
+    devices: tuple[DeviceInfo, ...] = ()
+    prompt: str | None = None
+    quit_when_done: bool = False
+    n_predict: int = 6
+    resumed: bool = False
+    size: tuple[int, int] = (120, 40)
+    ready: bool = True
+    """Wait until the model is loaded."""
+
+
+class Screen:
+    """The application, and ways to type and look."""
+
+    def __init__(self, app: GemtopApp, pilot: Pilot[int], recorder: ListRecorder) -> None:
+        self.app, self.pilot, self.recorder = app, pilot, recorder
+
+    @property
+    def text(self) -> str:
+        """What is on the terminal now."""
+        size = self.app.size
+        strips = self.app.screen._compositor.render_strips(size)
+        return "\n".join(strip.text.rstrip() for strip in strips)
+
+    @property
+    def prompt(self) -> PromptArea:
+        return self.app.get_default_screen().query_one("#prompt", PromptArea)
+
+    @property
+    def output(self) -> str:
+        return self.app.get_default_screen().query_one("#output", StreamView).text
+
+    @property
+    def said(self) -> list[str]:
+        """Notices that are shown."""
+        return [notice.message for notice in self.app._notifications]
+
+    @property
+    def session(self) -> Session:
+        assert self.app.session is not None
+        return self.app.session
+
+    async def type(self, text: str) -> None:
+        """Type as a person does: one key after another, without waiting."""
+        names = {" ": "space", "\n": "enter"}
+        await self.pilot.press(*(names.get(char, char) for char in text))
+
+    async def until(self, condition: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + LIMIT_S
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {LIMIT_S} s: {what}; the screen reads\n{self.text}"
+            await self.pilot.pause(0.01)
+
+    async def until_shown(self, *texts: str) -> None:
+        await self.until(lambda: all(text in self.text for text in texts), f"the screen shows {texts}")
+
+    async def until_ended(self) -> None:
+        await self.until(lambda: self.app.return_value is not None, "the application has ended")
+
+
+@asynccontextmanager
+async def gemtop(folders: Paths, options: Options | None = None) -> AsyncIterator[Screen]:
+    """The application on a terminal that is not there, over a session of fakes."""
+    chosen = options or Options()
+    recorder = ListRecorder()
+
+    def make_session(listener: Callable[[SessionEvent], None]) -> Session:
+        return Session(
+            begin_session("tui"),
+            lambda emit: FakeEngine(emit, chosen.model, chosen.gate),
+            lambda emit, on_status: FakeSampler(emit, on_status, chosen.devices),
+            recorder,
+            listener,
+        )
+
+    startup = Startup(
+        path=chosen.path,
+        demo=False,
+        settings=EngineSettings(),
+        sampling=SamplingSettings(),
+        n_predict=chosen.n_predict,
+        raw=False,
+        prompt=chosen.prompt,
+        quit_when_done=chosen.quit_when_done,
+        session_id="20261123-221412-9f3ac1d2",
+        resumed=chosen.resumed,
+    )
+    app = GemtopApp(startup, folders, make_session)
+    async with app.run_test(size=chosen.size) as pilot:
+        screen = Screen(app, pilot, recorder)
+        if chosen.ready:
+            await screen.until(lambda: app.session is not None and app.session.ready, "the model is loaded")
+        yield screen
+    assert app._exception is None
+    if app.session is not None:
+        app.session.close()
+
+
+# A run
+
+
+async def test_typing_a_prompt_and_reading_what_comes_of_it(folders: Paths) -> None:
+    async with gemtop(folders) as screen:
+        await screen.until_shown("gemma-3-27b-it-qat", "QAT Q4_0", "no run yet")
+        await screen.type("Once upon a time\n")
+        await screen.until_shown("> Once upon a time", "-n reached", "Once upon a time Once upon", "ITL p50")
+        assert screen.output == " Once upon a time Once upon"
+        assert screen.recorder.of(RunBegin)[0].prompt == "Once upon a time"
+        assert screen.recorder.of(RunEnd)[0].status == "finished"
+        assert screen.prompt.text == ""
+
+
+async def test_enter_moves_to_the_prompt_and_escape_leaves_it(folders: Paths) -> None:
+    async with gemtop(folders) as screen:
+        await screen.type("\n")
+        assert screen.app.focused is screen.prompt
+        await screen.type("say q l r t")
+        assert screen.prompt.text == "say q l r t", "in the prompt a letter is a letter"
+        await screen.pilot.press("escape")
+        await screen.until(lambda: screen.app.focused is not screen.prompt, "the prompt is left")
+        assert screen.prompt.text == "say q l r t", "and kept"
+        await screen.type("/")
+        assert screen.app.focused is screen.prompt
+        assert screen.prompt.text == "say q l r t", "a slash moves, and is no text"
+
+
+@pytest.mark.parametrize("first", ["O", "É", "7", "'", '"', "("])
+async def test_what_a_sentence_begins_with_begins_a_prompt(folders: Paths, first: str) -> None:
+    async with gemtop(folders) as screen:
+        await screen.type(first + "k rq")
+        assert screen.prompt.text == first + "k rq"
+
+
+async def test_a_prompt_of_two_lines_and_those_before(folders: Paths) -> None:
+    async with gemtop(folders) as screen:
+        await screen.type("One")
+        await screen.pilot.press("ctrl+j")
+        await screen.type("two\n")
+        await screen.until(lambda: len(screen.recorder.of(RunEnd)) == 1, "the first run")
+        assert screen.recorder.of(RunBegin)[0].prompt == "One\ntwo"
+        await screen.type("Three\n")
+        await screen.until(lambda: len(screen.recorder.of(RunEnd)) == 2, "the second run")
+        await screen.type("\n")
+        await screen.pilot.press("up")
+        assert screen.prompt.text == "Three"
+        await screen.pilot.press("up", "up")
+        assert screen.prompt.text == "One\ntwo"
+        await screen.pilot.press("down", "down")
+        assert screen.prompt.text == ""
+
+
+async def test_an_empty_prompt_is_refused(folders: Paths) -> None:
+    async with gemtop(folders) as screen:
+        await screen.type("\n  \n")
+        await screen.until(lambda: any("the prompt is empty" in words for words in screen.said), "it says so")
+        assert screen.recorder.of(RunBegin) == []
+
+
+async def test_escape_stops_within_one_token(folders: Paths) -> None:
+    gate = threading.Semaphore(0)
+    async with gemtop(folders, Options(gate=gate, n_predict=-1)) as screen:
+        await screen.type("Once upon\n")
+        await screen.until_shown("running")
+        for _ in range(3):
+            gate.release()
+        await screen.until(lambda: screen.output == " Once upon Once", "three tokens")
+        await screen.pilot.press("escape")
+        await screen.until_shown("stopped")
+        assert [r.status for r in screen.recorder.of(RunEnd)] == ["cancelled"]
+        assert screen.output == " Once upon Once"
+
+
+async def test_a_second_prompt_while_one_runs_is_kept(folders: Paths) -> None:
+    gate = threading.Semaphore(0)
+    async with gemtop(folders, Options(gate=gate, n_predict=2)) as screen:
+        await screen.type("First\n")
+        await screen.until_shown("running")
+        await screen.type("Second\n")
+        await screen.until(lambda: any("The prompt is kept" in words for words in screen.said), "it says so")
+        assert screen.prompt.text == "Second"
+        await screen.type("r")
+        await screen.until(lambda: any("nothing to run again" in words for words in screen.said), "r says so too")
+        gate.release()
+        gate.release()
+        await screen.until(lambda: screen.recorder.of(RunEnd), "the run ends")
+        assert [r.prompt for r in screen.recorder.of(RunBegin)] == ["First"]
+
+
+async def test_r_runs_it_again_with_new_sampling(folders: Paths) -> None:
+    async with gemtop(folders) as screen:
+        await screen.type("r")
+        await screen.until(lambda: any("nothing to run again" in words for words in screen.said), "nothing yet")
+        await screen.type("Once upon\n")
+        await screen.until(lambda: len(screen.recorder.of(RunEnd)) == 1, "the run")
+        screen.app.sampling = SamplingSettings(temperature=0.3, seed=9)
+        await screen.type("r")
+        await screen.until(lambda: len(screen.recorder.of(RunEnd)) == 2, "the run again")
+        first, again = screen.recorder.of(RunBegin)
+        assert again.prompt == first.prompt == "Once upon"
+        assert (again.temperature, again.seed) == (0.3, 9)
+        await screen.until_shown("run 2")
+
+
+async def test_n_begins_a_new_conversation(folders: Paths) -> None:
+    async with gemtop(folders, Options(model=fake_model())) as screen:
+        await screen.type("Once\n")
+        await screen.until(lambda: screen.session.conversation, "a turn")
+        await screen.type("n")
+        await screen.until_shown("- new conversation -")
+        assert screen.session.conversation == []
+
+
+async def test_text_of_a_model_cannot_move_the_terminal(folders: Paths) -> None:
+    async with gemtop(folders) as screen:
+        prompt = screen.prompt
+        prompt.text = "a\x1b]0;owned\x07 \x9b31mred"
+        prompt.action_submit()
+        await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
+        await screen.until_shown("\u241b]0;owned\u2407", "<009B>31mred")
+        assert not any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in screen.text.replace("\n", ""))
+
+
+# Panes and dialogs
+
+
+async def test_the_log_of_llama_cpp(folders: Paths) -> None:
+    async with gemtop(folders) as screen:
+        assert "opening fake.gguf" not in screen.text
+        await screen.type("l")
+        await screen.until_shown("opening fake.gguf")
+        await screen.type("l")
+        await screen.until(lambda: "opening fake.gguf" not in screen.text, "the log is away")
+
+
+async def test_every_key_is_listed(folders: Paths) -> None:
+    async with gemtop(folders) as screen:
+        await screen.type("?")
+        await screen.until(lambda: isinstance(screen.app.screen, KeysScreen), "the list of keys")
+        await screen.until_shown(*(text for _, text in KEYS))
+        await screen.pilot.press("escape")
+        await screen.until(lambda: isinstance(screen.app.screen, LiveScreen), "and back")
+
+
+def test_no_binding_is_missing_from_the_list_of_keys() -> None:
+    listed = " ".join(keys for keys, _ in KEYS).lower().split()
+    names = {"question_mark": "?", "slash": "/", "escape": "esc"}
+    for binding in LiveScreen.BINDINGS:
+        key = binding.key if hasattr(binding, "key") else binding[0]
+        assert names.get(key, key) in listed
+
+
+async def test_sampling_is_changed_for_the_runs_to_come(folders: Paths) -> None:
+    async with gemtop(folders) as screen:
+        await screen.type("t")
+        await screen.until(lambda: isinstance(screen.app.screen, SamplingScreen), "the dialog")
+        assert screen.app.screen.query_one("#temperature", Input).value == "0.8"
+        assert screen.app.screen.query_one("#seed", Input).value == "-1"
+        for name, value in (("temperature", "0"), ("top_k", "7"), ("seed", "42"), ("n_predict", "3")):
+            screen.app.screen.query_one(f"#{name}", Input).value = value
+        await screen.pilot.press("enter")
+        await screen.until(lambda: isinstance(screen.app.screen, LiveScreen), "it is applied")
+        assert screen.app.sampling == SamplingSettings(temperature=0, top_k=7, seed=42)
+        await screen.type("One two three four\n")
+        await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
+        assert screen.recorder.of(RunEnd)[0].generated_tokens == 3
+        assert (screen.recorder.of(RunBegin)[0].temperature, screen.recorder.of(RunBegin)[0].top_k) == (0, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("temperature", "warm", "temperature (0: greedy): a number"),
+        ("temperature", "-1", "between 0 and 100"),
+        ("temperature", "nan", "between 0 and 100"),
+        ("top_k", "1.5", "top-k (0: off): a number"),
+        ("top_k", "-2", "at least 0"),
+        ("top_p", "1.2", "between 0 and 1"),
+        ("min_p", "", "min-p (0: off): a number"),
+        ("seed", "-7", "at least -1"),
+        ("n_predict", "1e3", "a number"),
+    ],
+)
+async def test_sampling_that_cannot_be_changes_nothing(folders: Paths, name: str, value: str, words: str) -> None:
+    async with gemtop(folders) as screen:
+        before = (screen.app.sampling, screen.app.n_predict)
+        await screen.type("t")
+        await screen.until(lambda: isinstance(screen.app.screen, SamplingScreen), "the dialog")
+        dialog = screen.app.screen
+        dialog.query_one("#top_p", Input).value = "0.5"
+        dialog.query_one(f"#{name}", Input).value = value
+        await screen.pilot.press("enter")
+        await screen.until_shown(words)
+        assert screen.app.focused is dialog.query_one(f"#{name}", Input)
+        assert (screen.app.sampling, screen.app.n_predict) == before
+        await screen.pilot.press("escape")
+        await screen.until(lambda: isinstance(screen.app.screen, LiveScreen), "and back")
+        assert (screen.app.sampling, screen.app.n_predict) == before
+
+
+async def test_a_click_on_the_prompt_and_one_on_a_key(folders: Paths) -> None:
+    async with gemtop(folders) as screen:
+        assert await screen.pilot.click("#prompt")
+        assert screen.app.focused is screen.prompt
+        await screen.type("ok")
+        assert screen.prompt.text == "ok"
+        assert await screen.pilot.click("#output")
+        assert screen.app.focused is not screen.prompt
+        (footer_row,) = [y for y, line in enumerate(screen.text.splitlines()) if "Sampling" in line]
+        column = screen.text.splitlines()[footer_row].index("Sampling")
+        await screen.pilot.click(offset=(column, footer_row))
+        await screen.until(lambda: isinstance(screen.app.screen, SamplingScreen), "the dialog, by the mouse")
+
+
+async def test_pasted_text_goes_to_the_prompt(folders: Paths) -> None:
+    from textual.events import Paste
+
+    async with gemtop(folders) as screen:
+        screen.app.post_message(Paste("pasted q text"))
+        await screen.until(lambda: screen.prompt.text == "pasted q text", "it is there")
+        assert screen.app.focused is screen.prompt
+
+
+# Models
+
+
+async def test_a_load_that_fails_is_shown(folders: Paths) -> None:
+    async with gemtop(folders, Options(path="/nowhere/x.gguf", model=None, ready=False)) as screen:
+        await screen.until_shown("/nowhere/x.gguf does not exist")
+        await screen.type("Hello\n")
+        await screen.until(lambda: any("no model is loaded yet" in words for words in screen.said), "it says so")
+        assert screen.prompt.text == "Hello"
+        await screen.pilot.press("escape")
+        await screen.type("q")
+        await screen.until_ended()
+        assert screen.app.return_value == 0
+
+
+async def test_the_model_that_was_loaded_is_opened_next_time(folders: Paths, tmp_path: Path) -> None:
+    file = tmp_path / "mine.gguf"
+    file.write_bytes(b"")
+    async with gemtop(folders, Options(path=str(file))) as screen:
+        await screen.until(lambda: read_state(folders, "last"), "it is remembered")
+    assert read_state(folders, "last") == {"path": str(file)}
+    async with gemtop(folders, Options(path=None)) as screen:
+        assert screen.app.model_path == str(file)
+
+
+async def test_without_a_model_it_lists_what_it_finds(
+    folders: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "big [x].gguf").write_bytes(b"GGUF" * 1000)
+    (tmp_path / "small.gguf").write_bytes(b"GGUF")
+    (tmp_path / "mmproj-model.gguf").write_bytes(b"GGUF")
+    write_state(folders, "last", {"path": "/gone/away.gguf"})
+    async with gemtop(folders, Options(path=None, ready=False)) as screen:
+        await screen.until(lambda: isinstance(screen.app.screen, ModelsScreen), "the list of models")
+        await screen.until_shown("big [x].gguf", "small.gguf", "the demo model")
+        assert "mmproj" not in screen.text
+        assert screen.text.index("big [x].gguf") < screen.text.index("small.gguf"), "the largest first"
+        options = screen.app.screen.query_one("#models", OptionList)
+        await screen.until(lambda: screen.app.focused is options, "the list has the focus")
+        await screen.pilot.press("down", "down", "enter")
+        await screen.until(lambda: screen.session.ready, "it is loaded")
+        assert screen.app.model_path == str(tmp_path / "small.gguf")
+        await screen.type("m")
+        await screen.until(lambda: isinstance(screen.app.screen, ModelsScreen), "m asks again")
+        await screen.pilot.press("escape")
+        await screen.until(lambda: isinstance(screen.app.screen, LiveScreen), "Esc goes back")
+
+
+async def test_m_does_not_pull_the_model_from_under_a_run(folders: Paths) -> None:
+    gate = threading.Semaphore(0)
+    async with gemtop(folders, Options(gate=gate)) as screen:
+        await screen.type("One\n")
+        await screen.until_shown("running")
+        await screen.type("m")
+        await screen.until(lambda: any("Esc stops it" in words for words in screen.said), "it says so")
+        assert isinstance(screen.app.screen, LiveScreen)
+
+
+# Leaving and giving up
+
+
+@pytest.mark.parametrize("key", ["q", "ctrl+q", "ctrl+c"])
+async def test_leaving_closes_the_session(folders: Paths, key: str) -> None:
+    async with gemtop(folders) as screen:
+        await screen.type("One\n")
+        await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
+        await screen.pilot.press(key)
+        await screen.until_ended()
+        assert screen.app.return_value == 0
+        assert screen.app.session is None
+        (end,) = screen.recorder.of(SessionEnd)
+        assert (end.reason, end.crashed) == (None, False)
+        assert "1 run recorded" in screen.app._exit_words
+
+
+async def test_leaving_in_the_midst_of_a_run_records_it(folders: Paths) -> None:
+    gate = threading.Semaphore(0)
+    async with gemtop(folders, Options(gate=gate, n_predict=-1)) as screen:
+        await screen.type("One\n")
+        await screen.until_shown("running")
+        gate.release()
+        await screen.type("q")
+        await screen.until_ended()
+        assert screen.recorder.of(RunEnd)[0].status == "cancelled"
+        assert isinstance(screen.recorder.records[-1], SessionEnd)
+
+
+async def test_a_prompt_of_the_command_line_runs_and_it_leaves(folders: Paths) -> None:
+    async with gemtop(folders, Options(prompt="one two", quit_when_done=True, ready=False)) as screen:
+        await screen.until_ended()
+        assert screen.app.return_value == 0
+        assert [r.status for r in screen.recorder.of(RunEnd)] == ["finished"]
+        assert screen.recorder.of(SessionEnd)
+
+
+async def test_a_prompt_of_the_command_line_runs_and_it_stays(folders: Paths) -> None:
+    async with gemtop(folders, Options(prompt="one two")) as screen:
+        await screen.until_shown("> one two", "-n reached")
+        assert screen.app.return_value is None
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (Options(path="/nowhere/x.gguf", model=None, prompt="one"), 2, "does not exist"),
+        (Options(prompt="word " * 5000), 2, "too long"),
+        (Options(prompt="crash"), 70, "llama.cpp gave up: ggml.c:1: GGML_ASSERT(false) failed"),
+    ],
+)
+async def test_with_nobody_looking_it_says_why_and_leaves(
+    folders: Paths, options: Options, code: int, words: str
+) -> None:
+    options.quit_when_done, options.ready = True, False
+    async with gemtop(folders, options) as screen:
+        await screen.until_ended()
+        assert screen.app.return_value == code
+        assert words in screen.app._exit_words
+        assert screen.recorder.of(SessionEnd)[0].crashed is (code == 70)
+
+
+async def test_when_llama_cpp_gives_up_it_says_so_and_lets_one_look(folders: Paths) -> None:
+    async with gemtop(folders) as screen:
+        await screen.type("\ncrash\n")
+        await screen.until(lambda: isinstance(screen.app.screen, CrashScreen), "the dialog")
+        await screen.until_shown("llama.cpp gave up", "GGML_ASSERT(false) failed", "recorded as crashed")
+        await screen.pilot.press("escape")
+        await screen.until(lambda: isinstance(screen.app.screen, LiveScreen), "the screen behind it")
+        await screen.until_shown("crashed")
+        await screen.type("Again\n")
+        await screen.until(lambda: any("no model is loaded" in words for words in screen.said), "nothing runs")
+        await screen.pilot.press("escape")
+        await screen.type("q")
+        await screen.until_ended()
+        assert screen.app.return_value == 70
+        assert screen.recorder.of(SessionEnd)[0].crashed
+
+
+async def test_one_key_starts_it_anew_with_the_conversation(folders: Paths) -> None:
+    async with gemtop(folders, Options(model=fake_model())) as screen:
+        await screen.type("Once\n")
+        await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
+        await screen.type("\ncrash\n")
+        await screen.until(lambda: isinstance(screen.app.screen, CrashScreen), "the dialog")
+        await screen.type("r")
+        await screen.until_ended()
+        assert screen.app.return_value == RESTART
+        (left,) = list(folders.state.glob("resume-*.json"))
+        kept = json.loads(left.read_text())
+        assert kept["path"] == "fake.gguf"
+        assert kept["conversation"][0] == ["Once", " Once Once Once Once Once Once"]
+    async with gemtop(folders, Options(model=fake_model(), resumed=True)) as screen:
+        await screen.until_shown("> Once")
+        assert screen.session.conversation[0] == ("Once", " Once Once Once Once Once Once")
+        assert not list(folders.state.glob("resume-*.json")), "it is taken once"
+
+
+async def test_the_last_prompt_comes_back_where_there_is_no_conversation(folders: Paths) -> None:
+    settings, sampling = EngineSettings(), SamplingSettings(temperature=0.1)
+    save_resume(folders, Resume("fake.gguf", settings, sampling, 4, (), "my last prompt"))
+    async with gemtop(folders, Options(resumed=True)) as screen:
+        await screen.until(lambda: screen.prompt.text == "my last prompt", "the prompt")
+        assert (screen.app.sampling, screen.app.n_predict) == (sampling, 4)
+        assert screen.recorder.of(RunBegin) == [], "and is not run unasked"
+
+
+async def test_a_history_that_cannot_be_written_is_said_when_leaving(folders: Paths) -> None:
+    async with gemtop(folders) as screen:
+        screen.recorder.problem = "no room to write /data/history.duckdb: make room"
+        await screen.type("q")
+        await screen.until_ended()
+        assert "no room to write" in screen.app._exit_words
+
+
+# What is shown, at any size
+
+
+@pytest.mark.parametrize("size", [(200, 60), (120, 40), (80, 24), (60, 20), (45, 12), (20, 5), (1, 1)])
+@pytest.mark.parametrize("devices", [(), (CARD_0, CARD_1)])
+async def test_any_size_of_terminal(folders: Paths, size: tuple[int, int], devices: tuple[DeviceInfo, ...]) -> None:
+    async with gemtop(folders, Options(size=size, devices=devices, prompt="one two three")) as screen:
+        await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
+        live = screen.app.get_default_screen()
+        live.show_frame()
+        await screen.pilot.pause()
+        text = screen.text
+        if size[0] < 40 or size[1] < 10:
+            if size[0] >= 20:
+                assert "gemtop needs" in text
+        else:
+            assert "QAT Q4_0" in text
+            assert "one two three" in text
+        assert all(len(line) <= size[0] for line in text.splitlines())
+        for key in ("l", "question_mark", "escape", "t", "escape"):
+            await screen.pilot.press(key)
+        await screen.pilot.resize_terminal(100, 30)
+        await screen.until_shown("one two three", "tokens/s")
+        await screen.type("q")
+        await screen.until_ended()
+
+
+async def test_what_there_is_no_sensor_for_is_labelled_so(folders: Paths) -> None:
+    async with gemtop(folders, Options(prompt="one two")) as screen:
+        await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
+        await screen.until_shown("N/A (no driver)", "RAM", "CPU")
+
+
+async def test_cards_are_shown_with_their_readings(folders: Paths) -> None:
+    async with gemtop(folders, Options(devices=(CARD_0, CARD_1), prompt="one two", size=(160, 50))) as screen:
+        await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
+        await screen.until_shown("Stub RTX 24G", "18.00 GiB", "100 W", "VRAM")
+
+
+async def test_loading_shows_how_far_it_is(folders: Paths) -> None:
+    async with gemtop(folders) as screen:
+        from gemtop.domain.events import LoadProgress
+
+        screen.session.open("fake.gguf", EngineSettings())
+        await screen.until(lambda: screen.session.ready, "it is loaded again")
+        screen.session._on_event(LoadProgress(0.5))
+        await screen.until_shown("50%", "█", "░")
+
+
+async def test_the_fields_of_the_dialog_stay_within_small_terminals(folders: Paths) -> None:
+    async with gemtop(folders, Options(size=(60, 20))) as screen:
+        await screen.type("t")
+        await screen.until_shown("sampling of the runs to come", "min-p", "Esc leaves it as it was")
+        assert screen.app.screen.query_one("#note", Static).region.bottom <= 20
