@@ -47,7 +47,7 @@ def make_session(
     except HistoryError as error:
         if not unrecorded_ok:
             raise
-        recorder = Unrecorded(f"not recorded: {error}")
+        recorder = Unrecorded(str(error))
     return Session(
         begin,
         lambda emit: LlamaEngine(emit, paths),

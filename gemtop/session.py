@@ -30,7 +30,7 @@ from gemtop.domain.events import (
 from gemtop.domain.figures import TimingAccumulator
 from gemtop.domain.model import LoadedModel
 from gemtop.domain.rates import RatePoint, RateSeries
-from gemtop.domain.records import Record, RunKind, SessionBegin, SessionEnd, TokenRow, run_row
+from gemtop.domain.records import Record, RunBegin, RunKind, SessionBegin, SessionEnd, TokenRow, run_row
 from gemtop.domain.settings import EngineSettings, SamplingSettings
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
 from gemtop.engine.protocol import BenchRequest, Engine, EventSink
@@ -76,6 +76,7 @@ class RunRecorded:
     """A run has ended and its figures are final. `row` has the names of the view `runs`."""
 
     row: dict[str, Any]
+    begin: RunBegin
     prompt: str | None
     output: str
     reasons: dict[str, str]
@@ -431,9 +432,8 @@ class Session:
         self._runs.append(run.view())
         row = run_row(self._begin_record, run.begin, end)
         self.busy = False
-        self._listener(
-            RunRecorded(row, run.prompt, output, run.resources.reasons if run.resources else {}, event.message)
-        )
+        reasons = run.resources.reasons if run.resources else {}
+        self._listener(RunRecorded(row, run.begin, run.prompt, output, reasons, event.message))
 
     def _repetition(self, event: BenchRepetition) -> None:
         """A repetition was measured with the engine alone: its events are told now, after the fact."""

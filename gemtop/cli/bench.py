@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gemtop.cli.headless import Headless
 
 T = TypeVar("T")
+_LONGEST_RANGE = 1000
 
 
 def comma_list(convert: Callable[[str], T]) -> Callable[[str], list[T]]:
@@ -55,7 +56,9 @@ def _range(text: str) -> list[str]:
     if value > end:
         raise argparse.ArgumentTypeError(f"{text!r} is an empty range")
     values: list[str] = []
-    while value <= end and len(values) < 1000:
+    while value <= end:
+        if len(values) >= _LONGEST_RANGE:
+            raise argparse.ArgumentTypeError(f"{text!r} has more than {_LONGEST_RANGE} values")
         values.append(str(value))
         following = value + step if sign == "+" else value * step
         if following <= value:
@@ -69,7 +72,8 @@ def add_parser(commands: Any) -> None:
         "bench",
         help="llama-bench's tests",
         description="llama-bench's protocol: a prompt test (pp) and a generation test (tg), warm-up, repetitions, "
-        "mean and deviation. Every option of the engine takes a comma list.",
+        "mean and deviation. Options whose value is N, TYPE or on|off|auto take comma lists, and N also ranges "
+        "FIRST-LAST, FIRST-LAST+STEP and FIRST-LAST*FACTOR: every combination is measured.",
         allow_abbrev=False,
     )
     ints = comma_list(int)
@@ -81,13 +85,61 @@ def add_parser(commands: Any) -> None:
     add("-n", "--n-gen", type=ints, default=[128], metavar="N", help="tokens to generate (default: 128; 0: no test)")
     add("-d", "--n-depth", type=ints, default=[0], metavar="N", help="context depth before the test (default: 0)")
     add("-r", "--repetitions", type=int, default=5, metavar="N", help="repetitions of each test (default: 5)")
-    add("-ngl", "--gpu-layers", "--n-gpu-layers", dest="n_gpu_layers", type=ints, default=[-1], metavar="N")
-    add("-b", "--batch-size", dest="n_batch", type=ints, default=[2048], metavar="N")
-    add("-ub", "--ubatch-size", dest="n_ubatch", type=ints, default=[512], metavar="N")
-    add("-t", "--threads", dest="n_threads", type=ints, default=[0], metavar="N")
-    add("-fa", "--flash-attn", type=comma_list(options.flash_attention), default=["auto"], metavar="on|off|auto")
-    add("-ctk", "--cache-type-k", dest="type_k", type=comma_list(options.cache_type), default=["f16"], metavar="TYPE")
-    add("-ctv", "--cache-type-v", dest="type_v", type=comma_list(options.cache_type), default=["f16"], metavar="TYPE")
+    add(
+        "-ngl",
+        "--gpu-layers",
+        "--n-gpu-layers",
+        dest="n_gpu_layers",
+        type=ints,
+        default=[-1],
+        metavar="N",
+        help="layers on the GPU (default: all)",
+    )
+    add("-b", "--batch-size", dest="n_batch", type=ints, default=[2048], metavar="N", help="batch (default: 2048)")
+    add(
+        "-ub",
+        "--ubatch-size",
+        dest="n_ubatch",
+        type=ints,
+        default=[512],
+        metavar="N",
+        help="micro-batch (default: 512)",
+    )
+    add(
+        "-t",
+        "--threads",
+        dest="n_threads",
+        type=ints,
+        default=[0],
+        metavar="N",
+        help="CPU threads (default: physical cores)",
+    )
+    add(
+        "-fa",
+        "--flash-attn",
+        type=comma_list(options.flash_attention),
+        default=["auto"],
+        metavar="on|off|auto",
+        help="flash attention (default: auto)",
+    )
+    add(
+        "-ctk",
+        "--cache-type-k",
+        dest="type_k",
+        type=comma_list(options.cache_type),
+        default=["f16"],
+        metavar="TYPE",
+        help="K cache (default: f16)",
+    )
+    add(
+        "-ctv",
+        "--cache-type-v",
+        dest="type_v",
+        type=comma_list(options.cache_type),
+        default=["f16"],
+        metavar="TYPE",
+        help="V cache (default: f16)",
+    )
     add("--mmap", action=argparse.BooleanOptionalAction, default=True, help="map the file (default) or read it")
     add("--repack", action=argparse.BooleanOptionalAction, default=True, help="repacked CPU weights (default)")
     add("--rpc", type=options.endpoints, default=(), metavar="HOST:PORT,...", help="add RPC servers' devices")

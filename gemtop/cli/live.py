@@ -10,6 +10,7 @@ import sys
 from gemtop.cli import options
 from gemtop.config import Paths, new_session_id, paths
 from gemtop.domain.errors import BadInputError
+from gemtop.engine.files import check_file
 from gemtop.supervisor import supervise
 
 
@@ -29,6 +30,9 @@ def main(args: argparse.Namespace) -> int:
     where = paths(args.db)
     if args.path and args.model and args.path != args.model:
         raise BadInputError(f"two models are named, {args.path} and {args.model}; name one")
+    path = args.path or args.model
+    if path:
+        check_file(path)
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
         raise BadInputError("there is no terminal here to draw on; use: gemtop run MODEL -p TEXT")
     if args.quit_when_done and not args.prompt:

@@ -57,7 +57,11 @@ def _prepare_streams() -> None:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    return build_parser(argv[0] if argv and argv[0] in COMMANDS else None).parse_args(argv)
+    command = argv[0] if argv and argv[0] in COMMANDS else None
+    args, unknown = build_parser(command).parse_known_args(argv)
+    if unknown:  # said by the command's own name, whose --help shows its flags
+        Parser(prog=f"gemtop {command}" if command else "gemtop").error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args
 
 
 def build_parser(command: str | None) -> Parser:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gemtop.config import Paths
@@ -36,10 +36,23 @@ def cache_type(text: str) -> str:
     return text.lower()
 
 
-def finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is no finite number")
+def number(low: float, high: float) -> Callable[[str], float]:
+    """A type for argparse: a number from `low` to `high`."""
+
+    def convert(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:  # nor is "nan"
+            raise argparse.ArgumentTypeError(f"{text} is not between {low:g} and {high:g}")
+        return value
+
+    convert.__name__ = "number"
+    return convert
+
+
+def not_negative(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
     return value
 
 
@@ -103,6 +116,7 @@ def add_engine(parser: argparse._ActionsContainer) -> None:
     add("-ctv", "--cache-type-v", dest="type_v", type=cache_type, default="f16", metavar="TYPE", help="V cache")
     add("--swa-full", action="store_true", help="keep the whole context for sliding-window layers too")
     add("--mmap", action=argparse.BooleanOptionalAction, default=True, help="map the file (default) or read it")
+    add("--repack", action=argparse.BooleanOptionalAction, default=True, help="repacked CPU weights (default)")
     add("--rpc", type=endpoints, default=(), metavar="HOST:PORT,...", help="add devices of RPC servers")  # fmt: skip
 
 
@@ -123,20 +137,20 @@ def add_sampling(parser: argparse._ActionsContainer) -> None:
     add("-s", "--seed", type=int, default=-1, metavar="N", help="seed of the sampler (default: -1, a new one each run)")
     add(
         "--temp",
-        type=finite,
+        type=number(-1, 100),
         default=default.temperature,
         metavar="T",
         help=f"temperature; 0 is greedy (default: {default.temperature})",
     )
-    add("--top-k", type=int, default=default.top_k, metavar="N", help=f"default: {default.top_k}; 0 is off")
-    add("--top-p", type=finite, default=default.top_p, metavar="P", help=f"default: {default.top_p}; 1 is off")
-    add("--min-p", type=finite, default=default.min_p, metavar="P", help=f"default: {default.min_p}; 0 is off")
+    add("--top-k", type=not_negative, default=default.top_k, metavar="N", help=f"default: {default.top_k}; 0 is off")
+    add("--top-p", type=number(0, 1), default=default.top_p, metavar="P", help=f"default: {default.top_p}; 1 is off")
+    add("--min-p", type=number(0, 1), default=default.min_p, metavar="P", help=f"default: {default.min_p}; 0 is off")
     add("--raw", action="store_true", help="plain completion even where the model has a chat template")  # fmt: skip
 
 
 def engine_settings(args: argparse.Namespace) -> EngineSettings:
     return EngineSettings(
-        OffloadSettings(n_gpu_layers=args.n_gpu_layers, use_mmap=args.mmap, rpc_servers=args.rpc),
+        OffloadSettings(args.n_gpu_layers, args.mmap, args.rpc, args.repack),
         ContextSettings(
             n_ctx=args.n_ctx,
             n_batch=args.n_batch,

@@ -58,7 +58,8 @@ def main(args: argparse.Namespace) -> int:
 def _prompt(given: str | None) -> str:
     if given is None and sys.stdin.isatty():
         raise BadInputError("no prompt; give one with -p, or through a pipe")
-    text = sys.stdin.read() if given in (None, "-") else given
+    # The line end that a shell's echo adds is not part of the prompt, as llama.cpp's -f has it.
+    text = sys.stdin.read().removesuffix("\n") if given in (None, "-") else given
     if not text or not text.strip():
         raise BadInputError("the prompt is empty; give some text with -p")
     return text
@@ -127,7 +128,10 @@ def _discard_stdout() -> None:
 
 
 def _as_json(recorded: RunRecorded) -> dict[str, Any]:
-    return recorded.row | {"prompt": recorded.prompt, "text": recorded.output, "reasons": recorded.reasons}
+    """The run under the names of the view `runs`, and what it takes to run it again."""
+    sampling = {name: getattr(recorded.begin, name) for name in ("temperature", "top_k", "top_p", "min_p", "seed")}
+    texts = {"prompt": recorded.prompt, "text": recorded.output}
+    return recorded.row | sampling | texts | {"reasons": recorded.reasons}
 
 
 def figures_line(recorded: RunRecorded) -> str:

@@ -194,20 +194,27 @@ def resources(
         return Resources(ram_peak_bytes=ram_peak, reasons=reasons)
     by_device = {d: [s for s in devices if s.device == d] for d in used_devices}
     total = _total_energy(by_device, run)
+    decode_tokens = generated_tokens
     prefill = decode = None
     if first_token_ns is not None:
         prefill = _total_energy(by_device, Window(run.start_ns, first_token_ns))
         decode = _total_energy(by_device, Window(first_token_ns, run.end_ns))
+        decode_tokens -= 1
+    elif not generated_tokens:  # a prompt test, or a run stopped in its prefill
+        prefill = total
+    elif not prompt_tokens:  # a generation test
+        decode = total
     result = Resources(
         vram_peak_bytes=_vram_peak(by_device, run),
         ram_peak_bytes=ram_peak,
         power_mean_w=total / run.seconds if total is not None and run.seconds > 0 else None,
         energy_j=total,
         prefill_j_per_token=prefill / prompt_tokens if prefill is not None and prompt_tokens else None,
-        decode_j_per_token=decode / (generated_tokens - 1) if decode is not None and generated_tokens > 1 else None,
+        decode_j_per_token=decode / decode_tokens if decode is not None and decode_tokens > 0 else None,
         reasons=reasons,
     )
     for name in gpu_fields:
         if getattr(result, name) is None:
-            reasons[name] = "the GPU's readings do not cover the run"
+            covered = total is not None and name.endswith("per_token")
+            reasons[name] = "this run has no such phase" if covered else "the GPU's readings do not cover the run"
     return result

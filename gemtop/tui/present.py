@@ -24,7 +24,7 @@ STOP_WORDS = {
 
 def header_text(view: SessionView) -> HeaderText:
     """The model and its settings on the left, where it runs and the run's state on the right."""
-    right: list[tuple[str, str]] = []
+    right: list[tuple[str, str]] = [] if view.problem is None else [("not recorded", "bad")]
     if view.model is not None:
         right.append((_place(view.model), "muted"))
     if view.run is not None:
@@ -102,16 +102,16 @@ def device_rows(view: SessionView) -> list[list[Value]]:
         if sample is not None:
             rows += _gpu_rows(info, sample)
     if not view.devices:
-        rows.append([Value("GPU", _why_no_gpu(view.telemetry), "muted", left=True)])
-    if view.host_samples:
+        rows += [[Value("GPU", "N/A")], [Value("", _why_no_gpu(view.telemetry), "muted", left=True)]]
+    if len(view.host_samples) > 1:  # the first has no CPU load yet
         rows += _host_rows(view.host_samples[-1])
     return rows
 
 
 def _why_no_gpu(status: TelemetryStatus | None) -> str:
     if status is None:
-        return "asking the driver"
-    return f"N/A ({status.gpu_reason or 'none found'})"
+        return "(the driver is being asked)"
+    return f"({status.gpu_reason or 'none found'})"
 
 
 def _gpu_rows(info: DeviceInfo, s: DeviceSample) -> list[list[Value]]:
@@ -141,10 +141,8 @@ def _host_rows(s: HostSample) -> list[list[Value]]:
         return _unknown(s.reasons, name) if value is None else f"{value / _GIB:.2f} GiB"
 
     return [
-        [Value("CPU, all cores", percent("host_cpu_pct"))],
-        [Value("CPU, gemtop", percent("process_cpu_pct") + " of a core" * (s.process_cpu_pct is not None))],
-        [Value("RAM used", gib("ram_used_bytes"))],
-        [Value("RAM, gemtop", gib("process_rss_bytes"))],
+        [Value("CPU", percent("host_cpu_pct")), Value("gemtop", percent("process_cpu_pct"))],
+        [Value("RAM", gib("ram_used_bytes")), Value("gemtop", gib("process_rss_bytes"))],
         [Value("RAM total", gib("ram_total_bytes"))],
     ]
 

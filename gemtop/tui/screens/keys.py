@@ -13,21 +13,22 @@ from textual.widgets import Static
 from gemtop.tui.widgets.values import Value, ValueGrid
 
 KEYS = (
-    ("Enter  /", "type a prompt; a capital letter, a digit or a quote starts one too"),
+    ("Enter  /", "type a prompt (so does a click on its line)"),
+    ("A-Z  0-9  \" ' (", "begin a prompt with that character"),
     ("Enter", "in the prompt: run it"),
     ("Ctrl-J", "in the prompt: a new line"),
     ("Up  Down", "in the prompt: earlier prompts of this sitting"),
     ("Esc", "stop the run or the loading; leave the prompt"),
-    ("r", "run the last prompt again: the same tokens, measured once more"),
-    ("n", "begin a new conversation (models with a chat template)"),
-    ("t", "sampling: temperature, top-k, top-p, min-p, seed, length"),
+    ("r", "run the last prompt again, the same tokens"),
+    ("n", "new conversation (models with a chat template)"),
+    ("t", "sampling: temperature, top-k, top-p, seed, length"),
     ("m", "open another model"),
     ("l", "llama.cpp's own messages"),
-    ("PgUp PgDn Home End", "scroll the text; the mouse wheel does too"),
+    ("PgUp PgDn Home End", "scroll the text, as the mouse wheel does"),
     ("Tab", "from the text to the prompt and back"),
     ("Ctrl-P", "command palette: themes and more"),
     ("Ctrl-Z", "suspend; fg brings it back"),
-    ("?", "this list"),
+    ("?", "this list; every key in the last line can be clicked"),
     ("q  Ctrl-Q  Ctrl-C", "leave; everything is recorded"),
 )
 

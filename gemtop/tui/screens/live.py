@@ -53,6 +53,7 @@ class LiveScreen(Screen[None]):
         """Characters of the run's text that are in the output pane."""
         self._pieces = 0
         self._log_count = 0
+        self._problem: str | None = None
 
     @property
     def _app(self) -> GemtopApp:
@@ -98,6 +99,7 @@ class LiveScreen(Screen[None]):
         if self._charts is None:
             self._charts = LiveCharts(session.started_ns)
         self._show_charts(self._charts, view)
+        self._tell_problem(view.problem)
         self.query_one("#header", HeaderLine).show_text(present.header_text(view))
         figures = self.query_one("#figures", ValueGrid)
         figures.show_rows(present.figure_rows(view, self.size.width))
@@ -107,6 +109,12 @@ class LiveScreen(Screen[None]):
                 grid.show_rows(rows)
         if self.has_class("show-log"):
             self._show_log(session)
+
+    def _tell_problem(self, problem: str | None) -> None:
+        """Say, once for each, what keeps the history from being written; the header goes on saying so."""
+        if problem != self._problem and problem is not None:
+            self.notify(problem, title="not recorded", severity="error", timeout=20, markup=False)
+        self._problem = problem
 
     def _show_charts(self, charts: LiveCharts, view: SessionView) -> None:
         timing = view.run.timing if view.run else None
@@ -160,6 +168,7 @@ class LiveScreen(Screen[None]):
         if session is None or session.last_request is None:
             return
         self._shown_run, self._shown_text, self._pieces = session.run_number, 0, 0
+        self.query_one("#figures", ValueGrid).forget_widths()
         self.query_one("#output", StreamView).mark(f"> {session.last_request.prompt}")
 
     def _run_recorded(self, event: RunRecorded) -> None:

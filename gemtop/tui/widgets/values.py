@@ -63,6 +63,10 @@ class ValueGrid(CellWidget):
             self.refresh(layout=True)
         self.rebuild()
 
+    def forget_widths(self) -> None:
+        """Let columns be as narrow as what comes next: the values are of something else from now on."""
+        self._width = 0
+
     def get_content_height(self, container: object, viewport: object, width: int) -> int:
         """As high as there are rows, with frame or title."""
         return len(self._rows) + (2 if self.framed else 1 if self.has_title_row else 0)

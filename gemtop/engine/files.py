@@ -1,0 +1,43 @@
+"""What can be said of a model's file before llama.cpp, or anything else big, is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gemtop.domain.errors import BadInputError
+from gemtop.domain.text import one_line
+
+MAGIC = b"GGUF"
+
+
+def show(file: Path) -> str:
+    """A path for a message: on one line, harmless."""
+    return one_line(str(file))
+
+
+def check_file(path: str | Path) -> None:
+    """Raises BadInputError for what is not there, not a file, not readable or not GGUF."""
+    file = Path(path)
+    if not file.exists():
+        hint = "give the path of a GGUF file"
+        if "/" not in str(path) and not file.suffix:
+            raise BadInputError(
+                f"{show(file)} is neither a command nor a file that exists; {hint}, or see gemtop --help"
+            )
+        raise BadInputError(f"{show(file)} does not exist; {hint}")
+    if file.is_dir():
+        raise BadInputError(f"{show(file)} is a folder; give the path of a GGUF file in it")
+    magic = read_magic(file)
+    if not magic:
+        raise BadInputError(f"{show(file)} is empty; fetch it again")
+    if magic != MAGIC:
+        raise BadInputError(f"{show(file)} is not a GGUF file; gemtop runs models in llama.cpp's GGUF format")
+
+
+def read_magic(file: Path) -> bytes:
+    """The first four bytes. Raises BadInputError where they cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(len(MAGIC))
+    except OSError as error:
+        raise BadInputError(f"{show(file)} cannot be read: {error.strerror}") from None
