@@ -395,14 +395,16 @@ async def test_without_a_model_it_lists_what_it_finds(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "big [x].gguf").write_bytes(b"GGUF" * 1000)
-    (tmp_path / "small.gguf").write_bytes(b"GGUF")
-    (tmp_path / "mmproj-model.gguf").write_bytes(b"GGUF")
+    (tmp_path / "big [x].gguf").write_bytes(b"GGUF" * 1_000_000)
+    for name in ("small.gguf", "mmproj-model.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF" * 500_000)
+    (tmp_path / "notes.gguf").write_bytes(b"text" * 500_000)
     write_state(folders, "last", {"path": "/gone/away.gguf"})
     async with gemtop(folders, Options(path=None, ready=False)) as screen:
         await screen.until(lambda: isinstance(screen.app.screen, ModelsScreen), "the list of models")
         await screen.until_shown("big [x].gguf", "small.gguf", "the demo model")
         assert "mmproj" not in screen.text
+        assert "notes" not in screen.text
         assert screen.text.index("big [x].gguf") < screen.text.index("small.gguf"), "the largest first"
         options = screen.app.screen.query_one("#models", OptionList)
         await screen.until(lambda: screen.app.focused is options, "the list has the focus")
@@ -570,7 +572,7 @@ async def test_any_size_of_terminal(folders: Paths, size: tuple[int, int], devic
 async def test_what_there_is_no_sensor_for_is_labelled_so(folders: Paths) -> None:
     async with gemtop(folders, Options(prompt="one two")) as screen:
         await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
-        await screen.until_shown("N/A (no driver)", "RAM", "CPU")
+        await screen.until_shown("N/A", "(no driver)", "CPU load (no power sensor)", "RAM GiB")
 
 
 async def test_cards_are_shown_with_their_readings(folders: Paths) -> None:

@@ -28,7 +28,7 @@ KEYS = (
     ("Tab", "from the text to the prompt and back"),
     ("Ctrl-P", "command palette: themes and more"),
     ("Ctrl-Z", "suspend; fg brings it back"),
-    ("?", "this list; every key in the last line can be clicked"),
+    ("?", "this list; keys in the last line can be clicked"),
     ("q  Ctrl-Q  Ctrl-C", "leave; everything is recorded"),
 )
 

@@ -9,11 +9,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_FAILURE, EXIT_OK
 from gemtop.tui.widgets.chart import Chart
 from gemtop.tui.widgets.header import HeaderLine
+from gemtop.tui.widgets.keyline import KeyHint, KeyLine
 from gemtop.tui.widgets.prompt import PromptArea
 from gemtop.tui.widgets.stream import StreamView
 from gemtop.tui.widgets.values import ValueGrid
@@ -27,17 +28,31 @@ if TYPE_CHECKING:
 FRAME_S = 0.5
 TEXT_S = 0.125
 _LOG_ROLES = {"warn": "warn", "error": "bad"}
+_COMMAND_KEYS = (
+    KeyHint("Enter", "Prompt", "type"),
+    KeyHint("Esc", "Stop", "stop"),
+    KeyHint("r", "Again", "again"),
+    KeyHint("t", "Sampling", "sampling"),
+    KeyHint("l", "Log", "log"),
+    KeyHint("m", "Models", "models"),
+    KeyHint("?", "Keys", "keys"),
+    KeyHint("q", "Quit", "leave"),
+)
+_PROMPT_KEYS = (
+    KeyHint("Enter", "Run", "submit_prompt"),
+    KeyHint("Ctrl-J", "New line", "break_prompt"),
+    KeyHint("Esc", "Stop, leave the prompt", "leave_prompt"),
+)
 
 
 class LiveScreen(Screen[None]):
     """What is running now."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "type", "Prompt"),
-        Binding("slash", "type", "Prompt", show=False),
+        Binding("enter,slash", "type", "Prompt"),
         Binding("escape", "stop", "Stop"),
         Binding("r", "again", "Again"),
-        Binding("n", "new", "New chat", show=False),
+        Binding("n", "new", "New chat"),
         Binding("t", "sampling", "Sampling"),
         Binding("l", "log", "Log"),
         Binding("m", "models", "Models"),
@@ -78,7 +93,7 @@ class LiveScreen(Screen[None]):
                 yield StreamView(title="llama.cpp", framed=True, id="log", placeholder="llama.cpp's messages")
         yield Static("gemtop needs at least 40 x 10 cells; enlarge the terminal, or press q", id="too-small")
         yield PromptArea(id="prompt")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine(_COMMAND_KEYS, id="keys")
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one("#output"))
@@ -265,6 +280,25 @@ class LiveScreen(Screen[None]):
         from gemtop.domain.events import GenerateRequest
 
         session.generate(GenerateRequest(prompt, app.n_predict, app.sampling, app.startup.raw))
+
+    def on_descendant_focus(self) -> None:
+        self._show_keys()
+
+    def on_descendant_blur(self) -> None:
+        self._show_keys()
+
+    def _show_keys(self) -> None:
+        typing = isinstance(self.focused, PromptArea)
+        self.query_one("#keys", KeyLine).show_hints(_PROMPT_KEYS if typing else _COMMAND_KEYS)
+
+    def action_submit_prompt(self) -> None:
+        self.query_one("#prompt", PromptArea).action_submit()
+
+    def action_break_prompt(self) -> None:
+        self.query_one("#prompt", PromptArea).action_new_line()
+
+    def action_leave_prompt(self) -> None:
+        self.query_one("#prompt", PromptArea).action_leave()
 
     def action_type(self) -> None:
         self.set_focus(self.query_one("#prompt"))

@@ -8,12 +8,13 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Footer, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from gemtop.domain.text import one_line
 from gemtop.tui.messages import ModelChosen
 from gemtop.tui.widgets.header import HeaderLine, HeaderText
+from gemtop.tui.widgets.keyline import KeyHint, KeyLine
 
 _DEMO = "demo"
 
@@ -31,7 +32,9 @@ class ModelsScreen(Screen[None]):
         yield HeaderLine(id="header")
         yield Static("", id="empty")
         yield OptionList(id="models")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine(
+            (KeyHint("Enter", "Open", "open"), KeyHint("Esc", "Back", "dismiss"), KeyHint("q", "Quit", "app.leave"))
+        )
 
     def on_mount(self) -> None:
         self.query_one(HeaderLine).show_text(HeaderText((("gemtop", "title"), ("choose a model", "text"))))

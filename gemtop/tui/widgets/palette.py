@@ -22,6 +22,7 @@ _COLOURS: dict[str, tuple[str, str]] = {
     "mark": ("$foreground 45%", "$foreground 45%"),
     "placeholder": ("$foreground 60%", "$foreground 60%"),
     "prompt": ("$accent", "$accent"),
+    "key": ("$accent", "$accent"),
     "good": ("$success", "$success"),
     "warn": ("$warning", "$warning"),
     "bad": ("$error", "$error"),
@@ -39,7 +40,7 @@ _COLOURS: dict[str, tuple[str, str]] = {
     "ptq": ("#e69f00", "#a66300"),
     "qat": ("#009e73", "#00734f"),
 }
-_BOLD = frozenset({"title"})
+_BOLD = frozenset({"title", "key"})
 
 ROLES = tuple(_COLOURS)
 """Roles a grid may name. Any other is drawn as text."""
