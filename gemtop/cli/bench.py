@@ -187,6 +187,8 @@ def main(args: argparse.Namespace) -> int:
             if result is None:
                 break
             writer.write(result)
+            if run.interrupted:  # too late to stop that test, and no other may begin
+                break
         writer.end(model)
         return EXIT_INTERRUPTED if run.interrupted else EXIT_OK
 

@@ -80,6 +80,8 @@ class Headless:
                 self.progress.show(f"loading {one_line(path)} {event.fraction:4.0%}")
             elif isinstance(event, ModelLoaded):
                 self.progress.clear()
+                if self.interrupted:  # too late to stop the loading; what comes after it must not begin
+                    raise KeyboardInterrupt
                 return event.model
             elif isinstance(event, LoadFailed):
                 self.progress.clear()

@@ -57,6 +57,10 @@ class LlamaModel:
         """Whether these weights are loaded, placed as these settings ask: a new context is enough then."""
         return self._header.fingerprint == header.fingerprint and self._offload == offload
 
+    def found_at(self, header: ModelHeader) -> None:
+        """The same weights were opened by another path, whose name may say more of them."""
+        self._header = header
+
     def open_context(self, settings: ContextSettings) -> None:
         """Make the context, in place of the one before. Raises GemtopError with llama.cpp's own words."""
         self._free_context()

@@ -140,6 +140,8 @@ class LlamaEngine:
         self._load_weights(header, settings.offload)
         assert self._model is not None
         self._model.open_context(settings.context)
+        if self._stop.is_set():  # where the weights stay, nothing before this asks
+            raise LoadCancelledError("loading was cancelled")
         self._decoder = Decoder(self._model, self._stop)
         for warning in self._model.info.warnings:
             self._note(warning)
@@ -155,6 +157,7 @@ class LlamaEngine:
         extra = preflight.use_extra_bufts(self._paths, offload, self._note)
         offload = replace(offload, use_extra_bufts=extra and offload.use_extra_bufts)
         if self._model is not None and self._model.holds(header, offload):
+            self._model.found_at(header)
             return
         self._free()
         llama.llama_backend_init()

@@ -12,8 +12,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from gemtop.cli.headless import Headless
 from gemtop.config import Paths
 from gemtop.domain.records import RUN_FIELDS
+from gemtop.domain.settings import ContextSettings, EngineSettings
 from tests.cli.commands import LIMIT_S, QUICK, command, end, gemtop, killed_afterwards, read_some, refused, rows, start
 from tests.conftest import child_environment
 from tests.engine.test_gguf import write_gguf
@@ -279,6 +281,17 @@ def test_interrupted_while_loading(warm: Paths, model_path: str, request: pytest
     assert (process.returncode, out) == (130, b"")
     assert "Traceback" not in words
     assert rows(warm, "SELECT * FROM runs") == []
+
+
+def test_an_interrupt_that_comes_too_late_for_the_loading_is_not_lost(warm: Paths, model_path: str) -> None:
+    run = Headless("run", warm)
+    run.session.start()
+    run.interrupted = True
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run.load(model_path, EngineSettings(context=ContextSettings(n_ctx=512, n_threads=1)))
+    finally:
+        assert run.close()
 
 
 # On a second device
