@@ -32,7 +32,7 @@ def make_session(
 
     Where the history cannot be written it raises HistoryError, or with `unrecorded_ok` goes on without.
     """
-    from gemtop.history.recorder import Recorder, check_history
+    from gemtop.history.recorder import AT_THE_END, Recorder, check_history
     from gemtop.telemetry.host import PsutilProbe
     from gemtop.telemetry.nvml import NvmlProbe
     from gemtop.telemetry.sampler import Sampler
@@ -42,7 +42,8 @@ def make_session(
     try:
         if not unrecorded_ok:
             check_history(paths)
-        recorder = Recorder(paths)
+        # A benchmark may have every core: nothing of ours is to run beside it that can wait.
+        recorder = Recorder(paths, AT_THE_END if command == "bench" else None)
         recorder.open(begin)
     except HistoryError as error:
         if not unrecorded_ok:

@@ -124,7 +124,8 @@ class GemtopApp(App[int]):
             await super().on_event(event)
 
     def on_session_happened(self, message: SessionHappened) -> None:
-        self._live.session_happened(message.event)
+        if not self._leaving:  # what was under way when the user left finds no widgets any more
+            self._live.session_happened(message.event)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.name in ("start", "find"):
