@@ -83,9 +83,13 @@ class GemtopTerminal:
             sent = os.read(self.fd, 65536)
         except OSError:
             return False
+        self.feed(sent)
+        return bool(sent)
+
+    def feed(self, sent: bytes) -> None:
+        """Show what the program has sent."""
         self.raw += sent
         self._stream.feed(_KEYBOARD.sub(b"", sent))
-        return bool(sent)
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + LIMIT_S
