@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from gemtop.charts.spec import ChartSpec, Point, Reading, Series, stable_range, stepped_window
 from gemtop.domain.figures import Timing
@@ -85,28 +86,29 @@ class LiveCharts:
     def _vram(
         self, window: tuple[float, float], devices: Sequence[DeviceInfo], samples: Sequence[DeviceSample]
     ) -> ChartSpec:
+        spec = ChartSpec(title="VRAM", unit="GiB", x_range=window, placeholder="memory appears here")
+        return self._per_device(spec, "memory", devices, samples, _vram_gib, _vram_reading)
+
+    def _per_device(
+        self,
+        spec: ChartSpec,
+        role: str,
+        devices: Sequence[DeviceInfo],
+        samples: Sequence[DeviceSample],
+        value: Callable[[DeviceSample], float | None],
+        reading: Callable[[DeviceInfo, DeviceSample | None], Reading],
+    ) -> ChartSpec:
+        """`spec` with a curve and a reading for each device, all on one scale; `reading` gets the last sample."""
         series: list[Series] = []
         readings: list[Reading] = []
-        every: list[Point] = []
         for number, device in enumerate(devices):
             own = [s for s in samples if s.device == device.index]
-            points = tuple(
-                (self._seconds(s.t_ns), None if s.vram_used_bytes is None else s.vram_used_bytes / _GIB) for s in own
-            )
-            every.extend(points)
-            series.append(Series(f"GPU {device.index}", _device_role(number, "memory"), points))
-            used = own[-1].vram_used_bytes if own else None
-            text = _of(_gib(used), _gib(device.memory_total_bytes))
-            readings.append(Reading(f"GPU {device.index}", text, _device_role(number, "memory"), 12))
-        return ChartSpec(
-            title="VRAM",
-            unit="GiB",
-            series=tuple(series),
-            x_range=window,
-            y_range=self._range("vram", every, window),
-            readings=tuple(readings),
-            placeholder="memory appears here",
-        )
+            label, colour = f"GPU {device.index}", _device_role(number, role)
+            series.append(Series(label, colour, tuple((self._seconds(s.t_ns), value(s)) for s in own)))
+            readings.append(replace(reading(device, own[-1] if own else None), label=label, colour_role=colour))
+        every = [point for curve in series for point in curve.points]
+        y_range = self._range(spec.title, every, spec.x_range)
+        return replace(spec, series=tuple(series), readings=tuple(readings), y_range=y_range)
 
     def power(
         self,
@@ -120,28 +122,8 @@ class LiveCharts:
         measured = [d for d in devices if any(s.device == d.index and s.power_w is not None for s in samples)]
         if not measured:
             return self._load(window, hosts)
-        series: list[Series] = []
-        readings: list[Reading] = []
-        every: list[Point] = []
-        for number, device in enumerate(measured):
-            own = [s for s in samples if s.device == device.index]
-            points = tuple((self._seconds(s.t_ns), s.power_w) for s in own)
-            every.extend(points)
-            role = _device_role(number, "power")
-            series.append(Series(f"GPU {device.index}", role, points))
-            limit = device.power_limit_w
-            text = "N/A" if own[-1].power_w is None else f"{own[-1].power_w:.0f}"
-            readings.append(
-                Reading(f"GPU {device.index}", f"{text} / {limit:.0f} W" if limit else f"{text} W", role, 11)
-            )
-        return ChartSpec(
-            title="power",
-            unit="W",
-            series=tuple(series),
-            x_range=window,
-            y_range=self._range("power", every, window),
-            readings=tuple(readings),
-        )
+        spec = ChartSpec(title="power", unit="W", x_range=window)
+        return self._per_device(spec, "power", measured, samples, lambda s: s.power_w, _power_reading)
 
     def _load(self, window: tuple[float, float], hosts: Sequence[HostSample]) -> ChartSpec:
         points = tuple((self._seconds(s.t_ns), s.host_cpu_pct) for s in hosts)
@@ -178,3 +160,17 @@ def _of(part: str, whole: str) -> str:
 
 def _percent(value: float | None) -> str:
     return "N/A" if value is None else f"{value:.0f}"
+
+
+def _vram_gib(sample: DeviceSample) -> float | None:
+    return None if sample.vram_used_bytes is None else sample.vram_used_bytes / _GIB
+
+
+def _vram_reading(device: DeviceInfo, last: DeviceSample | None) -> Reading:
+    return Reading("", _of(_gib(last.vram_used_bytes if last else None), _gib(device.memory_total_bytes)), width=12)
+
+
+def _power_reading(device: DeviceInfo, last: DeviceSample | None) -> Reading:
+    text = "N/A" if last is None or last.power_w is None else f"{last.power_w:.0f}"
+    limit = device.power_limit_w
+    return Reading("", f"{text} / {limit:.0f} W" if limit else f"{text} W", width=11)
