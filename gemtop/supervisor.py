@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from gemtop.domain.errors import EXIT_CRASHED
+from gemtop.domain.errors import EXIT_CRASHED, EXIT_INTERRUPTED
 
 RESTART = 75
 """Exit code by which the child asks to be started anew, in place. Never seen outside."""
@@ -62,6 +62,8 @@ def _run_child(child: Callable[[int], int], attempt: int) -> None:
         code = child(attempt)
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 1
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:

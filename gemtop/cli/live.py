@@ -6,12 +6,18 @@ import argparse
 import gc
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from gemtop.cli import options
 from gemtop.config import Paths, new_session_id, paths
 from gemtop.domain.errors import BadInputError
+from gemtop.domain.text import one_line
 from gemtop.engine.files import check_file
 from gemtop.supervisor import supervise
+from gemtop.tui.first_paint import first_paint
+
+if TYPE_CHECKING:
+    from gemtop.tui.app import GemtopApp
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +66,15 @@ def _show(args: argparse.Namespace, where: Paths, session_id: str, attempt: int)
     if sys.__stderr__ is None or not sys.__stderr__.isatty():
         # Textual draws on stderr; where that goes to a file, the terminal is on stdout.
         sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
+    path = args.path or args.model
+    what = f"opening {one_line(os.path.basename(path))}" if path else "starting"  # noqa: PTH119
+    assert sys.__stderr__ is not None
+    with first_paint(sys.__stderr__.fileno(), what):
+        app = _make_app(args, where, session_id, attempt)
+    return app.run_and_report()
+
+
+def _make_app(args: argparse.Namespace, where: Paths, session_id: str, attempt: int) -> GemtopApp:
     from gemtop.tui.app import GemtopApp
     from gemtop.tui.startup import Startup
 
@@ -75,4 +90,4 @@ def _show(args: argparse.Namespace, where: Paths, session_id: str, attempt: int)
         session_id=session_id if not attempt else new_session_id(),
         resumed=attempt > 0,
     )
-    return GemtopApp(startup, where).run_and_report()
+    return GemtopApp(startup, where)

@@ -12,9 +12,10 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_FAILURE, EXIT_OK
+from gemtop.tui.hints import LIVE_KEYS, PROMPT_KEYS
 from gemtop.tui.widgets.chart import Chart
 from gemtop.tui.widgets.header import HeaderLine
-from gemtop.tui.widgets.keyline import KeyHint, KeyLine
+from gemtop.tui.widgets.keyline import KeyLine
 from gemtop.tui.widgets.prompt import PromptArea
 from gemtop.tui.widgets.stream import StreamView
 from gemtop.tui.widgets.values import ValueGrid
@@ -28,21 +29,6 @@ if TYPE_CHECKING:
 FRAME_S = 0.5
 TEXT_S = 0.125
 _LOG_ROLES = {"warn": "warn", "error": "bad"}
-_COMMAND_KEYS = (
-    KeyHint("Enter", "Prompt", "type"),
-    KeyHint("Esc", "Stop", "stop"),
-    KeyHint("r", "Again", "again"),
-    KeyHint("t", "Sampling", "sampling"),
-    KeyHint("l", "Log", "log"),
-    KeyHint("m", "Models", "models"),
-    KeyHint("?", "Keys", "keys"),
-    KeyHint("q", "Quit", "leave"),
-)
-_PROMPT_KEYS = (
-    KeyHint("Enter", "Run", "submit_prompt"),
-    KeyHint("Ctrl-J", "New line", "break_prompt"),
-    KeyHint("Esc", "Stop, leave the prompt", "leave_prompt"),
-)
 
 
 class LiveScreen(Screen[None]):
@@ -93,7 +79,7 @@ class LiveScreen(Screen[None]):
                 yield StreamView(title="llama.cpp", framed=True, id="log", placeholder="llama.cpp's messages")
         yield Static("gemtop needs at least 40 x 10 cells; enlarge the terminal, or press q", id="too-small")
         yield PromptArea(id="prompt")
-        yield KeyLine(_COMMAND_KEYS, id="keys")
+        yield KeyLine(LIVE_KEYS, id="keys")
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one("#output"))
@@ -289,7 +275,7 @@ class LiveScreen(Screen[None]):
 
     def _show_keys(self) -> None:
         typing = isinstance(self.focused, PromptArea)
-        self.query_one("#keys", KeyLine).show_hints(_PROMPT_KEYS if typing else _COMMAND_KEYS)
+        self.query_one("#keys", KeyLine).show_hints(PROMPT_KEYS if typing else LIVE_KEYS)
 
     def action_submit_prompt(self) -> None:
         self.query_one("#prompt", PromptArea).action_submit()

@@ -12,9 +12,10 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from gemtop.domain.text import one_line
+from gemtop.tui.hints import KeyHint
 from gemtop.tui.messages import ModelChosen
 from gemtop.tui.widgets.header import HeaderLine, HeaderText
-from gemtop.tui.widgets.keyline import KeyHint, KeyLine
+from gemtop.tui.widgets.keyline import KeyLine
 
 _DEMO = "demo"
 

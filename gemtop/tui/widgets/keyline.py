@@ -6,21 +6,12 @@ Textual's own footer makes a widget of every key, a third of the time to the fir
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from textual import events
 
 from gemtop.charts.grid import Canvas, Cells
-from gemtop.tui.widgets.cells import CellWidget, text_width
-
-
-@dataclass(frozen=True, slots=True)
-class KeyHint:
-    """A key, what it does, and the action of the screen that a click runs."""
-
-    key: str
-    text: str
-    action: str
+from gemtop.tui.hints import KeyHint, fitting
+from gemtop.tui.widgets.cells import CellWidget
 
 
 class KeyLine(CellWidget):
@@ -43,15 +34,11 @@ class KeyLine(CellWidget):
     def draw(self, width: int, height: int) -> Cells:
         canvas = Canvas(width, height)
         self._spans = []
-        x = 1
-        for hint in self._hints:
-            cells = text_width(hint.key) + 1 + text_width(hint.text)
-            if x + cells > width:
-                break
+        for x, hint in fitting(self._hints, width):
+            text_x = x + len(hint.key) + 1
             canvas.put(x, 0, hint.key, "key")
-            canvas.put(x + text_width(hint.key) + 1, 0, hint.text, "text")
-            self._spans.append((x, x + cells, hint))
-            x += cells + 2
+            canvas.put(text_x, 0, hint.text, "text")
+            self._spans.append((x, text_x + len(hint.text), hint))
         return canvas.freeze()
 
     async def on_click(self, event: events.Click) -> None:

@@ -9,6 +9,8 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
+from gemtop.tui.hints import PROMPT_PLACEHOLDER
+
 
 class PromptArea(TextArea):
     """A prompt of one or more lines: Enter runs it, Ctrl-J breaks the line, Up and Down recall earlier ones."""
@@ -44,7 +46,7 @@ class PromptArea(TextArea):
             highlight_cursor_line=False,
             compact=True,
             tab_behavior="focus",
-            placeholder="Enter or a capital letter starts a prompt",
+            placeholder=PROMPT_PLACEHOLDER,
         )
         self._earlier: list[str] = []
         self._recalled = 0
