@@ -9,7 +9,8 @@ from typing import Any, Literal
 from gemtop.domain.events import RunStatus, StopReason
 from gemtop.domain.telemetry import DeviceSample, HostSample
 
-RunKind = Literal["generate", "pp", "tg"]
+RunKind = Literal["generate", "pp", "tg", "apply"]
+"""A prompt; llama-bench's tests of prefill and decode; the conversation decoded again into changed settings."""
 Phase = Literal["prefill", "decode"]
 
 
@@ -71,6 +72,7 @@ class RunBegin:
     n_threads: int
     swa_full: bool
     load_s: float
+    """How long the model took to load; of kind apply: how long the change of settings took."""
     devices: tuple[str, ...]
     """NVML indices of the GPUs that hold a part of the model."""
     cached_tokens: int
@@ -82,6 +84,16 @@ class RunBegin:
     seed: int | None = None
     prompt: str | None = None
     driver_version: str | None = None
+    lora: str | None = None
+    """Adapters in use with their scales ("name=1.0,other=0.5"); None without one."""
+    tensor_split: str | None = None
+    """Share of each device, as given; None where llama.cpp chose."""
+    override_tensor: str | None = None
+    """Tensors placed by name, as given; None without."""
+    split_mode: str | None = None
+    """How the model is split over several devices; None where llama.cpp chose."""
+    device_names: tuple[str, ...] = ()
+    """llama.cpp's names of the devices in use: CPU, CUDA0, RPC0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +132,51 @@ class TokenRow:
     phase: Phase
 
 
-Record = SessionBegin | SessionEnd | RunBegin | RunEnd | TokenRow | DeviceSample | HostSample
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """Memory of one device after a load or a change of the context: predicted, reported by llama.cpp, and taken.
+
+    One row for each device that the load touched. What is not known is None, and `reason` says why.
+    """
+
+    t_ns: int
+    """When the load had ended."""
+    load_number: int
+    """Counts the loads of the session, from 1."""
+    model_name: str
+    model_fingerprint: str
+    quantization: str
+    variant: str
+    n_ctx: int
+    n_gpu_layers: int
+    type_k: str
+    type_v: str
+    flash_attn: str
+    n_ubatch: int
+    swa_full: bool
+    device: str
+    """llama.cpp's name: CPU, CUDA0, RPC0."""
+    device_description: str
+    driver_version: str | None
+    load_s: float
+    """How long this load or change of the context took."""
+    weights_kept: bool
+    """The weights stayed loaded, and only the context was made anew."""
+    predicted_weights_bytes: int | None
+    predicted_kv_bytes: int | None
+    predicted_compute_bytes: int | None
+    predicted_output_bytes: int | None
+    measured_weights_bytes: int | None
+    measured_kv_bytes: int | None
+    measured_compute_bytes: int | None
+    measured_output_bytes: int | None
+    device_used_bytes: int | None
+    """What the device itself says was taken: memory in use after the load, less that before it."""
+    reason: str | None = None
+    """Why a field is None."""
+
+
+Record = SessionBegin | SessionEnd | RunBegin | RunEnd | TokenRow | LedgerRow | DeviceSample | HostSample
 
 
 RUN_FIELDS = (

@@ -118,6 +118,7 @@ def end_unfinished(con: DuckDBPyConnection, session_id: str) -> None:
                 end_ns = (SELECT max(t_ns) FROM (
                     SELECT max(t_ns) AS t_ns FROM store.samples WHERE session_id = $session
                     UNION ALL SELECT max(end_ns) FROM store.runs WHERE session_id = $session
+                    UNION ALL SELECT max(t_ns) FROM store.ledger WHERE session_id = $session
                     UNION ALL SELECT 0))
             WHERE session_id = $session
             """,

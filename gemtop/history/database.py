@@ -79,6 +79,16 @@ def patiently(attempt: Callable[[], _T], wait_s: float, on_wait: Callable[[str],
             time.sleep(_POLL_S)
 
 
+def connect_reading(path: Path) -> DuckDBPyConnection:
+    """The file itself, open for reading. Raises HistoryLockedError while it is open for writing, HistoryError."""
+    import duckdb
+
+    try:
+        return duckdb.connect(str(path), read_only=True)
+    except (duckdb.Error, OSError) as error:
+        raise explain(path, error) from error
+
+
 def quoted(text: str) -> str:
     """An SQL string."""
     return "'" + text.replace("'", "''") + "'"
@@ -152,24 +162,36 @@ class Database:
         if not schema.is_empty(con):
             con.execute("CHECKPOINT history")
             self._back_up(found)
+        # Each commit goes into the file at once: DuckDB 1.5 cannot replay a WAL that makes a schema and its tables.
+        con.execute("SET wal_autocheckpoint = '1KB'")
         schema.migrate(con, str(self.path), self._migrations)
+        con.execute("RESET wal_autocheckpoint")
+        for version in range(1, found):  # the last copy stays, and what was there before gemtop's first table
+            with contextlib.suppress(OSError):
+                self._copy_of(version).unlink()
+
+    def _copy_of(self, version: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.v{version}.bak")
 
     def _back_up(self, found: int) -> None:
-        """A copy of the file as it is, once for each version it had.
+        """A copy of the file as it is, unless a migration that failed has left one since it was last written.
 
         Made by another process: closing a descriptor of the file in this one would give up DuckDB's lock.
         """
-        copy = self.path.with_name(f"{self.path.name}.v{found}.bak")
-        if copy.exists():
-            return
+        copy, now = self._copy_of(found), self.path.stat()
+        with contextlib.suppress(FileNotFoundError):
+            then = copy.stat()
+            if (then.st_mtime_ns, then.st_size) == (now.st_mtime_ns, now.st_size):
+                return
         import subprocess
 
         half = copy.with_name(f"{copy.name}.{os.getpid()}")
-        done = subprocess.run(["cp", "--", str(self.path), str(half)], capture_output=True, text=True, check=False)
+        command = ["cp", "-p", "--", str(self.path), str(half)]  # -p: its prompts stay as private as they were
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             half.unlink(missing_ok=True)
             raise OSError(done.stderr.strip() or "the copy before a migration failed")
-        half.rename(copy)
+        half.replace(copy)
 
     def interrupt(self) -> None:
         """Stop what another thread is executing."""

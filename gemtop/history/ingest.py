@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemtop.config import Paths
 from gemtop.domain.errors import HistoryError
-from gemtop.domain.records import RunBegin, RunEnd, SessionBegin, SessionEnd
+from gemtop.domain.records import LedgerRow, RunBegin, RunEnd, SessionBegin, SessionEnd
 from gemtop.history.crashed import end_unfinished
 from gemtop.history.database import Database, HistoryLockedError, quoted
 from gemtop.history.lines import DEVICE_COLUMNS, HOST_COLUMNS
@@ -82,6 +82,12 @@ _RUNS = f"""
         $session AS session_id, make_timestamptz(started_at_ms * 1000) AS started_at
     FROM {_records("run_begin", RunBegin)}
 """
+_LEDGER = f"""
+    INSERT INTO store.ledger BY NAME
+    SELECT * REPLACE (t_ns - $zero AS t_ns), $session AS session_id
+    FROM {_records("ledger", LedgerRow)}
+    WHERE t_ns IS NOT NULL AND load_number IS NOT NULL AND device IS NOT NULL
+"""
 _TOKENS = """
     INSERT INTO store.tokens
     SELECT run_id, "index", t_ns - $zero, token_id, TRY_CAST(phase AS store.phase) FROM (
@@ -132,6 +138,7 @@ _SESSION_ENDS = f"""
 """
 _BY_KIND = {
     "run_begin": _RUNS,
+    "ledger": _LEDGER,
     "tokens": _TOKENS,
     "devices": _DEVICES,
     "hosts": _HOSTS,

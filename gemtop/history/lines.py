@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from gemtop.domain.records import Record, RunBegin, RunEnd, SessionBegin, SessionEnd, TokenRow
+from gemtop.domain.records import LedgerRow, Record, RunBegin, RunEnd, SessionBegin, SessionEnd, TokenRow
 from gemtop.domain.telemetry import DeviceSample, HostSample
 
 KINDS: dict[type, str] = {
@@ -16,6 +16,7 @@ KINDS: dict[type, str] = {
     SessionEnd: "session_end",
     RunBegin: "run_begin",
     RunEnd: "run_end",
+    LedgerRow: "ledger",
 }
 TOKEN_COLUMNS = ("index", "t_ns", "token_id", "phase")
 DEVICE_COLUMNS = tuple(f.name for f in fields(DeviceSample) if f.name != "reasons")

@@ -19,6 +19,7 @@ from gemtop.history.database import (
     IN_THIS_PROCESS,
     Database,
     HistoryLockedError,
+    connect_reading,
     explain,
     patiently,
     quoted,
@@ -106,7 +107,7 @@ class Reader:
         if not IN_THIS_PROCESS.acquire(timeout=max(wait_s, 1.0)):
             raise HistoryLockedError(f"{paths.history} is in use by another part of gemtop")
         try:
-            con = patiently(lambda: cls._connect(paths.history), wait_s, on_wait)
+            con = patiently(lambda: connect_reading(paths.history), wait_s, on_wait)
         except BaseException:
             IN_THIS_PROCESS.release()
             raise
@@ -124,15 +125,6 @@ class Reader:
         with Database(paths.history).open(wait_s, on_wait):
             pass  # opening brings it to the current schema
         return cls.open(paths, wait_s=wait_s, on_wait=on_wait)
-
-    @staticmethod
-    def _connect(path: Path) -> DuckDBPyConnection:
-        import duckdb
-
-        try:
-            return duckdb.connect(str(path), read_only=True)
-        except (duckdb.Error, OSError) as error:
-            raise explain(path, error) from error
 
     @staticmethod
     def _restrict(con: DuckDBPyConnection) -> None:

@@ -1,20 +1,21 @@
 """The tables and views of a history: numbered migrations, and the table of those applied.
 
 A change of the schema is a new migration at the end of MIGRATIONS; those before it are never edited, since
-histories that they made are out there. Everything gemtop writes is in schema `store`; the views in `main` are
+histories that they made are out there. A view must be readable by every DuckDB supported whichever made it: 1.5
+does not know the if() that 2.0 keeps in one. Everything gemtop writes is in schema `store`; the views in `main` are
 the contract that queries, scripts and other programs rely on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gemtop import __version__
 from gemtop.domain.errors import HistoryError
-from gemtop.history.schema_v1 import COMMENTS, STATEMENTS
+from gemtop.history import schema_v1, schema_v2
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -29,15 +30,25 @@ class Migration:
     statements: tuple[str, ...]
 
 
-def _comment(target: str, text: str) -> str:
-    return f"COMMENT ON {target} IS '{text.replace(chr(39), chr(39) * 2)}'"
+def _migration(number: int, what: str, statements: tuple[str, ...], comments: Mapping[str, str]) -> Migration:
+    quoted = {target: text.replace("'", "''") for target, text in comments.items()}
+    return Migration(
+        number, what, statements + tuple(f"COMMENT ON {target} IS '{text}'" for target, text in quoted.items())
+    )
 
 
 MIGRATIONS: tuple[Migration, ...] = (
-    Migration(
+    _migration(
         1,
         "sessions, runs, tokens, samples and the views over them",
-        STATEMENTS + tuple(_comment(target, text) for target, text in COMMENTS.items()),
+        schema_v1.STATEMENTS,
+        schema_v1.COMMENTS,
+    ),
+    _migration(
+        2,
+        "the memory ledger of each load, runs of kind apply, and where the parts of a model were",
+        schema_v2.STATEMENTS,
+        schema_v2.COMMENTS,
     ),
 )
 

@@ -14,8 +14,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-FORMAT = 1
-"""Version of the lines; a spool of a higher one is left to the gemtop that wrote it."""
+FORMAT = 2
+"""Version of the lines, 2 with the ledger; a spool of a higher one is left to the gemtop that wrote it."""
 SUFFIX = ".jsonl"
 
 

@@ -83,7 +83,7 @@ def test_named_queries_and_parameters(seeded: Paths) -> None:
     assert "QAT Q4_0" in _query("variants").stdout
     assert json.loads(_query("SELECT $a + 1 AS b", "a=41", "--format", "json").stdout) == [{"b": 42}]
     listed = _query("--list").stdout
-    for name in ("sessions", "variants", "slowest_tokens"):
+    for name in ("sessions", "variants", "slowest_tokens", "ledger"):
         assert f"{name}\n" in listed
     assert [r["name"] for r in json.loads(_query("--list", "--format", "json").stdout)][:1] == ["sessions"]
 

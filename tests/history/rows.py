@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from gemtop.config import Paths
-from gemtop.domain.records import Record, RunBegin, RunEnd, SessionBegin, SessionEnd, TokenRow
+from gemtop.domain.records import LedgerRow, Record, RunBegin, RunEnd, SessionBegin, SessionEnd, TokenRow
 from gemtop.domain.telemetry import DeviceSample, HostSample
 from gemtop.history.ingest import TakenIn, take_in_dead
 from gemtop.history.lines import Encoder
@@ -103,6 +103,40 @@ def run_end(run_id: str, **changes: Any) -> RunEnd:
         output="a story",
     )
     return replace(end, **changes)
+
+
+def ledger_row(device: str = "CUDA0", load_number: int = 1, **changes: Any) -> LedgerRow:
+    """A load of 200 MiB of weights, planned to the byte; the driver took 64 MiB of its own."""
+    row = LedgerRow(
+        t_ns=STARTED_NS + S,
+        load_number=load_number,
+        model_name="Gemma 3 270M",
+        model_fingerprint="abc",
+        quantization="Q4_0",
+        variant="QAT Q4_0",
+        n_ctx=8192,
+        n_gpu_layers=19,
+        type_k="f16",
+        type_v="f16",
+        flash_attn="auto",
+        n_ubatch=512,
+        swa_full=False,
+        device=device,
+        device_description="NVIDIA Test",
+        driver_version="580.10",
+        load_s=0.5,
+        weights_kept=False,
+        predicted_weights_bytes=200 * 2**20,
+        predicted_kv_bytes=100 * 2**20,
+        predicted_compute_bytes=50 * 2**20,
+        predicted_output_bytes=0,
+        measured_weights_bytes=200 * 2**20,
+        measured_kv_bytes=100 * 2**20,
+        measured_compute_bytes=50 * 2**20,
+        measured_output_bytes=0,
+        device_used_bytes=414 * 2**20,
+    )
+    return replace(row, **changes)
 
 
 def tokens(

@@ -20,7 +20,7 @@ from gemtop.domain.telemetry import DeviceSample, HostSample
 from gemtop.history.database import Database
 from gemtop.history.ingest import take, take_in_dead
 from gemtop.history.lines import Encoder
-from gemtop.history.spool import Spool, spools_in
+from gemtop.history.spool import FORMAT, Spool, spools_in
 from tests.history.rows import (
     STARTED_NS,
     S,
@@ -145,7 +145,7 @@ def test_an_empty_spool_leaves_nothing(paths: Paths) -> None:
 def test_a_spool_of_a_newer_format_is_left(paths: Paths) -> None:
     paths.spools.mkdir(parents=True)
     path = paths.spools / "s.jsonl"
-    path.write_text('{"kind":"spool","format":2,"session_id":"s","base":0}\n')
+    path.write_text(f'{{"kind":"spool","format":{FORMAT + 1},"session_id":"s","base":0}}\n')
     (note,) = take_in_dead(paths).notes
     assert "newer gemtop" in note
     assert path.exists()

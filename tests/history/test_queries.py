@@ -13,7 +13,7 @@ from gemtop.domain.records import Record, SessionEnd
 from gemtop.domain.telemetry import DeviceSample, HostSample
 from gemtop.history import queries
 from gemtop.history.reader import Reader
-from tests.history.rows import STARTED_AT_MS, STARTED_NS, S, put_in, run, run_end, session, tokens
+from tests.history.rows import STARTED_AT_MS, STARTED_NS, S, ledger_row, put_in, run, run_end, session, tokens
 
 GAPS = (0.1, 0.1, 0.4, 0.1, 0.2)
 
@@ -82,9 +82,34 @@ def test_slowest_tokens(paths: Paths) -> None:
     assert _run(paths, "slowest_tokens", run_id="20261123-100000-aaaa0001.1") == []
 
 
+def test_ledger(paths: Paths) -> None:
+    mib = 2**20
+    ptq: dict[str, Any] = {"variant": "PTQ Q4_K_M", "quantization": "Q4_K_M", "load_number": 4}
+    rows: list[Record] = [
+        session(),
+        ledger_row(),
+        ledger_row("CPU", device_description="A CPU", driver_version=None, device_used_bytes=None),
+        ledger_row(load_number=2, measured_kv_bytes=101 * mib, device_used_bytes=425 * mib),
+        ledger_row(load_number=3, measured_compute_bytes=40 * mib, weights_kept=True, device_used_bytes=mib),
+        ledger_row(measured_kv_bytes=None, reason="llama.cpp did not say", **ptq),
+    ]
+    put_in(paths, [*rows, SessionEnd(STARTED_NS + 60 * S, None)])
+    cpu, ptq_row, qat = _run(paths, "ledger")
+    assert (cpu["device"], cpu["variant"], cpu["loads"], cpu["overhead_mib"]) == ("CPU", "QAT Q4_0", 1, None)
+    assert (cpu["predicted_mib"], cpu["measured_mib"], cpu["error_mib"], cpu["error_pct"]) == (350.0, 350.0, 0.0, 0.0)
+    assert (qat["device_description"], qat["driver_version"]) == ("NVIDIA Test", "580.10")
+    assert (qat["loads"], qat["compared"], qat["predicted_mib"], qat["measured_mib"]) == (3, 3, 350.0, 347.0)
+    assert (qat["error_mib"], qat["worst_error_mib"], qat["overhead_mib"]) == (-3.0, -10.0, 69.0)
+    assert round(qat["error_pct"], 6) == round((100 / 351 - 1000 / 340) / 3, 6)
+    assert (ptq_row["loads"], ptq_row["compared"], ptq_row["measured_mib"], ptq_row["error_mib"]) == (1, 0, None, None)
+    assert [r["device"] for r in _run(paths, "ledger", device="CPU")] == ["CPU"]
+    assert len(_run(paths, "ledger", model="GEMMA")) == 3
+    assert _run(paths, "ledger", model="llama") == []
+
+
 def test_the_shipped_queries_run_on_an_empty_history_and_have_whole_headers(paths: Paths) -> None:
     found = queries.all_queries()
-    assert [q.name for q in found][:3] == ["sessions", "variants", "slowest_tokens"]
+    assert [q.name for q in found][:4] == ["sessions", "variants", "slowest_tokens", "ledger"]
     for query in found:
         assert query.title[0].isupper() and not query.title.endswith(".")
         assert query.sentence.endswith(".")

@@ -31,7 +31,9 @@ RUNS = (
     " ttft_s prefill_tokens_per_s decode_tokens_per_s itl_p50_ms itl_p95_ms itl_p99_ms vram_peak_bytes ram_peak_bytes"
     " power_mean_w energy_j prefill_j_per_token decode_j_per_token valid invalid_reason"
 )
-TWO = (*schema.MIGRATIONS, schema.Migration(2, "a test", ("ALTER TABLE store.sessions ADD COLUMN mood VARCHAR",)))
+LAST = schema.MIGRATIONS[-1].version
+NEXT = LAST + 1
+MORE = (*schema.MIGRATIONS, schema.Migration(NEXT, "a test", ("ALTER TABLE store.sessions ADD COLUMN mood VARCHAR",)))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,14 @@ def test_everything_has_a_comment(paths: Paths) -> None:
     assert ask(paths, bare) == []
 
 
+def test_no_view_holds_what_the_oldest_duckdb_cannot_read(paths: Paths) -> None:
+    """A newer one keeps if() as it is; 1.5 reads it only where it parsed it itself."""
+    assert (
+        ask(paths, r"SELECT view_name FROM duckdb_views() WHERE regexp_matches(sql, '\bif\W*\(') AND NOT internal")
+        == []
+    )
+
+
 def test_the_guide_documents_the_schema() -> None:
     guide = Path(__file__).parents[2] / "docs" / "history.md"
     assert tables() in guide.read_text(encoding="utf-8")
@@ -81,28 +91,28 @@ def test_another_duckdb_sees_the_views_under_any_name(paths: Paths) -> None:
 
 def test_a_migration_keeps_a_copy_and_every_row(paths: Paths) -> None:
     put_in(paths, whole_session())
-    with Database(paths.history, TWO).open() as con:
+    with Database(paths.history, MORE).open() as con:
         assert con.execute("SELECT count(mood), count(*) FROM store.sessions").fetchone() == (0, 1)
-        assert con.execute("SELECT version, what FROM store.migrations ORDER BY 1").fetchall()[1] == (2, "a test")
-    copy = config.paths(str(paths.history.with_name("history.duckdb.v1.bak")))
+        assert con.execute("SELECT version, what FROM store.migrations ORDER BY 1").fetchall()[LAST] == (NEXT, "a test")
+    copy = config.paths(str(paths.history.with_name(f"history.duckdb.v{LAST}.bak")))
     assert ask(copy, "SELECT count(*) FROM tokens") == [(15,)]
     assert len(list(paths.history.parent.glob("*.bak*"))) == 1
 
 
 def test_a_migration_that_fails_leaves_the_version_before(paths: Paths) -> None:
     put_in(paths, whole_session())
-    broken = (*schema.MIGRATIONS, schema.Migration(2, "broken", ("CREATE TABLE store.x (a INT)", "SELECT nonsense")))
+    broken = (*schema.MIGRATIONS, schema.Migration(NEXT, "broken", ("CREATE TABLE store.x (a INT)", "SELECT nonsense")))
     with pytest.raises(HistoryError), Database(paths.history, broken).open():
         pass
     assert ask(paths, "SELECT count(*) FROM tokens") == [(15,)]
     with Database(paths.history).open() as con:
-        assert schema.version(con) == 1
+        assert schema.version(con) == LAST
         assert con.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'x'").fetchone() is None
 
 
 def test_a_newer_history_is_refused_politely(paths: Paths) -> None:
     put_in(paths, whole_session())
-    with Database(paths.history, TWO).open():
+    with Database(paths.history, MORE).open():
         pass
     before = paths.history.read_bytes()
     for use in (lambda: check_history(paths), lambda: ask(paths, "FROM runs")):
