@@ -1,12 +1,16 @@
-"""Where gemtop keeps things: the XDG folders, and what the environment overrides."""
+"""Where gemtop keeps things, the XDG folders and what the environment overrides; and the user's configuration."""
 
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from gemtop.domain.errors import BadInputError
+from gemtop.domain.text import one_line
 
 
 def _xdg(variable: str, fallback: str) -> Path:
@@ -46,6 +50,67 @@ def paths(db: str | None = None) -> Paths:
         state=_xdg("XDG_STATE_HOME", ".local/state") / "gemtop",
         cache=_xdg("XDG_CACHE_HOME", ".cache") / "gemtop",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the user has written into the configuration file."""
+
+    models_folders: tuple[str, ...] = ()
+    """[models] folders: where GGUF files are looked for as well, absolute."""
+
+
+def config_file() -> Path:
+    """GEMTOP_CONFIG, else gemtop/config.toml in the XDG config folder."""
+    given = os.environ.get("GEMTOP_CONFIG")
+    if given:
+        return Path(given).expanduser().absolute()
+    return _xdg("XDG_CONFIG_HOME", ".config") / "gemtop" / "config.toml"
+
+
+def load_config() -> Config:
+    """The configuration in force; without a file its defaults.
+
+    Raises BadInputError, with the file and what is wrong in it, for one that cannot be used.
+    """
+    import tomllib
+
+    file = config_file()
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if os.environ.get("GEMTOP_CONFIG"):
+            raise BadInputError(f"GEMTOP_CONFIG names {one_line(str(file))}, which does not exist") from None
+        return Config()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{one_line(str(file))} cannot be read: {error}") from None
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInputError(f"{one_line(str(file))}: {one_line(str(error))}") from None
+    return _config(file, text, data)
+
+
+def _config(file: Path, text: str, data: dict[str, Any]) -> Config:
+    def wrong(key: str, words: str) -> BadInputError:
+        lines = text.splitlines()
+        at = [n for n, line in enumerate(lines, 1) if re.match(rf"\s*\[?\s*[\"']?{re.escape(key)}\b", line)]
+        where = f"{one_line(str(file))}, line {at[0]}" if at else one_line(str(file))
+        return BadInputError(f"{where}: {words}")
+
+    for table in data:
+        if table != "models":
+            raise wrong(table, f"there is no setting {one_line(table)}; there is [models]")
+    models = data.get("models", {})
+    if not isinstance(models, dict):
+        raise wrong("models", "models is a table: [models]")
+    for key in models:
+        if key != "folders":
+            raise wrong(key, f"[models] has no setting {one_line(key)}; it has folders")
+    folders = models.get("folders", [])
+    if not isinstance(folders, list) or not all(isinstance(folder, str) and folder for folder in folders):
+        raise wrong("folders", 'folders is a list of paths: folders = ["~/gguf"]')
+    return Config(tuple(str(file.parent / Path(folder).expanduser()) for folder in folders))
 
 
 def new_session_id() -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from gemtop.domain.events import RunFinished, RunStatus, StopReason
+from gemtop.domain.events import ModelLoaded, RunFinished, RunStatus, StopReason
 from gemtop.domain.figures import Resources, Timing, TimingAccumulator, Window, resources
-from gemtop.domain.model import LoadedModel
-from gemtop.domain.records import RunBegin, RunEnd, RunKind
+from gemtop.domain.records import LedgerRow, RunBegin, RunEnd, RunKind
 from gemtop.domain.telemetry import DeviceSample, HostSample
 
 
@@ -114,10 +114,20 @@ class MeasuredRun:
 
 
 def begin_run(
-    run_id: str, start_ns: int, kind: RunKind, model: LoadedModel, devices: tuple[str, ...], **more: Any
+    run_id: str, start_ns: int, kind: RunKind, loaded: ModelLoaded, devices: tuple[str, ...], **more: Any
 ) -> RunBegin:
     """The record that begins a run: all that is known of model and settings. `devices` are NVML indices."""
+    model, offload = loaded.model, loaded.settings.offload
     label = model.classification
+    adapters = [f"{Path(adapter.path).stem}={adapter.scale:g}" for adapter in loaded.settings.lora if adapter.scale]
+    known: dict[str, Any] = {
+        "load_s": model.load_s,
+        "lora": ",".join(adapters) or None,
+        "tensor_split": ",".join(f"{share:g}" for share in offload.tensor_split) or None,
+        "override_tensor": ",".join(f"{pattern}={buffer}" for pattern, buffer in offload.override_tensor) or None,
+        "split_mode": offload.split_mode if len(model.devices) > 1 else None,
+        "device_names": tuple(memory.device for memory in loaded.memory),
+    }
     return RunBegin(
         run_id=run_id,
         started_at_ms=time.time_ns() // 1_000_000,
@@ -132,7 +142,7 @@ def begin_run(
         parameters=model.header.parameters,
         quantization=label.quantization,
         training=label.training,
-        variant=label.variant,
+        variant=" + ".join([label.variant, *adapters]),
         size_bytes=model.header.size_bytes,
         n_ctx=model.n_ctx,
         n_gpu_layers=model.n_gpu_layers,
@@ -143,7 +153,61 @@ def begin_run(
         n_ubatch=model.n_ubatch,
         n_threads=model.n_threads,
         swa_full=model.swa_full,
-        load_s=model.load_s,
         devices=devices,
-        **more,
+        **known | more,
     )
+
+
+def ledger_rows(loaded: ModelLoaded, load_number: int, driver_version: str | None) -> list[LedgerRow]:
+    """What a load took of each device, predicted and measured, for the history."""
+    model = loaded.model
+    rows = []
+    for memory in loaded.memory:
+        measured, predicted = memory.measured, memory.predicted
+        sizes = {
+            f"{word}_{part}_bytes": getattr(use, f"{part}_bytes") if use else None
+            for word, use in (("measured", measured), ("predicted", predicted))
+            for part in ("weights", "kv", "compute", "output")
+        }
+        rows.append(
+            LedgerRow(
+                t_ns=time.monotonic_ns(),
+                load_number=load_number,
+                model_name=model.header.name,
+                model_fingerprint=model.header.fingerprint,
+                quantization=model.classification.quantization,
+                variant=model.classification.variant,
+                n_ctx=model.n_ctx,
+                n_gpu_layers=model.n_gpu_layers,
+                type_k=model.type_k,
+                type_v=model.type_v,
+                flash_attn=model.flash_attn,
+                n_ubatch=model.n_ubatch,
+                swa_full=model.swa_full,
+                device=memory.device,
+                device_description=memory.description,
+                driver_version=driver_version,
+                load_s=loaded.change_s,
+                weights_kept=loaded.weights_kept,
+                **sizes,
+                device_used_bytes=memory.used_bytes,
+                reason=memory.reason,
+            )
+        )
+    return rows
+
+
+def changes(before: ModelLoaded, after: ModelLoaded) -> str:
+    """What a change of settings changed, in a few words for a mark on a chart: "ctx 8192→16384"."""
+    names = {"n_ctx": "ctx", "n_gpu_layers": "ngl", "type_k": "ctk", "type_v": "ctv", "flash_attn": "fa",
+             "n_ubatch": "ub", "n_batch": "b", "swa_full": "swa full", "n_threads": "t"}  # fmt: skip
+    found = [
+        f"{short} {getattr(before.model, name)}→{getattr(after.model, name)}"
+        for name, short in names.items()
+        if getattr(before.model, name) != getattr(after.model, name)
+    ]
+    if before.settings.lora != after.settings.lora:
+        found.append("lora")
+    if not found and before.settings.offload != after.settings.offload:
+        found.append("placement")
+    return ", ".join(found) or "settings"

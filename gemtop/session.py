@@ -25,16 +25,17 @@ from gemtop.domain.events import (
     PrefillProgress,
     RunFinished,
     RunStarted,
+    SettingsRefused,
     TokenGenerated,
 )
 from gemtop.domain.figures import TimingAccumulator
-from gemtop.domain.model import LoadedModel
+from gemtop.domain.model import DeviceMemory, LoadedModel
 from gemtop.domain.rates import RatePoint, RateSeries
 from gemtop.domain.records import Record, RunBegin, RunKind, SessionBegin, SessionEnd, TokenRow, run_row
 from gemtop.domain.settings import EngineSettings, SamplingSettings
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
 from gemtop.engine.protocol import BenchRequest, Engine, EventSink
-from gemtop.run import MeasuredRun, RunView, begin_run
+from gemtop.run import MeasuredRun, RunView, begin_run, changes, ledger_rows
 
 _KEEP_SAMPLES = 3000
 """Ten minutes of samples at 5 Hz stay in memory for the charts."""
@@ -111,6 +112,24 @@ class SessionView:
     telemetry: TelemetryStatus | None
     problem: str | None
     """What keeps the history from being written."""
+    settings: EngineSettings | None
+    """What was asked for of the model that is loaded."""
+    memory: tuple[DeviceMemory, ...]
+    """What it takes of each device, measured and predicted."""
+    marks: tuple[Mark, ...]
+    """When settings were changed."""
+    applying: bool
+    """A change of settings is being made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A change of settings, for the charts."""
+
+    t_ns: int
+    label: str
+    """What changed: "ctx 8192 -> 16384"."""
+    change_s: float
 
 
 def begin_session(command: str, session_id: str | None = None) -> SessionBegin:
@@ -157,8 +176,14 @@ class Session:
         self._bench: BenchRequest | None = None
         self.conversation: list[tuple[str, str]] = []
         """(user, model) turns since it was last begun anew, for models with a chat template."""
-        self.busy = False
-        """A run was asked for and has not been recorded yet."""
+        self._running = False
+        self.applying = False
+        """A change of settings was asked for and has neither been made nor refused yet."""
+        self._interrupted: GenerateRequest | None = None
+        """What a change of settings stopped, to go on with after it."""
+        self._loaded: ModelLoaded | None = None
+        self._load_count, self._interrupted_at = 0, 0
+        self._marks: list[Mark] = []
         self._prefill_rate, self._decode_rate = RateSeries(), RateSeries()
         self._device_samples: deque[DeviceSample] = deque(maxlen=_KEEP_SAMPLES)
         self._host_samples: deque[HostSample] = deque(maxlen=_KEEP_SAMPLES)
@@ -182,6 +207,16 @@ class Session:
         return self._model is not None and self.crashed is None
 
     @property
+    def busy(self) -> bool:
+        """A run was asked for and has not been recorded yet, or settings are being changed."""
+        return self._running or self.applying
+
+    @property
+    def settings(self) -> EngineSettings | None:
+        """What was asked for of the model that is loaded."""
+        return self._loaded.settings if self._loaded else None
+
+    @property
     def run_number(self) -> int:
         """The run that goes on, or the last one; 0 before the first."""
         return self._run.number if self._run else 0
@@ -199,9 +234,26 @@ class Session:
 
     def open(self, path: str, settings: EngineSettings) -> None:
         """Load a model in place of the one before; ends in ModelLoaded or LoadFailed."""
-        self._model, self._load_error, self._loading = None, None, 0.0
+        self._model, self._loaded, self._load_error, self._loading = None, None, None, 0.0
+        self._interrupted = None
         self.conversation.clear()
         self._engine.open(path, settings)
+
+    def apply(self, settings: EngineSettings) -> None:
+        """Change the settings of the model that is loaded, the conversation kept; a run that goes on is interrupted.
+
+        Ends in the RunRecorded of a run of kind apply, after which what was interrupted goes on, or in
+        SettingsRefused, with everything as it was.
+        """
+        if not self.ready or self.applying:
+            return
+        run, request = self._run, self._request
+        self.applying = True
+        if self._running and request is not None:
+            self._interrupted = request
+            self._interrupted_at = run.number if run else 0
+            self._engine.cancel()
+        self._engine.apply(settings)
 
     def generate(self, request: GenerateRequest) -> None:
         """Run a prompt; a chat model sees the turns before it. Ends in RunRecorded or a failed RunFinished."""
@@ -213,12 +265,12 @@ class Session:
         """Run the last prompt once more from where it began, with this length and sampling."""
         if self._request is None:
             return
-        self._request = replace(self._request, n_predict=n_predict, sampling=sampling)
+        self._request = replace(self._request, n_predict=n_predict, sampling=sampling, resume=False)
         del self.conversation[len(self._request.history) :]
         self._submit(self._request)
 
     def _submit(self, request: GenerateRequest) -> None:
-        self.busy = True
+        self._running = True
         self._engine.generate(request)
 
     @property
@@ -234,7 +286,8 @@ class Session:
         self._engine.bench(request)
 
     def stop(self) -> None:
-        """Stop loading or generating, within one token."""
+        """Stop loading, changing settings or generating, within one token."""
+        self._interrupted = None
         self._engine.cancel()
 
     def close(self, reason: str | None = None) -> bool:
@@ -273,6 +326,10 @@ class Session:
             host_samples=tuple(_since(self._host_samples, now_ns - span_ns)),
             telemetry=status,
             problem=self._recorder.problem,
+            settings=self.settings,
+            memory=self._loaded.memory if self._loaded else (),
+            marks=tuple(self._marks),
+            applying=self.applying,
         )
 
     def text_since(self, number: int, count: int) -> tuple[int, int, str]:
@@ -326,9 +383,14 @@ class Session:
             case LoadProgress():
                 self._loading = event.fraction
             case ModelLoaded():
-                self._model, self._loading = event.model, None
+                self._model_loaded(event)
             case LoadFailed():
                 self._load_error, self._loading = event.message, None
+                self._model, self._loaded, self.applying, self._interrupted = None, None, False, None
+            case SettingsRefused():
+                self._listener(event)
+                self._applied()
+                return
             case RunStarted():
                 self._run_started(event)
             case PrefillProgress():
@@ -337,7 +399,7 @@ class Session:
                 self._token(event)
             case RunFinished():
                 refused = self._run is None or self._run.ended is not None
-                self.busy = self.busy and not refused
+                self._running = self._running and not refused
                 self._listener(event)
                 if not refused:
                     self._run_finished(event)
@@ -348,12 +410,27 @@ class Session:
                 self._engine_crashed(event)
         self._listener(event)
 
+    def _model_loaded(self, event: ModelLoaded) -> None:
+        before = self._loaded
+        self._model, self._loaded, self._loading = event.model, event, None
+        self._load_count += 1
+        for row in ledger_rows(event, self._load_count, self._driver_version):
+            self._recorder.put(row)
+        if before is not None:
+            label = changes(before, event)
+            self._marks.append(Mark(time.monotonic_ns(), label, event.change_s))
+
+    @property
+    def _driver_version(self) -> str | None:
+        status = self._sampler.status
+        return status.driver_version if status else None
+
     def _begin_run(self, kind: RunKind, t_ns: int, shown: str, tokens: tuple[int, ...], **more: Any) -> MeasuredRun:
         assert self._model is not None, "the engine runs a prompt only on a model"
         number = len(self._runs) + 1
-        status = self._sampler.status
-        more["driver_version"] = status.driver_version if status else None
-        begin = begin_run(f"{self.session_id}.{number}", t_ns, kind, self._model, self.used_devices(), **more)
+        assert self._loaded is not None
+        more["driver_version"] = self._driver_version
+        begin = begin_run(f"{self.session_id}.{number}", t_ns, kind, self._loaded, self.used_devices(), **more)
         run = MeasuredRun(begin, number, shown, tokens, TimingAccumulator(t_ns))
         run.devices.extend(self._last_samples())
         run.hosts.extend(list(self._host_samples)[-1:])
@@ -367,6 +444,16 @@ class Session:
         return list(latest.values())
 
     def _run_started(self, event: RunStarted) -> None:
+        if event.kind == "apply":
+            assert self._loaded is not None
+            self._begin_run("apply", event.t_ns, "", event.prompt_tokens, cached_tokens=0, load_s=self._loaded.change_s)
+        else:
+            self._generation_started(event)
+        self._sampler.poke()
+        if event.prompt_tokens:
+            self._prefill_rate.begin(event.t_ns)
+
+    def _generation_started(self, event: RunStarted) -> None:
         request = self._request
         assert request is not None
         sampling = request.sampling
@@ -383,8 +470,6 @@ class Session:
             seed=event.seed,
             **({"prompt": request.prompt} if self._record_text else {}),
         )
-        self._sampler.poke()
-        self._prefill_rate.begin(event.t_ns)
 
     def _prefill_progress(self, event: PrefillProgress) -> None:
         run = self._run
@@ -419,9 +504,25 @@ class Session:
             self._decode_rate.end(event.t_ns)
         output = "".join(run.text)
         request = self._request
-        if request is not None and self._model is not None and self._model.chat_template and not request.raw:
-            self.conversation.append((request.prompt, output))
+        chat = request is not None and self._model is not None and self._model.chat_template and not request.raw
+        if run.begin.kind == "generate" and request is not None and chat:
+            before = self.conversation.pop()[1] if request.resume and self.conversation else ""
+            self.conversation.append((request.prompt, before + output))
         self._end_run(run, event, output)
+        if run.begin.kind == "apply":
+            self._applied()
+
+    def _applied(self) -> None:
+        """A change of settings is over, made or not: go on with what it interrupted."""
+        self.applying = False
+        request, self._interrupted = self._interrupted, None
+        run = next((view for view in reversed(self._runs) if view.number == self._interrupted_at), None)
+        if request is None or run is None or run.status != "cancelled":
+            return
+        left = request.n_predict - run.timing.generated_tokens if request.n_predict >= 0 else -1
+        if left and run.timing.generated_tokens:
+            self._request = replace(request, n_predict=left, resume=True)
+            self._submit(self._request)
 
     def _end_run(self, run: MeasuredRun, event: RunFinished, output: str) -> None:
         """Close the power curve with one more sample, compute the figures, write them down and say so."""
@@ -431,7 +532,8 @@ class Session:
         self._recorder.put(end)
         self._runs.append(run.view())
         row = run_row(self._begin_record, run.begin, end)
-        self.busy = False
+        if run.begin.kind != "apply":
+            self._running = False
         reasons = run.resources.reasons if run.resources else {}
         self._listener(RunRecorded(row, run.begin, run.prompt, output, reasons, event.message))
 

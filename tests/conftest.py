@@ -9,18 +9,27 @@ from pathlib import Path
 import pytest
 
 from gemtop.config import Paths, paths
-from gemtop.engine.catalogue import demo_model
+from gemtop.engine.stores.demo import demo_model
 from tests.engines import EngineDriver, FakeEngine
+from tests.stores import Machine
 
 
 @pytest.fixture(autouse=True)
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
-    """History and state of the test alone, for this process and every one it starts."""
+    """History, state, configuration and cache of the test alone, for this process and every one it starts."""
     monkeypatch.setenv("GEMTOP_DB", str(tmp_path / "data" / "history.duckdb"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("NO_COLOR", raising=False)
     return paths()
+
+
+@pytest.fixture
+def machine(folders: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A home folder and stores of models of the test's own, for this process and every one it starts."""
+    return Machine(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
+from gemtop.domain.classify import classify
 from gemtop.domain.events import (
     BenchFinished,
     BenchRepetition,
@@ -23,9 +24,10 @@ from gemtop.domain.events import (
     PrefillProgress,
     RunFinished,
     RunStarted,
+    SettingsRefused,
     TokenGenerated,
 )
-from gemtop.domain.model import LoadedModel, ModelHeader, TensorInfo, classify
+from gemtop.domain.model import LoadedModel, ModelHeader, TensorInfo
 from gemtop.domain.settings import EngineSettings
 from gemtop.engine.protocol import BenchRequest, Engine, EventSink
 
@@ -100,12 +102,20 @@ class FakeEngine:
         self._commands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._stop = threading.Event()
         self._loaded: LoadedModel | None = None
+        self._used = 0
         self._thread = threading.Thread(target=self._main, name="gemtop-engine", daemon=True)
         self._thread.start()
 
     def open(self, path: str, settings: EngineSettings) -> None:
         self._stop.clear()
         self._commands.put(lambda: self._open(path, settings))
+
+    def apply(self, settings: EngineSettings) -> None:
+        self._commands.put(lambda: self._after_cancel(lambda: self._apply(settings)))
+
+    def _after_cancel(self, command: Callable[[], None]) -> None:
+        self._stop.clear()
+        command()
 
     def generate(self, request: GenerateRequest) -> None:
         self._stop.clear()
@@ -139,7 +149,27 @@ class FakeEngine:
             return
         n_ctx = settings.context.n_ctx or 4096
         self._loaded = self._model or replace(fake_model(path, chat_template=False), n_ctx=n_ctx)
-        self._emit(ModelLoaded(self._loaded))
+        self._settings = settings
+        self._emit(ModelLoaded(self._loaded, settings))
+
+    def _apply(self, settings: EngineSettings) -> None:
+        clock, n_ctx = time.monotonic_ns, settings.context.n_ctx or 4096
+        if self._loaded is None:
+            self._emit(SettingsRefused("no model is loaded"))
+            return
+        if self._used >= n_ctx:
+            self._emit(SettingsRefused(f"a context of {n_ctx} tokens is too small"))
+            return
+        context = settings.context
+        self._loaded = replace(
+            self._loaded, n_ctx=n_ctx, type_k=context.type_k, type_v=context.type_v, n_ubatch=context.n_ubatch
+        )
+        self._settings = settings
+        self._emit(ModelLoaded(self._loaded, settings, change_s=0.01, weights_kept=True))
+        self._emit(RunStarted(clock(), tuple(range(self._used)), 0, None, "apply"))
+        if self._used:
+            self._emit(PrefillProgress(clock(), self._used))
+        self._emit(RunFinished(clock(), "finished", "length", self._used))
 
     def _generate(self, request: GenerateRequest) -> None:
         clock, model = time.monotonic_ns, self._loaded
@@ -171,6 +201,7 @@ class FakeEngine:
                 reason = "context_full"
                 break
         status = "cancelled" if reason == "cancelled" else "finished"
+        self._used = used
         self._emit(RunFinished(clock(), status, reason, used))  # type: ignore[arg-type]
 
     def _bench(self, request: BenchRequest) -> None:

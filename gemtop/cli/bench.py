@@ -78,7 +78,7 @@ def add_parser(commands: Any) -> None:
     )
     ints = comma_list(int)
     add = parser.add_argument
-    add("paths", nargs="*", metavar="MODEL", help="paths of GGUF files")
+    add("paths", nargs="*", metavar="MODEL", help="paths of GGUF files, or names gemtop models shows")
     add("-m", "--model", action="append", default=[], metavar="MODEL", help="the same, as llama-bench has it")
     add("--demo", action="store_true", help="the demo model, Gemma 3 270M")
     add("-p", "--n-prompt", type=ints, default=[512], metavar="N", help="prompt tokens (default: 512; 0: no test)")
@@ -194,13 +194,15 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace, where: Paths) -> list[str]:
-    models = [*args.paths, *(path for text in args.model for path in text.split(","))]
-    if args.demo:
-        from gemtop.engine.catalogue import demo_model
+    from gemtop.engine.names import resolve
+    from gemtop.engine.stores.demo import demo_model
 
+    names = [*args.paths, *(name for text in args.model for name in text.split(","))]
+    models = [resolve(name, where) for name in names]
+    if args.demo:
         models.append(str(demo_model(where)))
     if not models:
-        raise BadInputError("no model is named; give the path of a GGUF file, or --demo")
+        raise BadInputError("no model is named; give the path of a GGUF file, a name gemtop models shows, or --demo")
     return models
 
 

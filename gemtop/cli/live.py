@@ -12,7 +12,6 @@ from gemtop.cli import options
 from gemtop.config import Paths, new_session_id, paths
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.text import one_line
-from gemtop.engine.files import check_file
 from gemtop.supervisor import supervise
 from gemtop.tui.first_paint import first_paint
 
@@ -34,11 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     where = paths(args.db)
-    if args.path and args.model and args.path != args.model:
-        raise BadInputError(f"two models are named, {args.path} and {args.model}; name one")
-    path = args.path or args.model
-    if path:
-        check_file(path)
+    name = options.named_model(args)
+    path = _resolve(name, where) if name else None
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
         raise BadInputError("there is no terminal here to draw on; use: gemtop run MODEL -p TEXT")
     if args.quit_when_done and not args.prompt:
@@ -48,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
     sessions: list[str] = []
 
     def child(attempt: int) -> int:
-        return _show(args, where, sessions[-1], attempt)
+        return _show(args, where, path, sessions[-1], attempt)
 
     def describe(died_of: str) -> str:
         cause = ", as the kernel does when memory runs out" if died_of == "SIGKILL" else ""
@@ -61,25 +57,33 @@ def main(args: argparse.Namespace) -> int:
     return supervise(child, describe)
 
 
-def _show(args: argparse.Namespace, where: Paths, session_id: str, attempt: int) -> int:
+def _resolve(name: str, where: Paths) -> str:
+    from gemtop.engine.names import resolve
+
+    return resolve(name, where)
+
+
+def _show(args: argparse.Namespace, where: Paths, path: str | None, session_id: str, attempt: int) -> int:
     gc.disable()  # until the first frame: nothing made on the way to it is garbage
     if sys.__stderr__ is None or not sys.__stderr__.isatty():
         # Textual draws on stderr; where that goes to a file, the terminal is on stdout.
         sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
-    path = args.path or args.model
-    what = f"opening {one_line(os.path.basename(path))}" if path else "starting"  # noqa: PTH119
+    name = options.named_model(args)
+    if name == path and name:
+        name = os.path.basename(name)  # noqa: PTH119
+    what = f"opening {one_line(name)}" if name else "starting"
     assert sys.__stderr__ is not None
     with first_paint(sys.__stderr__.fileno(), what):
-        app = _make_app(args, where, session_id, attempt)
+        app = _make_app(args, where, path, session_id, attempt)
     return app.run_and_report()
 
 
-def _make_app(args: argparse.Namespace, where: Paths, session_id: str, attempt: int) -> GemtopApp:
+def _make_app(args: argparse.Namespace, where: Paths, path: str | None, session_id: str, attempt: int) -> GemtopApp:
     from gemtop.tui.app import GemtopApp
     from gemtop.tui.startup import Startup
 
     startup = Startup(
-        path=args.path or args.model,
+        path=path,
         demo=args.demo,
         settings=options.engine_settings(args),
         sampling=options.sampling(args),

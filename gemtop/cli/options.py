@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,7 @@ def add_db(parser: argparse._ActionsContainer) -> None:
 
 
 def add_model(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("path", nargs="?", metavar="MODEL", help="path of a GGUF file")
+    parser.add_argument("path", nargs="?", metavar="MODEL", help="path of a GGUF file, or a name gemtop models shows")
     parser.add_argument("-m", "--model", metavar="MODEL", help="the same, as llama.cpp has it")
     parser.add_argument("--demo", action="store_true", help="the demo model, Gemma 3 270M")
 
@@ -181,15 +182,25 @@ def generate_request(args: argparse.Namespace, prompt: str) -> GenerateRequest:
     return GenerateRequest(prompt, args.n_predict, sampling(args), args.raw)
 
 
-def model_path(args: argparse.Namespace, paths: Paths) -> str:
-    """The model a headless command is to run. Raises BadInputError where none is named."""
-    from gemtop.engine.catalogue import demo_model
-
+def named_model(args: argparse.Namespace) -> str | None:
+    """The model as it was named, by a path or a store's name; `demo` becomes --demo. BadInputError where two are."""
     if args.path and args.model and args.path != args.model:
         raise BadInputError(f"two models are named, {args.path} and {args.model}; name one")
+    name = args.path or args.model
+    if name == "demo" and not os.path.exists(name):  # noqa: PTH110  (one stat, no object)
+        args.demo = True
+        return None
+    return name or None
+
+
+def model_path(args: argparse.Namespace, paths: Paths) -> str:
+    """The model a headless command is to run. Raises BadInputError where none is named."""
+    from gemtop.engine.names import resolve
+    from gemtop.engine.stores.demo import demo_model
+
+    name = named_model(args)
     if args.demo:
         return str(demo_model(paths))
-    path = args.path or args.model
-    if not path:
-        raise BadInputError("no model is named; give the path of a GGUF file, or --demo")
-    return str(path)
+    if not name:
+        raise BadInputError("no model is named; give the path of a GGUF file, a name gemtop models shows, or --demo")
+    return resolve(name, paths)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gemtop.domain.model import LoadedModel
-from gemtop.domain.settings import SamplingSettings
+from gemtop.domain.model import DeviceMemory, LoadedModel
+from gemtop.domain.settings import EngineSettings, SamplingSettings
 
 StopReason = Literal["end_of_generation", "length", "context_full", "cancelled", "error", "crashed"]
 RunStatus = Literal["finished", "cancelled", "failed", "crashed"]
@@ -24,6 +24,8 @@ class GenerateRequest:
     """Plain completion even where the model has a chat template."""
     history: tuple[tuple[str, str], ...] = ()
     """(user, model) turns before this one; they are decoded first where they are not in the cache."""
+    resume: bool = False
+    """Go on from what the context holds: what a change of settings interrupted. The prompt is only a name then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +50,44 @@ class LoadProgress:
 
 @dataclass(frozen=True, slots=True)
 class ModelLoaded:
+    """A model and its context stand, newly loaded or with other settings."""
+
     model: LoadedModel
+    settings: EngineSettings
+    """What was asked for; `model` says what came of it."""
+    change_s: float = 0.0
+    """Seconds from the command until the context stood."""
+    weights_kept: bool = False
+    """Only the context was made anew."""
+    memory: tuple[DeviceMemory, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class LoadFailed:
+    """Nothing is loaded any more."""
+
     message: str
     cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
+class SettingsRefused:
+    """A change of settings was not made, or was taken back: those before it are in force."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunStarted:
+    """A run begins. Of kind apply, the conversation is decoded again into a context with other settings."""
+
     t_ns: int
     prompt_tokens: tuple[int, ...]
     """Tokens this run decodes before it can generate; what was in the cache is not among them."""
     cached_tokens: int
     """Context depth the run begins at."""
     seed: int | None
+    kind: Literal["generate", "apply"] = "generate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +151,7 @@ EngineEvent = (
     | LoadProgress
     | ModelLoaded
     | LoadFailed
+    | SettingsRefused
     | RunStarted
     | PrefillProgress
     | TokenGenerated

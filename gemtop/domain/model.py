@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gemtop.domain.plan import MemoryUse
+
 Training = Literal["qat", "ptq", "none", "unknown"]
-
-FILE_TYPE_NAMES: Mapping[int, str] = {
-    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
-    12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K",
-    19: "IQ2_XXS", 20: "IQ2_XS", 21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL",
-    26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S", 29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16",
-    36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE",
-}  # fmt: skip
-"""general.file_type (llama.cpp's enum llama_ftype) to the name llama-quantize takes for it."""
-
-UNQUANTIZED = frozenset({"F32", "F16", "BF16"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +32,8 @@ class ModelHeader:
     """Number of weights, all tensors together."""
     fingerprint: str
     """Hash of the header and of samples of the data: two files with the same one hold the same model."""
+    known_as: str | None = None
+    """The name a store has for a file whose own name is a hash: "gemma3:27b-it-qat" for a blob of Ollama's."""
 
     @property
     def architecture(self) -> str:
@@ -49,7 +41,8 @@ class ModelHeader:
 
     @property
     def name(self) -> str:
-        return str(self.metadata.get("general.name") or self.path.rsplit("/", 1)[-1].removesuffix(".gguf"))
+        own = self.path.rsplit("/", 1)[-1].removesuffix(".gguf")
+        return str(self.metadata.get("general.name") or self.known_as or own)
 
     def arch_int(self, key: str) -> int | None:
         """An integer under the architecture's own prefix (`block_count`, `context_length`), or None."""
@@ -70,73 +63,55 @@ class Classification:
     """What a file is called, and why."""
 
     quantization: str
-    """llama.cpp's name: Q4_0, Q4_K_M, F16; "unknown" where the file does not say."""
+    """llama.cpp's name: Q4_0, Q4_K_M, F16; "Q8_0 mixed" where the file names another; "unknown"."""
     training: Training
+    """How the weights were trained: for being quantised, not for it but quantised, not quantised at all."""
     variant: str
-    """What people say: "QAT Q4_0", "PTQ Q4_K_M", "FP16"."""
+    """What people say: "QAT Q4_0", "PTQ Q4_K_M", "FP16"; "QAT+PTQ Q4_K_M" for QAT weights in another format."""
     evidence: str
     """Where the training was read from."""
+    format_evidence: str
+    """Where the quantization was read from."""
 
 
-_QAT = re.compile(r"(?<![a-z])qat(?![a-z])", re.IGNORECASE)
-_NAMING_KEYS = (
-    "general.name",
-    "general.basename",
-    "general.finetune",
-    "general.description",
-    "general.base_model.0.name",
-    "general.base_model.0.repo_url",
-    "general.source.url",
-    "general.source.huggingface.repository",
-)
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Whether a model fits this machine's devices, as the planner has it."""
+
+    fits: bool | None
+    """None where it could not be planned."""
+    reason: str
 
 
-_EMBEDDING = ("token_embd.weight", "output.weight")
-"""Kept in a larger type by many quantisers; in a 1B of Google's QAT files they outweigh all else."""
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model file of this machine, as it is listed. What its header would say is None where `problem` is set."""
 
-
-def quantization_name(header: ModelHeader) -> str:
-    """llama.cpp's name for the file's format, from general.file_type, else from the type most of it has."""
-    file_type = header.metadata.get("general.file_type")
-    if isinstance(file_type, int) and (file_type & ~1024) in FILE_TYPE_NAMES:
-        return FILE_TYPE_NAMES[file_type & ~1024]  # bit 1024 is llama.cpp's "guessed" mark
-    bytes_by_type: dict[str, int] = {}
-    layers = [tensor for tensor in header.tensors if tensor.name not in _EMBEDDING]
-    for tensor in layers or header.tensors:
-        bytes_by_type[tensor.type_name] = bytes_by_type.get(tensor.type_name, 0) + tensor.size_bytes
-    if not bytes_by_type:
-        return "unknown"
-    return max(bytes_by_type, key=lambda name: bytes_by_type[name]).upper()
-
-
-def _repositories(path: str) -> list[str]:
-    """Folders of the path that are named after a repository, as the stores of Hugging Face and LM Studio are.
-
-    Google's QAT files are called gemma-3-27b-it-q4_0.gguf: only their repository's name says QAT.
-    """
-    folders = path.split("/")[:-1]
-    return [f for f in folders if f.startswith("models--") or f.lower().endswith(("-gguf", "-gguf-small"))]
-
-
-def classify(header: ModelHeader) -> Classification:
-    """Quantization, training and variant of a file, with the evidence; QAT only where the file says so."""
-    quantization = quantization_name(header)
-    sources = [(key, str(header.metadata[key])) for key in _NAMING_KEYS if key in header.metadata]
-    sources.append(("file name", header.path.rsplit("/", 1)[-1]))
-    sources += [("repository", folder) for folder in _repositories(header.path)]
-    for key, text in sources:
-        if _QAT.search(text):
-            return Classification(quantization, "qat", f"QAT {quantization}", f"{key}: {text}")
-    if quantization in UNQUANTIZED:
-        spoken = "FP16" if quantization == "F16" else "FP32" if quantization == "F32" else quantization
-        return Classification(quantization, "none", spoken, f"{quantization} is not quantised")
-    if quantization == "unknown":
-        return Classification(quantization, "unknown", "unknown", "the file names no type")
-    if [key for key, _ in sources] == ["file name"] and "gguf" not in sources[0][1]:
-        return Classification(quantization, "unknown", quantization, "neither metadata nor file name say")
-    return Classification(
-        quantization, "ptq", f"PTQ {quantization}", "quantised, and nothing in it or its name says QAT"
-    )
+    name: str
+    """What to type for it."""
+    path: str
+    """The file; the first part of a split one."""
+    store: str
+    """Whose it is: "ollama", "huggingface", "lmstudio", "llama.cpp", "folder", "demo"."""
+    also: tuple[str, ...]
+    """Other names of the same file."""
+    size_bytes: int | None
+    """All parts together; None where the file is not there yet."""
+    problem: str | None
+    """What is wrong with it, in one line that leaves out which file it is."""
+    kind: str | None = None
+    """What it is where it is no language model: "a LoRA adapter"."""
+    refused: str | None = None
+    """Why llama.cpp refuses it in Ollama's own form; `gemtop adopt` helps."""
+    architecture: str | None = None
+    parameters: int | None = None
+    quantization: str | None = None
+    training: Training | None = None
+    variant: str | None = None
+    evidence: str | None = None
+    format_evidence: str | None = None
+    trained_context: int | None = None
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +127,21 @@ class BackendDevice:
     memory_free_bytes: int
     pci_bus_id: str | None
     """As the backend gives it ("0000:65:00.0"), None where it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceMemory:
+    """What a load took of a device, as llama.cpp reports it, beside what was predicted."""
+
+    device: str
+    """llama.cpp's name: CPU is the host."""
+    description: str
+    measured: MemoryUse
+    used_bytes: int | None
+    """By how much the device's own figure of free memory fell; None where it has none."""
+    predicted: MemoryUse | None
+    reason: str | None = None
+    """Why there is no prediction."""
 
 
 @dataclass(frozen=True, slots=True)

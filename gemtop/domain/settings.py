@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 FlashAttention = Literal["auto", "on", "off"]
+SplitMode = Literal["none", "layer", "row"]
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 """KV cache types that llama.cpp's own tools accept for -ctk and -ctv."""
 
@@ -24,6 +25,16 @@ class OffloadSettings:
     """HOST:PORT of llama.cpp RPC servers whose devices are added to this machine's."""
     use_extra_bufts: bool = True
     """Repacked CPU weights; the preflight switches them off where they crash the process."""
+    devices: tuple[str, ...] = ()
+    """llama.cpp's names of the devices to offload to; none given is all of them, "none" is none."""
+    split_mode: SplitMode = "layer"
+    """How several devices share the model."""
+    tensor_split: tuple[float, ...] = ()
+    """Each device's share, in any unit; none given is by free memory."""
+    main_gpu: int = 0
+    """The device that holds all of it where split_mode is none."""
+    override_tensor: tuple[tuple[str, str], ...] = ()
+    """(regular expression over tensor names, buffer type) pairs: where these tensors go instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +57,18 @@ class ContextSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LoraAdapter:
+    """A LoRA adapter in force. A scale of 0 keeps it loaded and switched off."""
+
+    path: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSettings:
     offload: OffloadSettings = field(default_factory=OffloadSettings)
     context: ContextSettings = field(default_factory=ContextSettings)
+    lora: tuple[LoraAdapter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,5 +95,11 @@ def settings_to_dict(settings: EngineSettings) -> dict[str, Any]:
 
 def settings_from_dict(data: dict[str, Any]) -> EngineSettings:
     offload = dict(data["offload"])
-    offload["rpc_servers"] = tuple(offload["rpc_servers"])
-    return EngineSettings(OffloadSettings(**offload), ContextSettings(**data["context"]))
+    for name in ("rpc_servers", "devices", "tensor_split"):
+        offload[name] = tuple(offload[name])
+    offload["override_tensor"] = tuple((pattern, buffer) for pattern, buffer in offload["override_tensor"])
+    return EngineSettings(
+        OffloadSettings(**offload),
+        ContextSettings(**data["context"]),
+        tuple(LoraAdapter(**adapter) for adapter in data["lora"]),
+    )

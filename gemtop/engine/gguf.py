@@ -5,14 +5,18 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gemtop.domain.classify import kind_of
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.model import ModelHeader, TensorInfo
 from gemtop.domain.text import one_line
 from gemtop.engine.binding import GgufInitParams, c, text
 from gemtop.engine.files import check_file, show
+from gemtop.engine.stores import ollama
+from gemtop.engine.stores.stored import exists, part_name, split_part
 
 _SCALARS: dict[int, Any] = {
     0: ctypes.c_uint8, 1: ctypes.c_int8, 2: ctypes.c_uint16, 3: ctypes.c_int16, 4: ctypes.c_uint32,
@@ -28,12 +32,76 @@ _SAMPLE_BYTES = 64 * 1024
 _SAMPLES = 64
 
 
-def read_header(path: str | Path) -> ModelHeader:
-    """The header of a GGUF file, in some tens of milliseconds even for a 27B.
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One file: a whole model, or a part of a split one."""
 
-    Raises BadInputError with one line for what is not a whole, readable GGUF file.
+    metadata: dict[str, Any]
+    tensors: tuple[TensorInfo, ...]
+    parameters: int
+    size_bytes: int
+    fingerprint: str
+
+
+def read_header(path: str | Path) -> ModelHeader:
+    """The header of a GGUF file, in some tens of milliseconds even for a 27B; of a split one, all parts together.
+
+    Raises BadInputError with one line for what is not a whole, readable GGUF file, or not the first of its parts.
     """
     file = Path(path)
+    first = _read(file)
+    parts = [first, *(_read(part) for part in _further_parts(file, first))]
+    promised = first.metadata.get("split.tensors.count")
+    tensors = tuple(tensor for part in parts for tensor in part.tensors)
+    if len(parts) > 1 and isinstance(promised, int) and promised != len(tensors):
+        raise BadInputError(
+            f"the parts of {show(file)} do not belong together: {len(tensors)} of {promised} tensors are in them"
+        )
+    prints = [part.fingerprint for part in parts]
+    return ModelHeader(
+        path=str(file),
+        size_bytes=sum(part.size_bytes for part in parts),
+        metadata=first.metadata,
+        tensors=tensors,
+        parameters=sum(part.parameters for part in parts),
+        fingerprint=prints[0] if len(prints) == 1 else hashlib.sha256("".join(prints).encode()).hexdigest(),
+        known_as=ollama.name_of(file),
+    )
+
+
+def check_language_model(header: ModelHeader) -> None:
+    """Raises BadInputError where the file holds something that does not generate text."""
+    kind = kind_of(header)
+    if kind:
+        raise BadInputError(
+            f"{show(Path(header.path))} is {one_line(kind)} ({one_line(header.architecture)}), not a language model; "
+            "give the GGUF of the model itself"
+        )
+
+
+def _further_parts(file: Path, first: _Part) -> list[Path]:
+    """The other files of a split model, by the names llama.cpp looks for (llama_split_path)."""
+    count, number = (first.metadata.get(f"split.{key}", 0) for key in ("count", "no"))
+    if not isinstance(count, int) or count < 2:
+        return []
+    named = split_part(file.name)
+    if number != 0:
+        hint = f"give the first: {show(file.with_name(part_name(named[0], 1, count)))}" if named else "give the first"
+        raise BadInputError(f"{show(file)} is part {number + 1} of {count} of a split model; {hint}")
+    if not named or named[1:] != (1, count):
+        raise BadInputError(
+            f"{show(file)} is the first of {count} parts of a split model, which llama.cpp finds by their names; "
+            f"call it NAME-00001-of-{count:05}.gguf again"
+        )
+    parts = [file.with_name(part_name(named[0], n, count)) for n in range(2, count + 1)]
+    missing = [part for part in parts if not exists(part)]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise BadInputError(f"{show(file)} lacks part {missing[0].name}{more} beside it; fetch what is missing")
+    return parts
+
+
+def _read(file: Path) -> _Part:
     check_file(file)
     context = c("gguf_init_from_file")(os.fsencode(file), GgufInitParams(True, None))
     if not context:
@@ -50,43 +118,7 @@ def read_header(path: str | Path) -> ModelHeader:
         raise BadInputError(
             f"{show(file)} is cut short: {missing:,} of {data_offset + end:,} bytes are missing; fetch it again"
         )
-    return ModelHeader(
-        path=str(file),
-        size_bytes=size,
-        metadata=metadata,
-        tensors=tensors,
-        parameters=parameters,
-        fingerprint=_fingerprint(file, size, data_offset),
-    )
-
-
-def check_language_model(header: ModelHeader) -> None:
-    """Raises BadInputError where the file holds something that does not generate text."""
-    kind = str(header.metadata.get("general.type", "model"))
-    architecture = header.architecture
-    prefix = f"{architecture}."
-    what = None
-    if kind == "mmproj" or architecture == "clip":
-        what = "a vision projector (mmproj)"
-    elif kind == "adapter":
-        what = "a LoRA adapter"
-    elif kind != "model":
-        what = f"a GGUF of type {one_line(kind)}"
-    elif (
-        "bert" in architecture
-        or "embedding" in architecture
-        or architecture.endswith("encoder")
-        or header.metadata.get(prefix + "attention.causal") is False
-        or header.metadata.get(prefix + "pooling_type") not in (None, 0)
-    ):
-        what = "an embedding model"
-    elif not header.tensors:
-        what = "a vocabulary without weights"
-    if what:
-        raise BadInputError(
-            f"{show(Path(header.path))} is {what} ({one_line(architecture)}), not a language model; "
-            "give the GGUF of the model itself"
-        )
+    return _Part(metadata, tensors, parameters, size, _fingerprint(file, size, data_offset))
 
 
 def _value(context: int, index: int) -> Any:
@@ -139,3 +171,12 @@ def _fingerprint(file: Path, size: int, data_offset: int) -> str:
             stream.seek(data_offset + span * i // (_SAMPLES - 1))
             digest.update(stream.read(_SAMPLE_BYTES))
     return digest.hexdigest()
+
+
+def part_paths(header: ModelHeader) -> tuple[Path, ...]:
+    """The files of a model whose header was read: one, or the parts of a split one in order."""
+    file = Path(header.path)
+    count, named = header.metadata.get("split.count", 0), split_part(file.name)
+    if not named or not isinstance(count, int) or count < 2:
+        return (file,)
+    return tuple(file.with_name(part_name(named[0], number, count)) for number in range(1, count + 1))

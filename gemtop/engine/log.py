@@ -6,7 +6,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from gemtop.domain.events import LogLine
 from gemtop.domain.text import one_line
@@ -16,7 +16,8 @@ Level = Literal["debug", "info", "warn", "error"]
 _LEVELS: dict[int, Level] = {1: "debug", 2: "info", 3: "warn", 4: "error"}
 _CONTINUED = 5
 
-_MODEL_BUFFER = re.compile(r"(\S+) model buffer size =\s*([\d.]+) MiB")
+BufferKind = Literal["model", "KV", "compute", "output"]
+_BUFFER = re.compile(r"(\S+)\s+(model|KV|compute|output) buffer size =\s*([\d.]+) MiB")
 _FLASH = re.compile(r"[Ff]lash.?[Aa]ttention.*(enabled|disabled)|flash_attn\s*=\s*(enabled|disabled)")
 
 _callbacks: list[Any] = []
@@ -57,6 +58,10 @@ class EngineLog:
         """Forget what was logged; the questions below are about what comes from now on."""
         self._captured.clear()
 
+    def captured(self) -> tuple[LogLine, ...]:
+        """What was logged since start_capture, debug lines included."""
+        return tuple(self._captured)
+
     def last_error(self) -> str:
         """llama.cpp's own words for what went wrong, in one line."""
         errors = [line.text for line in self._captured if line.level == "error"]
@@ -65,10 +70,14 @@ class EngineLog:
                 return text
         return errors[-1] if errors else "it gives no reason"
 
-    def model_buffers(self) -> dict[str, float]:
-        """MiB of weights by buffer name, as the load reported them."""
-        matches = (_MODEL_BUFFER.search(line.text) for line in self._captured)
-        return {m.group(1): float(m.group(2)) for m in matches if m}
+    def buffers(self) -> dict[tuple[str, BufferKind], int]:
+        """Bytes by buffer type and what the buffer is for, as llama.cpp reported them (to 0.01 MiB)."""
+        found: dict[tuple[str, BufferKind], int] = {}
+        for match in (_BUFFER.search(line.text) for line in self._captured):
+            if match:
+                key = (match.group(1), cast("BufferKind", match.group(2)))
+                found[key] = found.get(key, 0) + round(float(match.group(3)) * (1 << 20))
+        return found
 
     def flash_attention(self, asked: str) -> str:
         """on or off as llama.cpp decided, or what was asked for where it does not say."""

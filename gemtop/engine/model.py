@@ -8,17 +8,19 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gemtop.domain.classify import classify
 from gemtop.domain.errors import BadInputError, GemtopError, LoadCancelledError
-from gemtop.domain.model import LoadedModel, ModelHeader, classify
-from gemtop.domain.settings import DEFAULT_N_CTX, ContextSettings, OffloadSettings
+from gemtop.domain.model import LoadedModel, ModelHeader
+from gemtop.domain.plan import CONTEXT_STEP, MemoryUse
+from gemtop.domain.settings import DEFAULT_N_CTX, ContextSettings, LoraAdapter, OffloadSettings
 from gemtop.domain.text import one_line
 from gemtop.engine import binding
+from gemtop.engine.adapters import Adapters
 from gemtop.engine.binding import llama
-from gemtop.engine.devices import bench_backend_label, devices, physical_cores
+from gemtop.engine.devices import bench_backend_label, devices
 from gemtop.engine.log import EngineLog
-
-_INT_MAX = 2**31 - 1
-"""What llama.cpp's parameters hold; ctypes would silently cut off what is beyond."""
+from gemtop.engine.measured import measured_use
+from gemtop.engine.params import ModelParams, context_params
 
 
 class LlamaModel:
@@ -48,8 +50,9 @@ class LlamaModel:
         start_ns = time.monotonic_ns()
         log.start_capture()
         self._load_weights(on_progress)
-        self._buffers = log.model_buffers()
+        self._weight_buffers = log.buffers()
         self._load_s = (time.monotonic_ns() - start_ns) / 1e9
+        self._adapters = Adapters(self._model, header, log)
         self.vocab = llama.llama_model_get_vocab(self._model)
         self.n_vocab = int(llama.llama_vocab_n_tokens(self.vocab))
 
@@ -67,7 +70,23 @@ class LlamaModel:
         self._log.start_capture()
         self._create_context(settings)
         llama.llama_synchronize(self._context)
+        self._context_buffers = self._log.buffers()
         self.info = self._describe(settings)
+
+    def use_adapters(self, lora: Sequence[LoraAdapter]) -> None:
+        """Put these LoRA adapters in force, in place of those before. Raises BadInputError for one that does not fit.
+
+        What the context holds was computed without them: decode it again.
+        """
+        self._adapters.use(self._context, lora)
+
+    @property
+    def header(self) -> ModelHeader:
+        return self._header
+
+    def measured_use(self) -> dict[str, MemoryUse]:
+        """What model and context take of each device by llama.cpp's name, as it reported when they were made."""
+        return measured_use(self._weight_buffers | self._context_buffers)
 
     @property
     def context(self) -> Any:
@@ -96,10 +115,8 @@ class LlamaModel:
             on_progress(fraction)
             return not self._stop.is_set()
 
-        params = llama.llama_model_default_params()
-        params.n_gpu_layers = min(offload.n_gpu_layers, _INT_MAX)
-        params.load_mode = binding.LOAD_MODE_AUTO if offload.use_mmap else binding.LOAD_MODE_NONE
-        params.use_extra_bufts = offload.use_extra_bufts
+        holder = ModelParams(offload)
+        params = holder.struct
         callback = llama.llama_progress_callback(progress)
         params.progress_callback = callback
         self._model = llama.llama_model_load_from_file(os.fsencode(path), params)
@@ -111,17 +128,7 @@ class LlamaModel:
 
     def _create_context(self, wanted: ContextSettings) -> None:
         trained = int(llama.llama_model_n_ctx_train(self._model))
-        n_threads = wanted.n_threads or physical_cores()
-        params = llama.llama_context_default_params()
-        params.n_ctx = min(DEFAULT_N_CTX, trained) if wanted.n_ctx is None else wanted.n_ctx or trained
-        params.n_batch = min(wanted.n_batch, _INT_MAX)
-        params.n_ubatch = min(wanted.n_ubatch, _INT_MAX)
-        params.n_threads = n_threads
-        params.n_threads_batch = wanted.n_threads_batch or n_threads
-        params.flash_attn_type = binding.FLASH_ATTN_IDS[wanted.flash_attn]
-        params.type_k = binding.CACHE_TYPE_IDS[wanted.type_k]
-        params.type_v = binding.CACHE_TYPE_IDS[wanted.type_v]
-        params.swa_full = wanted.swa_full
+        params = context_params(wanted, trained)
         params.abort_callback = binding.stop_flag_callback()
         params.abort_callback_data = self._stop.data
         self._context = llama.llama_init_from_model(self._model, params)
@@ -132,9 +139,8 @@ class LlamaModel:
             )
 
     def _describe(self, wanted: ContextSettings) -> LoadedModel:
-        holding = tuple(
-            d for d in devices() if d.kind in ("gpu", "igpu") and any(name.startswith(d.name) for name in self._buffers)
-        )
+        used = self.measured_use()
+        holding = tuple(d for d in devices() if d.kind in ("gpu", "igpu") and d.name in used)
         n_layers = int(llama.llama_model_n_layer(self._model)) + 1
         asked = self._offload.n_gpu_layers
         trained = int(llama.llama_model_n_ctx_train(self._model))
@@ -226,6 +232,18 @@ class LlamaModel:
             if n <= size:
                 return buffer.raw[:n].decode("utf-8", "surrogateescape")
             size = n
+
+
+def check_room(context: ContextSettings, header: ModelHeader, n_tokens: int) -> None:
+    """Raises BadInputError where a conversation of `n_tokens` does not go into such a context."""
+    trained = header.trained_context or DEFAULT_N_CTX
+    n_ctx = min(DEFAULT_N_CTX, trained) if context.n_ctx is None else context.n_ctx or trained
+    n_ctx = -(-n_ctx // CONTEXT_STEP) * CONTEXT_STEP
+    if n_tokens >= n_ctx:
+        raise BadInputError(
+            f"a context of {n_ctx:,} tokens is too small: the conversation holds {n_tokens:,}; "
+            "begin a new one first, or choose a larger context"
+        )
 
 
 def check_context(context: ContextSettings, header: ModelHeader) -> None:

@@ -54,6 +54,12 @@ def use_extra_bufts(paths: Paths, offload: OffloadSettings, note: Callable[[str]
     return True
 
 
+def remembered(paths: Paths) -> bool | None:
+    """What use_extra_bufts found out earlier for this build and CPU; None where it has not been asked."""
+    verdict = read_state(paths, _STATE).get(_key())
+    return None if verdict is None else bool(verdict)
+
+
 def _examine(note: Callable[[str], None]) -> bool | None:
     """The verdict of one or two children; None where they could not tell."""
     first = run_child(extra_bufts=True)

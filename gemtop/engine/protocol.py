@@ -29,8 +29,16 @@ class Engine(Protocol):
     def open(self, path: str, settings: EngineSettings) -> None:
         """Load a model, freeing the one before. Ends in ModelLoaded or LoadFailed."""
 
+    def apply(self, settings: EngineSettings) -> None:
+        """Change the settings of what is loaded, keeping the weights where only the context changes.
+
+        What the context held is decoded again into the new one: ModelLoaded, then a run of kind apply. Ends in
+        SettingsRefused where that cannot be, with the settings and the conversation as they were; in LoadFailed
+        where not even they can be had again.
+        """
+
     def generate(self, request: GenerateRequest) -> None:
-        """Run a prompt. Ends in RunFinished."""
+        """Run a prompt, or resume what the context holds. Ends in RunFinished."""
 
     def bench(self, request: BenchRequest) -> None:
         """Run a test. Each repetition is a BenchRepetition, the last thing is BenchFinished."""

@@ -20,14 +20,16 @@ from gemtop.domain.events import (
     ModelLoaded,
     Notice,
     RunFinished,
+    SettingsRefused,
 )
-from gemtop.domain.model import ModelHeader
+from gemtop.domain.model import BackendDevice, ModelHeader
 from gemtop.domain.settings import EngineSettings, OffloadSettings
+from gemtop.engine.planner import Planner
 from gemtop.engine.protocol import BenchRequest, EventSink
 
 if TYPE_CHECKING:  # loading these loads llama.cpp, which is for the engine thread to do
     from gemtop.engine.binding import StopFlag
-    from gemtop.engine.decode import Decoder
+    from gemtop.engine.decode import ContextContent, Decoder
     from gemtop.engine.model import LlamaModel
 
 
@@ -52,6 +54,9 @@ class LlamaEngine:
         self._stop: StopFlag | None = None
         self._model: LlamaModel | None = None
         self._decoder: Decoder | None = None
+        self._settings: EngineSettings | None = None
+        """Those in force."""
+        self._planner = Planner(paths)
         self._crashed = threading.Event()
         # A daemon, so that a thread parked by the abort guard or stuck in a driver cannot hold the process.
         self._thread = threading.Thread(target=self._main, name="gemtop-engine", daemon=True)
@@ -61,6 +66,9 @@ class LlamaEngine:
 
     def open(self, path: str, settings: EngineSettings) -> None:
         self._submit(lambda: self._open(path, settings), self._load_failed)
+
+    def apply(self, settings: EngineSettings) -> None:
+        self._submit(lambda: self._apply(settings), lambda error: self._emit(SettingsRefused(_words(error))))
 
     def generate(self, request: GenerateRequest) -> None:
         self._submit(lambda: self._generate(request), self._run_failed)
@@ -76,6 +84,7 @@ class LlamaEngine:
 
     def close(self, timeout_s: float = 10.0) -> bool:
         self.cancel()
+        self._planner.close()
         if self._crashed.is_set():
             return False
         self._commands.put(_Command(0, None, lambda _error: None))
@@ -128,43 +137,101 @@ class LlamaEngine:
         self._emit(EngineCrashed(time.monotonic_ns(), message))
 
     def _open(self, path: str, settings: EngineSettings) -> None:
-        from gemtop.engine.decode import Decoder
         from gemtop.engine.gguf import check_language_model, read_header
         from gemtop.engine.model import check_context
 
-        assert self._stop is not None
+        start_ns = time.monotonic_ns()
         self._decoder = None
         header = read_header(path)
         check_language_model(header)
         check_context(settings.context, header)
-        self._load_weights(header, settings.offload)
-        assert self._model is not None
-        self._model.open_context(settings.context)
+        self._take_up(header, settings, start_ns)
+
+    def _apply(self, settings: EngineSettings) -> None:
+        """Change what is loaded; where that fails, what was there before is made again."""
+        from gemtop.engine.model import check_context, check_room
+
+        if self._decoder is None or self._model is None or self._settings is None:
+            raise GemtopError("no model is loaded")
+        start_ns, header, before = time.monotonic_ns(), self._model.header, self._settings
+        content = self._decoder.content()
+        check_context(settings.context, header)
+        check_room(settings.context, header, len(content.tokens))
+        try:
+            self._take_up(header, settings, start_ns)
+        except GemtopError as error:
+            self._take_up_again(header, before, content, _words(error))
+            return
+        assert self._decoder is not None
+        self._decoder.refill(content, self._emit)
+
+    def _take_up_again(self, header: ModelHeader, before: EngineSettings, content: ContextContent, why: str) -> None:
+        """Go back to the settings before, with what the context held."""
+        assert self._stop is not None
+        self._stop.clear()  # a cancel was for the change, not for the way back
+        try:
+            self._take_up(header, before, time.monotonic_ns())
+        except GemtopError as error:
+            self._load_failed(GemtopError(f"{why}; and the settings before cannot be had again: {_words(error)}"))
+            return
+        assert self._decoder is not None
+        self._decoder.refill(content, self._emit)
+        self._emit(SettingsRefused(f"{why}; the settings before are in force again"))
+
+    def _take_up(self, header: ModelHeader, settings: EngineSettings, start_ns: int) -> None:
+        """Have this model ready with these settings, and say so. `start_ns` is when it was asked for."""
+        from gemtop.engine.decode import Decoder
+        from gemtop.engine.measured import device_memory
+        from gemtop.engine.predict import predict
+
+        assert self._stop is not None
+        wanted = replace(settings, offload=self._runnable(settings.offload))
+        before = self._ready_devices(settings.offload)
+        prediction = predict(header, wanted, before, self._paths, self._planner)
+        self._decoder = None
+        kept = self._load_weights(header, wanted.offload)
+        model = self._model
+        assert model is not None
+        model.open_context(settings.context)
+        model.use_adapters(settings.lora)
         if self._stop.is_set():  # where the weights stay, nothing before this asks
             raise LoadCancelledError("loading was cancelled")
-        self._decoder = Decoder(self._model, self._stop)
-        for warning in self._model.info.warnings:
+        change_s = (time.monotonic_ns() - start_ns) / 1e9
+        self._decoder, self._settings = Decoder(model, self._stop), settings
+        for warning in model.info.warnings:
             self._note(warning)
-        self._emit(ModelLoaded(self._model.info))
+        memory = device_memory(model.measured_use(), before, prediction.uses, prediction.reason)
+        self._emit(ModelLoaded(model.info, settings, change_s, kept, memory))
 
-    def _load_weights(self, header: ModelHeader, offload: OffloadSettings) -> None:
-        """Have these weights loaded; those that are loaded already, and placed the same way, stay."""
-        from gemtop.engine import devices, preflight
+    def _runnable(self, offload: OffloadSettings) -> OffloadSettings:
+        """These settings without repacked weights where they crash this machine. Comes before any other call."""
+        from gemtop.engine import preflight
+
+        extra = preflight.use_extra_bufts(self._paths, offload, self._note)
+        return replace(offload, use_extra_bufts=extra and offload.use_extra_bufts)
+
+    def _ready_devices(self, offload: OffloadSettings) -> dict[str, BackendDevice]:
+        """The devices as they are now, those of RPC servers among them."""
+        from gemtop.engine import devices
         from gemtop.engine.binding import llama
+
+        llama.llama_backend_init()
+        devices.add_rpc_servers(offload.rpc_servers)
+        return {device.name: device for device in devices.devices()}
+
+    def _load_weights(self, header: ModelHeader, offload: OffloadSettings) -> bool:
+        """Have these weights loaded; true where they were already, placed the same way."""
         from gemtop.engine.model import LlamaModel
 
         assert self._stop is not None
-        extra = preflight.use_extra_bufts(self._paths, offload, self._note)
-        offload = replace(offload, use_extra_bufts=extra and offload.use_extra_bufts)
         if self._model is not None and self._model.holds(header, offload):
             self._model.found_at(header)
-            return
+            return True
         self._free()
-        llama.llama_backend_init()
-        devices.add_rpc_servers(offload.rpc_servers)
         self._model = LlamaModel(
             header, offload, self._log, self._stop, lambda fraction: self._emit(LoadProgress(fraction))
         )
+        return False
 
     def _note(self, text: str) -> None:
         self._emit(Notice(text))

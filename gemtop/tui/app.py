@@ -169,7 +169,7 @@ class GemtopApp(App[int]):
         self.session.open(path, self.settings)
 
     def _find_demo(self) -> None:
-        from gemtop.engine.catalogue import demo_model
+        from gemtop.engine.stores.demo import demo_model
 
         path = str(demo_model(self.paths))
         self.call_from_thread(self.open_model, path)

@@ -28,7 +28,7 @@ def gemtop(*arguments: str) -> str:
 
 def demo_model() -> str:
     from gemtop.config import paths
-    from gemtop.engine.catalogue import demo_model as find
+    from gemtop.engine.stores.demo import demo_model as find
 
     return str(find(paths()))
 

@@ -105,7 +105,7 @@ def test_two_models_in_one_table(model_path: str, tmp_path: Path) -> None:
     flags = ("-p", 0, "-n", 2, "-r", 1, "-t", 1, "-o", "json")
     found = json.loads(gemtop("bench", model_path, "-m", other, *flags).stdout)
     assert [test["model_path"] for test in found] == [model_path, str(other)]
-    assert [test["variant"] for test in found] == ["PTQ Q4_K_M", "QAT Q4_K_M"]
+    assert [test["variant"] for test in found] == ["PTQ Q4_K_M", "QAT+PTQ Q4_K_M"]
 
 
 def test_layers_on_another_device(model_path: str) -> None:

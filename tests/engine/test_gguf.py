@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from gemtop.domain.classify import classify
 from gemtop.domain.errors import BadInputError
-from gemtop.domain.model import classify
 from gemtop.engine import binding
 from gemtop.engine.gguf import check_language_model, read_header
+from tests.gguf_files import GEMMA, gemma, write_split
+from tests.gguf_files import write_gguf as write_sparse
+from tests.stores import Machine
 
 
 def write_gguf(path: Path, architecture: str, kind: str = "model", extra: dict[str, int] | None = None) -> Path:
@@ -102,3 +105,66 @@ def test_escape_sequences_in_a_file_name_are_harmless(tmp_path: Path) -> None:
     with pytest.raises(BadInputError) as error:
         read_header(evil)
     assert "\x1b" not in str(error.value)
+
+
+# Split models
+
+
+def test_a_split_model_is_read_as_one(tmp_path: Path) -> None:
+    keys = {**GEMMA, "general.file_type": 2}
+    whole = read_header(write_sparse(tmp_path / "whole.gguf", keys, gemma()))
+    parts = write_split(tmp_path / "model.gguf", keys, gemma(), 3)
+    header = read_header(parts[0])
+    assert header.path == str(parts[0])
+    assert header.size_bytes == sum(part.stat().st_size for part in parts)
+    assert header.parameters == whole.parameters
+    assert {tensor.name for tensor in header.tensors} == {tensor.name for tensor in whole.tensors}
+    assert header.trained_context == 131_072
+    before = header.fingerprint
+    with parts[2].open("r+b") as stream:
+        stream.seek(-64, 2)
+        stream.write(b"x" * 64)
+    assert read_header(parts[0]).fingerprint != before, "the fingerprint is of all parts"
+
+
+def test_a_first_part_without_tensors(tmp_path: Path) -> None:
+    """gguf-split --no-tensor-first-split puts the keys alone into it."""
+    number = {"split.count": 2, "split.tensors.count": len(gemma())}
+    first = write_sparse(tmp_path / "m-00001-of-00002.gguf", {**GEMMA, "split.no": 0, **number})
+    write_sparse(tmp_path / "m-00002-of-00002.gguf", {"split.no": 1, **number}, gemma())
+    header = read_header(first)
+    check_language_model(header)
+    assert len(header.tensors) == len(gemma())
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(BadInputError) as error:
+        read_header(path)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_parts_that_are_missing_or_mistaken(tmp_path: Path) -> None:
+    parts = write_split(tmp_path / "model.gguf", GEMMA, gemma(), 3)
+    assert refusal(parts[1]).endswith(f"is part 2 of 3 of a split model; give the first: {parts[0]}")
+    other = write_split(tmp_path / "other.gguf", GEMMA, gemma()[:5], 3)
+    other[2].replace(parts[2])
+    assert "do not belong together" in refusal(parts[0])
+    parts[2].write_bytes(parts[1].read_bytes()[:100])
+    assert f"{parts[2].name} is damaged" in refusal(parts[0])
+    parts[2].unlink()
+    assert f"lacks part {parts[2].name} beside it" in refusal(parts[0])
+    parts[1].unlink()
+    assert f"lacks part {parts[1].name} and 1 more" in refusal(parts[0])
+    renamed = parts[0].rename(tmp_path / "renamed.gguf")
+    assert "call it NAME-00001-of-00003.gguf again" in refusal(renamed)
+
+
+# Stores
+
+
+def test_a_blob_goes_by_its_name_in_the_store(machine: Machine) -> None:
+    header = read_header(machine.ollama("registry.ollama.ai/library/gemma3:27b-it-qat"))
+    assert header.name == header.known_as == "gemma3:27b-it-qat"
+    assert classify(header).variant == "QAT Q4_0"
+    assert read_header(machine.gguf(machine.here / "x.gguf")).known_as is None

@@ -33,6 +33,8 @@ from gemtop.tui.widgets.prompt import PromptArea
 from gemtop.tui.widgets.stream import StreamView
 from tests.engines import FakeEngine, fake_model
 from tests.fakes import CARD_0, CARD_1, FakeSampler, ListRecorder
+from tests.gguf_files import gemma
+from tests.stores import Machine
 
 LIMIT_S = 15.0
 
@@ -392,32 +394,39 @@ async def test_the_model_that_was_loaded_is_opened_next_time(folders: Paths, tmp
         assert screen.app.model_path == str(file)
 
 
-async def test_without_a_model_it_lists_what_it_finds(
-    folders: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "big [x].gguf").write_bytes(b"GGUF" * 1_000_000)
-    for name in ("small.gguf", "mmproj-model.gguf"):
-        (tmp_path / name).write_bytes(b"GGUF" * 500_000)
-    (tmp_path / "notes.gguf").write_bytes(b"text" * 500_000)
+async def test_without_a_model_it_lists_what_it_finds(folders: Paths, machine: Machine) -> None:
+    machine.gguf(machine.here / "big [x]-4b-qat-Q4_0.gguf", tensors=gemma("q4_0", "q6_K", width=1024))
+    small = machine.ollama("registry.ollama.ai/library/gemma3:1b-it-q4_0")
+    machine.gguf(machine.here / "mmproj-model.gguf", {"general.type": "mmproj"})
+    machine.ollama(
+        "registry.ollama.ai/library/gemma3:27b", tensors=[*gemma(width=512), ("v.patch_embd.weight", "f16", 256, 256)]
+    )
+    (machine.here / "notes.gguf").write_bytes(b"text" * 500_000)
     write_state(folders, "last", {"path": "/gone/away.gguf"})
     async with gemtop(folders, Options(path=None, ready=False)) as screen:
         await screen.until(lambda: isinstance(screen.app.screen, ModelsScreen), "the list of models")
-        await screen.until_shown("big [x].gguf", "small.gguf", "the demo model")
+        await screen.until_shown("the demo model", "is not a GGUF file", "needs gemtop adopt gemma3:27b")
         assert "mmproj" not in screen.text
-        assert "notes" not in screen.text
-        assert screen.text.index("big [x].gguf") < screen.text.index("small.gguf"), "the largest first"
+        (line,) = (line for line in screen.text.splitlines() if "big [x]" in line)
+        assert "QAT Q4_0" in line and "131,072" in line
+        assert screen.text.index("big [x]") < screen.text.index("gemma3:1b-it-q4_0"), "the largest first"
         options = screen.app.screen.query_one("#models", OptionList)
         await screen.until(lambda: screen.app.focused is options, "the list has the focus")
-        await screen.pilot.press("down", "down", "enter")
+        await screen.pilot.press("down", "down", "down", "enter")  # past what cannot be opened
         await screen.until(lambda: screen.session.ready, "it is loaded")
-        assert screen.app.model_path == str(tmp_path / "small.gguf")
+        assert screen.app.model_path == str(small)
         await screen.type("m")
         await screen.until(lambda: isinstance(screen.app.screen, ModelsScreen), "m asks again")
         await screen.pilot.press("escape")
         await screen.until(lambda: isinstance(screen.app.screen, LiveScreen), "Esc goes back")
+
+
+async def test_a_configuration_that_cannot_be_used_is_said_in_the_list(folders: Paths, machine: Machine) -> None:
+    config = machine.home / ".config" / "gemtop" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text("[models]\nfolder = [1]\n")
+    async with gemtop(folders, Options(path=None, ready=False)) as screen:
+        await screen.until_shown("line 2:", "no setting folder; it has folders")
 
 
 async def test_m_does_not_pull_the_model_from_under_a_run(folders: Paths) -> None:

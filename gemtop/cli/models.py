@@ -1,0 +1,194 @@
+"""gemtop models: every GGUF file of this machine, what it is and whether it fits."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from gemtop.cli import options
+from gemtop.config import Paths, load_config, paths
+from gemtop.domain.errors import EXIT_OK
+from gemtop.domain.model import Fit, ModelEntry
+from gemtop.domain.text import one_line
+
+if TYPE_CHECKING:
+    from gemtop.engine.stores.stored import StoredModel
+
+_HEADS = ["name", "size", "params", "format", "training", "context", "fits 8K", "store", "evidence"]
+_NUMBERS = ("size", "params", "context")
+_LEAST_EVIDENCE = 24
+_INDENT = 4
+_TRAINING_WORDS = {"qat": "QAT", "ptq": "PTQ", "none": "none", "unknown": "?"}
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "models",
+        help="the models on this machine",
+        description="Every GGUF model on this machine: the name to type for it, size, parameters, quantization, how it "
+        "was trained and where that was read, trained context, and whether it fits the devices here with a context of "
+        "8,192 tokens. Looked through are Ollama's store, the Hugging Face cache, LM Studio's and llama.cpp's folders, "
+        "this folder, ~/models, the folders of the configuration, and the demo model.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these: names or paths, as commands take them")
+    parser.add_argument("--all", action="store_true", help="also projectors, adapters and embedding models")
+    parser.add_argument("--json", action="store_true", help="a list of objects on stdout")
+    options.add_db(parser)
+    parser.set_defaults(func=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    from gemtop.engine.catalogue import list_models
+    from gemtop.engine.names import stored_models
+
+    where = paths(args.db)
+    stored = _named(args.names) if args.names else stored_models(_configured())
+    progress = _Progress()
+    try:
+        entries = list_models(where, stored, progress.show)
+    finally:
+        progress.clear()
+    shown = [entry for entry in entries if args.all or args.names or entry.kind is None]
+    fits = fits_at_8k([entry for entry in shown if _can_be_planned(entry)], where)
+    if args.json:
+        rows = [_as_json(entry, fits) for entry in shown]
+        sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
+    else:
+        _table(shown, fits)
+    if not entries:
+        sys.stderr.write("gemtop: no GGUF file was found; gemtop pull hf:OWNER/NAME fetches one\n")
+    return EXIT_OK
+
+
+def fits_at_8k(entries: Sequence[ModelEntry], where: Paths) -> dict[str, Fit]:
+    """By path: whether each model fits this machine's devices with a context of 8,192 tokens."""
+    return {entry.path: Fit(None, "it was not planned") for entry in entries}
+
+
+def _named(names: Sequence[str]) -> list[StoredModel]:
+    """What these names and paths mean. Raises BadInputError for what is not here."""
+    from gemtop.engine.files import check_file
+    from gemtop.engine.names import find
+    from gemtop.engine.stores.stored import StoredModel
+
+    found: dict[str, StoredModel] = {}
+    for name in names:
+        if os.path.lexists(name):
+            check_file(name)
+            path = os.path.abspath(name)  # noqa: PTH100  (the user's own path, links not followed)
+            found.setdefault(path, StoredModel(name, path, "folder"))
+        else:
+            found.update({model.path: model for model in find(name)})
+    return list(found.values())
+
+
+def _configured() -> tuple[str, ...]:
+    """Folders of the configuration; one that is not there is told of."""
+    folders = load_config().models_folders
+    for folder in folders:
+        if not os.path.isdir(folder):  # noqa: PTH112  (false, not an error, where it may not be looked into)
+            sys.stderr.write(f"gemtop: {one_line(folder)}, a folder of the configuration, cannot be looked through\n")
+    return folders
+
+
+def _can_be_planned(entry: ModelEntry) -> bool:
+    return entry.problem is None and entry.kind is None and entry.refused is None and entry.fingerprint is not None
+
+
+def _as_json(entry: ModelEntry, fits: dict[str, Fit]) -> dict[str, Any]:
+    """The entry under its fields' names, and the fit."""
+    fit = fits.get(entry.path) or Fit(None, _why_not_planned(entry))
+    data = asdict(entry) | {"fits_8k": fit.fits, "fits_8k_reason": fit.reason}
+    if entry.refused:
+        data["adopt"] = f"gemtop adopt {entry.name}"
+    return data
+
+
+def _why_not_planned(entry: ModelEntry) -> str:
+    return entry.problem or entry.kind or entry.refused or "the file is put together when it is first used"
+
+
+def _table(entries: Sequence[ModelEntry], fits: dict[str, Fit]) -> None:
+    """One line each. A terminal too narrow for that has the name on a line of its own, and the evidence cut."""
+    from gemtop.history.formats import text_width
+
+    rows = [_HEADS, *([*_cells(entry, fits.get(entry.path)), _evidence(entry)] for entry in entries)]
+    widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
+    room: int | None = None
+    begin = widths[0] + 2
+    if sys.stdout.isatty():
+        columns = shutil.get_terminal_size((80, 24)).columns
+        rest = sum(width + 2 for width in widths[1:-1])
+        if columns - begin - rest < _LEAST_EVIDENCE:
+            begin = 0
+        room = max(columns - (begin or _INDENT) - rest, _LEAST_EVIDENCE)
+    for name, *cells, evidence in rows:
+        line = name + (" " * (begin - text_width(name)) if begin else "\n" + " " * _INDENT)
+        for head, cell, width in zip(_HEADS[1:], cells, widths[1:], strict=False):
+            line += f"{cell:{'>' if head in _NUMBERS else '<'}{width}}  "
+        sys.stdout.write((line + _cut(evidence, room)).rstrip() + "\n")
+
+
+def _cells(entry: ModelEntry, fit: Fit | None) -> list[str]:
+    fits = "?" if fit is None or fit.fits is None else "yes" if fit.fits else "no"
+    return [
+        one_line(entry.name),
+        "" if entry.size_bytes is None else _size(entry.size_bytes),
+        "" if entry.parameters is None else _parameters(entry.parameters),
+        entry.quantization or "",
+        _TRAINING_WORDS[entry.training] if entry.training else "",
+        "" if entry.trained_context is None else f"{entry.trained_context:,}",
+        "" if entry.problem or entry.kind else fits,
+        entry.store,
+    ]
+
+
+def _evidence(entry: ModelEntry) -> str:
+    if entry.problem:
+        return one_line(entry.problem)
+    if entry.kind:
+        return one_line(entry.kind)
+    adopt = f"needs gemtop adopt {entry.name}; " if entry.refused else ""
+    return one_line(adopt + (entry.evidence or _why_not_planned(entry)))
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:.0f} MiB" if size_bytes < 2**30 else f"{size_bytes / 2**30:.2f} GiB"
+
+
+def _parameters(count: int) -> str:
+    return f"{count / 1e6:.0f} M" if count < 1e9 else f"{count / 1e9:.1f} B"
+
+
+def _cut(text: str, room: int | None) -> str:
+    """As much of a text as there is room for."""
+    from gemtop.history.formats import text_width
+
+    while room is not None and text_width(text) > room:
+        text = text[: -2 if text.endswith("…") else -1] + "…"
+    return text
+
+
+class _Progress:
+    """How far the reading of headers has come, on a terminal; nothing is imported for it until there is something."""
+
+    def __init__(self) -> None:
+        self._line: Any = None
+
+    def show(self, done: int, total: int) -> None:
+        if self._line is None:
+            from gemtop.cli.headless import Progress
+
+            self._line = Progress()
+        self._line.show(f"reading headers: {done:,} of {total:,}")
+
+    def clear(self) -> None:
+        if self._line is not None:
+            self._line.clear()

@@ -1,0 +1,246 @@
+"""Does an adopted file work? Asked in a child process, since llama.cpp may die of a file.
+
+The child reads a page of text, and reads it again far behind the first time; what counts is the perplexity of the
+second reading. Any Gemma 3 recites the page. Only the global layers reach back so far, and their rope is what a file
+can have wrong without a word: ordinary text is hardly worse with it, and the page is lost. The distance costs nothing:
+what follows the page is moved there in the context's memory.
+
+That finds a base or a scaling that turns the rope too fast. Scaling that a model was not trained with makes it too
+slow, which shows nearby: so the page is read twice in a row as well, once with and once without scaling.
+
+`python -m gemtop.engine.adopt_check REQUEST` is the child: JSON in the argument, lines of JSON on stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import IO, Any, NoReturn
+
+from gemtop.domain.model import ModelHeader
+from gemtop.domain.text import one_line
+from gemtop.engine.adopt_text import BETWEEN, PAGE
+
+LIMIT = 3.0
+"""The most the far reading may have. At 8,192 tokens Gemma 3 270M has 1.09, in Q8_0 1.11, in Q2_K 1.34, in Q4_0 made
+of Q4_K_M 1.83; with llama.cpp's default rope base 225 and more, with a scaling 8 times too small 20 and more."""
+MARGIN = 1.03
+"""How much better the near reading must be with other scaling to say that the file's is wrong. With a wrong one of 8
+it was better by 1.17 to 1.64 in those four formats; with the right one it was worse by 1.07 to 1.64."""
+
+_SCALINGS = (1.0, 8.0)
+"""What sizes of Gemma 3 were trained with."""
+_DISTANCE_SHARE = 4
+"""The far reading is a quarter of the trained context away."""
+_USUAL_CONTEXT = 32_768
+_N_CTX = 512
+"""Enough for both readings."""
+_N_BATCH = 128
+"""Tokens at once: 128 MiB of logits."""
+_LEAD_IN = 8
+"""Tokens of the second reading that are not counted: the model has yet to see that it is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the page is read again."""
+
+    distance: int
+    """Tokens between the readings, those of the paragraph between not counted."""
+    scaling: float | None = None
+    """Linear scaling of the global layers' rope; None is what llama.cpp read from the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What the child found."""
+
+    far: float | None
+    """Perplexity of the far reading; None where the child did not get that far."""
+    distance: int
+    """Of the far reading, in tokens."""
+    problem: str | None
+    """Why the file does not work, in one line."""
+
+
+def own_scaling(header: ModelHeader) -> float:
+    """The scaling of the global layers' rope as llama.cpp reads it from the file."""
+    factor = header.metadata.get("gemma3.rope.scaling.factor", header.metadata.get("gemma3.rope.scale_linear"))
+    return float(factor or 1.0)
+
+
+def readings(header: ModelHeader) -> tuple[Reading, ...]:
+    """Far, near, and near with the scalings that the file might have meant."""
+    others = (Reading(0, scaling) for scaling in _SCALINGS if scaling != own_scaling(header))
+    return Reading((header.trained_context or _USUAL_CONTEXT) // _DISTANCE_SHARE), Reading(0), *others
+
+
+def check(header: ModelHeader, *, extra_bufts: bool, on_progress: Callable[[float], None]) -> Check:
+    """Have a child read with the model of this header, all layers on the GPU, or none where that does not work.
+
+    Raises nothing but what interrupts it: the child ends with the caller.
+    """
+    found = _attempt(header, -1, extra_bufts, on_progress)
+    if found.far is None:
+        again = _attempt(header, 0, extra_bufts, on_progress)
+        return again if again.far is not None else found
+    return found
+
+
+def _attempt(header: ModelHeader, n_gpu_layers: int, extra_bufts: bool, on_progress: Callable[[float], None]) -> Check:
+    wanted = readings(header)
+    request = {
+        "path": header.path,
+        "n_gpu_layers": n_gpu_layers,
+        "extra_bufts": extra_bufts,
+        "readings": [asdict(reading) for reading in wanted],
+    }
+    found: list[float] = []
+    problem: str | None = None
+    with closing(_child(request)) as answers:
+        while not problem and len(found) < len(wanted):
+            answer: dict[str, Any] = next(answers, {"error": "the check ended without an answer"})
+            if "progress" in answer:
+                on_progress((len(found) + answer["progress"]) / len(wanted))
+            elif "error" in answer:
+                problem = answer["error"]
+            else:
+                found.append(answer["perplexity"])
+                problem = _problem(header, wanted, found)
+    return Check(found[0] if found else None, wanted[0].distance, problem)
+
+
+def _problem(header: ModelHeader, wanted: Sequence[Reading], found: Sequence[float]) -> str | None:
+    """What the newest reading says against the file."""
+    if not found[0] <= LIMIT:  # nor is NaN
+        base = header.metadata.get("gemma3.rope.freq_base", "unknown")
+        return (
+            f"it does not recite a page it has read {wanted[0].distance:,} tokens before: perplexity {found[0]:.3g}, "
+            f"where a sound model has below {LIMIT:g}; its rope base is {base:g}, its rope scaling {own_scaling(header):g}"
+        )
+    if len(found) > 2 and found[-1] * MARGIN < found[1]:
+        return (
+            f"it reads better with a rope scaling of {wanted[len(found) - 1].scaling:g} (perplexity {found[-1]:.3f}) "
+            f"than with its own of {own_scaling(header):g} ({found[1]:.3f})"
+        )
+    return None
+
+
+def _child(request: Mapping[str, Any]) -> Generator[dict[str, Any]]:
+    """What the child says, and how it ended where that was not well."""
+    command = [sys.executable, "-m", "gemtop.engine.adopt_check", json.dumps(request)]
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                yield json.loads(line)
+            code = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        if code != 0:
+            yield {"error": _death(code, errors)}
+
+
+def _death(code: int, errors: IO[bytes]) -> str:
+    if code < 0:
+        return f"llama.cpp died of {signal.Signals(-code).name}"
+    errors.seek(0)
+    lines = errors.read().decode("utf-8", "replace").strip().splitlines()
+    return one_line(lines[-1]) if lines else f"the check ended with exit code {code}"
+
+
+# The child
+
+
+def main(request: str) -> None:
+    from gemtop.domain.errors import GemtopError
+    from gemtop.engine import abort
+    from gemtop.engine.binding import llama
+    from gemtop.engine.log import EngineLog
+
+    abort.install(_gave_up)
+    asked = json.loads(request)
+    log = EngineLog(lambda _line: None)
+    log.install()
+    llama.llama_backend_init()
+    params = llama.llama_model_default_params()
+    params.n_gpu_layers = asked["n_gpu_layers"]
+    params.use_extra_bufts = asked["extra_bufts"]
+    model = llama.llama_model_load_from_file(os.fsencode(asked["path"]), params)
+    if not model:
+        _answer(error=f"llama.cpp does not load it: {log.last_error()}")
+        return
+    _answer(progress=0.0)
+    try:
+        for reading in asked["readings"]:
+            _answer(perplexity=_read_twice(model, Reading(**reading)))
+    except GemtopError as error:
+        _answer(error=f"{error} ({log.last_error()})")
+
+
+def _gave_up(message: str) -> NoReturn:
+    """Say what ggml would die of, and end without its backtrace."""
+    _answer(error=f"llama.cpp gave up: {message}")
+    os._exit(1)
+
+
+def _answer(**what: object) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+def _read_twice(model: Any, reading: Reading) -> float:
+    """Perplexity of the second reading of the page."""
+    from gemtop.domain.errors import GemtopError
+    from gemtop.engine.binding import llama
+    from gemtop.engine.devices import physical_cores
+    from gemtop.engine.perplexity import perplexity, token_nll
+
+    params = llama.llama_context_default_params()
+    params.n_ctx, params.n_batch, params.n_ubatch = _N_CTX, _N_BATCH, _N_BATCH
+    params.n_threads = params.n_threads_batch = physical_cores()
+    params.swa_full = False
+    if reading.scaling is not None:
+        params.rope_freq_scale = 1 / reading.scaling
+    context = llama.llama_init_from_model(model, params)
+    if not context:
+        raise GemtopError("llama.cpp cannot make a context for it")
+    page, between, again = (_tokens(model, text, begin=text is PAGE) for text in (PAGE, BETWEEN, PAGE))
+    again = again[1:]  # without another beginning
+    before = page + between
+    total = len(before) + len(again)
+    try:
+        token_nll(context, before, len(before), lambda part: _answer(progress=part * len(before) / total))
+        memory = llama.llama_get_memory(context)
+        if reading.distance:
+            if not llama.llama_memory_can_shift(memory):
+                raise GemtopError("llama.cpp cannot move what it has read")
+            llama.llama_memory_seq_add(memory, 0, len(page), -1, reading.distance)
+        return perplexity(token_nll(context, again, _LEAD_IN - 1)).value
+    finally:
+        llama.llama_free(context)
+
+
+def _tokens(model: Any, text: str, *, begin: bool) -> list[int]:
+    from gemtop.engine.binding import llama
+
+    data = text.encode()
+    buffer = (llama.llama_token * (len(data) + 2))()
+    n = int(
+        llama.llama_tokenize(llama.llama_model_get_vocab(model), data, len(data), buffer, len(buffer), begin, False)
+    )
+    return list(buffer[:n])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,150 @@
+"""What llama.cpp would take: a load without weights and a context without memory, for its own figures.
+
+Runs in the planner's child process, since llama.cpp aborts on some inputs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gemtop.domain.errors import GemtopError
+from gemtop.domain.plan import DryRunResult, MemoryUse
+from gemtop.domain.settings import ContextSettings, OffloadSettings
+from gemtop.engine import binding
+from gemtop.engine.binding import llama
+from gemtop.engine.breakdown import BufferUse, buffer_use, model_devices, tensor_buffers
+from gemtop.engine.devices import properties
+from gemtop.engine.log import EngineLog
+from gemtop.engine.params import ModelParams, context_params
+from gemtop.engine.skeleton import FilePlace, write_skeleton
+
+_OUTPUT = re.compile(r"output buffer size =\s*([\d.]+) MiB")
+_CACHE = re.compile(r"creating\s+(SWA|non-SWA) KV cache")
+_LAYER = re.compile(r"llama_kv_cache: layer\s+\d+: dev = (\S+)")
+_CACHE_SIZE = re.compile(r"llama_kv_cache: size =\s*([\d.]+) MiB \(.*?(\d+) layers")
+
+
+class DryRun:
+    """One model's file; its skeleton is loaded anew where the offload changes, else only a context is made."""
+
+    def __init__(self, parts: Sequence[Path], folder: Path, log: EngineLog) -> None:
+        """Raises BadInputError for a header that does not parse, OSError where the skeleton cannot be written."""
+        self._log = log
+        self._skeleton = folder / "skeleton.gguf"
+        self._places = write_skeleton(parts, self._skeleton)
+        self._model: Any = None
+        self._offload: OffloadSettings | None = None
+        self._weights: dict[str | None, int] = {}
+
+    def close(self) -> None:
+        if self._model:
+            llama.llama_model_free(self._model)
+        self._model = None
+        self._skeleton.unlink(missing_ok=True)
+
+    def measure(self, offload: OffloadSettings, context: ContextSettings) -> DryRunResult:
+        """What these settings would take. Raises GemtopError with llama.cpp's own words where it refuses."""
+        self._load(offload)
+        self._log.start_capture()
+        params = context_params(context, int(llama.llama_model_n_ctx_train(self._model)))
+        made = llama.llama_init_from_model(self._model, params)
+        if not made:
+            raise GemtopError(f"llama.cpp refuses this: {self._log.last_error()}")
+        try:
+            return self._result(buffer_use(made), int(llama.llama_n_ctx(made)), context)
+        finally:
+            llama.llama_free(made)
+
+    def _load(self, offload: OffloadSettings) -> None:
+        if self._model and self._offload == offload:
+            return
+        if self._model:
+            llama.llama_model_free(self._model)
+            self._model = None
+        holder = ModelParams(offload)
+        params = holder.struct
+        params.no_alloc = True
+        params.load_mode = binding.LOAD_MODE_NONE  # any other aborts with no_alloc
+        self._log.start_capture()
+        self._model = llama.llama_model_load_from_file(str(self._skeleton).encode(), params)
+        if not self._model:
+            raise GemtopError(f"llama.cpp refuses this: {self._log.last_error()}")
+        self._offload = offload
+        self._weights = {}
+
+    def _result(self, uses: Sequence[BufferUse], n_ctx: int, context: ContextSettings) -> DryRunResult:
+        lines = [line.text for line in self._log.captured()]
+        swa = _sliding_window_bytes(lines)
+        found: dict[str | None, MemoryUse] = {}
+        for device in dict.fromkeys(use.device for use in uses):
+            mine = [use for use in uses if use.device == device]
+            kv = sum(use.context_bytes for use in mine)
+            kv_swa = min(kv, swa.get(device, 0))
+            found[device] = MemoryUse(
+                weights_bytes=self._weight_bytes(device, mine),
+                kv_global_bytes=kv - kv_swa,
+                kv_swa_bytes=kv_swa,
+                compute_bytes=sum(use.compute_bytes for use in mine),
+                output_bytes=_output_bytes(lines) if device is None else 0,
+            )
+        host = found.pop(None, MemoryUse())
+        return DryRunResult(
+            devices={name: use for name, use in found.items() if name is not None},
+            host=host,
+            n_ctx=n_ctx,
+            flash_attn=self._log.flash_attention(context.flash_attn),
+        )
+
+    def _weight_bytes(self, device: str | None, uses: Sequence[BufferUse]) -> int:
+        """Weights on a device. Of the host's, those that are mapped take the stretch of the file they lie in."""
+        if device is not None or not self._is_mapped():
+            return sum(use.model_bytes for use in uses)
+        if None not in self._weights:
+            own = sum(use.model_bytes for use in uses if use.buffer != "CPU")
+            self._weights[None] = own + self._mapped_bytes()
+        return self._weights[None]
+
+    def _is_mapped(self) -> bool:
+        """Whether the real load maps the file: llama.cpp does unless a device cannot load from a mapping."""
+        assert self._offload is not None
+        return self._offload.use_mmap and all(
+            properties(device).caps.mmap_support for device in model_devices(self._model)
+        )
+
+    def _mapped_bytes(self) -> int:
+        """As llama.cpp's get_mapping_range has it: in each file, from the first byte of its tensors to the last."""
+        ranges: dict[int, tuple[int, int]] = {}
+        for name, buffer, device in tensor_buffers(self._model):
+            place = self._places.get(name)
+            if device is None and buffer == "CPU" and place is not None:
+                ranges[place.part] = _around(ranges.get(place.part), place)
+        return sum(end - begin for begin, end in ranges.values())
+
+
+def _around(span: tuple[int, int] | None, place: FilePlace) -> tuple[int, int]:
+    begin, end = place.offset, place.offset + place.size_bytes
+    return (begin, end) if span is None else (min(begin, span[0]), max(end, span[1]))
+
+
+def _sliding_window_bytes(lines: Sequence[str]) -> Mapping[str | None, int]:
+    """Bytes of the sliding-window cache on each device, from how many of its layers llama.cpp puts there."""
+    layers: dict[str, int] = {}
+    inside = False
+    for line in lines:
+        if begun := _CACHE.search(line):
+            inside = begun.group(1) == "SWA"
+        elif inside and (layer := _LAYER.search(line)):
+            layers[layer.group(1)] = layers.get(layer.group(1), 0) + 1
+        elif inside and (size := _CACHE_SIZE.search(line)):
+            a_layer = float(size.group(1)) * (1 << 20) / max(1, int(size.group(2)))
+            return {None if name == "CPU" else name: round(a_layer * count) for name, count in layers.items()}
+    return {}
+
+
+def _output_bytes(lines: Sequence[str]) -> int:
+    """The buffer of the logits handed to the program: in the host's memory, if pinned by a device's driver."""
+    sizes = [match.group(1) for match in map(_OUTPUT.search, lines) if match]
+    return round(sum(map(float, sizes)) * (1 << 20))

@@ -1,0 +1,73 @@
+"""Dry runs that were made before, by the model's fingerprint, the devices and the settings."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gemtop.domain.plan import DryRunResult, Memory, MemoryUse
+from gemtop.domain.settings import ContextSettings, OffloadSettings
+from gemtop.engine import binding
+
+_MOST_ENTRIES = 500
+_SPLIT_STEP_BYTES = 64 << 20
+"""With several devices llama.cpp splits by free memory: a change of this much may move a layer."""
+_NO_MATTER = ("n_threads", "n_threads_batch")
+"""Settings of the context that take no memory."""
+
+
+class PlanCache:
+    """One JSON file for each model; what cannot be read or written is no failure."""
+
+    def __init__(self, folder: Path, fingerprint: str, machine: Sequence[Memory]) -> None:
+        self._file = folder / f"{fingerprint[:32]}.json"
+        self._machine = [
+            [memory.name, memory.description]
+            + ([(memory.total_bytes - memory.reserve_bytes) // _SPLIT_STEP_BYTES] if len(machine) > 1 else [])
+            for memory in machine
+        ]
+        self._entries: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads(self._file.read_text())
+            self._entries = found if isinstance(found, dict) else {}
+        self._changed = False
+
+    def get(self, offload: OffloadSettings, context: ContextSettings) -> DryRunResult | None:
+        found = self._entries.get(self._key(offload, context))
+        if found is None:
+            return None
+        return DryRunResult(
+            devices={name: MemoryUse(**use) for name, use in found["devices"].items()},
+            host=MemoryUse(**found["host"]),
+            n_ctx=found["n_ctx"],
+            flash_attn=found["flash_attn"],
+        )
+
+    def put(self, offload: OffloadSettings, context: ContextSettings, result: DryRunResult) -> None:
+        self._entries[self._key(offload, context)] = asdict(result)
+        self._changed = True
+
+    def save(self) -> None:
+        """Write what is new, whole or not at all."""
+        if not self._changed:
+            return
+        kept = dict(list(self._entries.items())[-_MOST_ENTRIES:])
+        with contextlib.suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self._file.with_suffix(f".{os.getpid()}")
+            temporary.write_text(json.dumps(kept))
+            temporary.replace(self._file)
+        self._changed = False
+
+    def _key(self, offload: OffloadSettings, context: ContextSettings) -> str:
+        settings = asdict(context)
+        for name in _NO_MATTER:
+            del settings[name]
+        question = json.dumps([binding.llama_build(), self._machine, asdict(offload), settings])
+        return hashlib.sha256(question.encode()).hexdigest()[:32]

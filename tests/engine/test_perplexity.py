@@ -1,0 +1,103 @@
+"""Perplexity of real weights, against the same worked out from llama.cpp's logits token by token."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gemtop.engine.adopt_text import PAGE
+from gemtop.engine.binding import llama, token_array
+from gemtop.engine.log import EngineLog
+from gemtop.engine.perplexity import clear, first_counted, perplexity, token_nll
+
+N_TOKENS = 96
+
+
+@pytest.fixture(scope="module")
+def model(model_path: str) -> Iterator[Any]:
+    EngineLog(lambda _line: None).install()
+    llama.llama_backend_init()
+    loaded = llama.llama_model_load_from_file(model_path.encode(), llama.llama_model_default_params())
+    yield loaded
+    llama.llama_model_free(loaded)
+
+
+def context(model: Any, n_batch: int) -> Any:
+    params = llama.llama_context_default_params()
+    params.n_ctx, params.n_batch, params.n_ubatch = 128, n_batch, n_batch
+    return llama.llama_init_from_model(model, params)
+
+
+def all_logits(context: Any, text: list[int]) -> Any:
+    """Logits of every position, decoded in one batch."""
+    n_vocab = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(llama.llama_get_model(context)))
+    clear(context)
+    array = token_array(text)
+    batch = llama.llama_batch_get_one(array, len(text))
+    wanted = (ctypes.c_int8 * len(text))(*[1] * len(text))
+    batch.logits = ctypes.cast(wanted, ctypes.POINTER(ctypes.c_int8))
+    assert llama.llama_decode(context, batch) == 0
+    return np.ctypeslib.as_array(llama.llama_get_logits(context), shape=(len(text), n_vocab)).copy()
+
+
+def tokens(model: Any) -> list[int]:
+    buffer = (llama.llama_token * 512)()
+    text = PAGE.encode()
+    n = llama.llama_tokenize(llama.llama_model_get_vocab(model), text, len(text), buffer, 512, True, False)
+    assert n >= N_TOKENS
+    return list(buffer[:N_TOKENS])
+
+
+def test_each_token_is_predicted_from_all_before_it(model: Any) -> None:
+    text = tokens(model)
+    whole = context(model, 128)
+    told: list[float] = []
+    nll = token_nll(whole, text, first_counted(N_TOKENS), told.append)
+    assert len(nll) == N_TOKENS - N_TOKENS // 2 - 1
+    assert told == [1.0]
+
+    expected = []
+    logits = all_logits(whole, text)
+    llama.llama_free(whole)
+    for position in range(N_TOKENS // 2, N_TOKENS - 1):
+        row = logits[position].astype(np.float64)
+        highest = row.max()
+        expected.append(highest + math.log(np.exp(row - highest).sum()) - row[text[position + 1]])
+    assert nll == pytest.approx(np.array(expected), abs=1e-4)
+
+
+def test_the_batch_makes_no_difference(model: Any) -> None:
+    text = tokens(model)
+    found = []
+    for n_batch in (128, 40):  # of three batches the second counts from its middle
+        own = context(model, n_batch)
+        found.append(token_nll(own, text, 50))
+        llama.llama_free(own)
+    assert len(found[0]) == N_TOKENS - 51
+    assert found[0].mean() == pytest.approx(found[1].mean(), rel=0.03)  # other kernels round otherwise
+    assert np.corrcoef(found[0], found[1])[0, 1] > 0.99
+
+
+def test_the_value_and_its_error() -> None:
+    nll = np.array([1.0, 2.0, 3.0])
+    found = perplexity(nll)
+    assert found.value == pytest.approx(math.exp(2.0))
+    # llama-perplexity: sqrt((mean of squares - square of mean) / (n - 1)), times the perplexity
+    assert found.standard_error == pytest.approx(math.exp(2.0) * math.sqrt((14 / 3 - 4) / 2))
+    assert found.n_tokens == 3
+    assert perplexity(np.array([2000.0])).value < math.inf
+
+
+def test_what_the_context_holds_comes_before(model: Any) -> None:
+    text = tokens(model)
+    own = context(model, 128)
+    whole = token_nll(own, text, 60)
+    clear(own)
+    assert len(token_nll(own, text[:40], 39)) == 0
+    assert token_nll(own, text[40:], 20).mean() == pytest.approx(whole.mean(), rel=0.03)
+    llama.llama_free(own)
