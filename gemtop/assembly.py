@@ -5,6 +5,7 @@ from __future__ import annotations
 from gemtop.config import Paths
 from gemtop.domain.errors import HistoryError
 from gemtop.domain.records import Record, SessionEnd
+from gemtop.engine.planner import Planner
 from gemtop.engine.worker import LlamaEngine
 from gemtop.session import Listener, Session, begin_session
 
@@ -18,6 +19,11 @@ class Unrecorded:
     def put(self, record: Record) -> None: ...
 
     def close(self, end: SessionEnd) -> None: ...
+
+
+def make_planner(paths: Paths) -> Planner:
+    """What answers whether settings would fit. Close it: it keeps a child process."""
+    return Planner(paths)
 
 
 def make_session(

@@ -19,6 +19,7 @@ class RunView:
 
     run_id: str
     number: int
+    kind: RunKind
     prompt: str
     status: RunStatus | None
     """None while it runs."""
@@ -65,6 +66,7 @@ class MeasuredRun:
         return RunView(
             run_id=self.begin.run_id,
             number=self.number,
+            kind=self.begin.kind,
             prompt=self.prompt,
             status=ended.status if ended else None,
             stop_reason=ended.stop_reason if ended else None,

@@ -247,11 +247,12 @@ class Session:
         """
         if not self.ready or self.applying:
             return
-        run, request = self._run, self._request
+        run = self._run
         self.applying = True
-        if self._running and request is not None:
-            self._interrupted = request
-            self._interrupted_at = run.number if run else 0
+        if self._running and self._request is not None:
+            begun = run is not None and run.ended is None
+            self._interrupted = self._request
+            self._interrupted_at = self.run_number if begun else len(self._runs) + 1
             self._engine.cancel()
         self._engine.apply(settings)
 
@@ -278,7 +279,9 @@ class Session:
         return self._request
 
     def new_conversation(self) -> None:
+        """Forget the turns so far, and what the context holds of them."""
         self.conversation.clear()
+        self._engine.forget()
 
     def bench(self, request: BenchRequest) -> None:
         """Run one of llama-bench's tests; each repetition becomes a run. Ends in BenchFinished."""
@@ -519,9 +522,10 @@ class Session:
         run = next((view for view in reversed(self._runs) if view.number == self._interrupted_at), None)
         if request is None or run is None or run.status != "cancelled":
             return
-        left = request.n_predict - run.timing.generated_tokens if request.n_predict >= 0 else -1
-        if left and run.timing.generated_tokens:
-            self._request = replace(request, n_predict=left, resume=True)
+        done = run.timing.generated_tokens
+        left = request.n_predict - done if request.n_predict >= 0 else -1
+        if left:
+            self._request = replace(request, n_predict=left, resume=True) if done else request
             self._submit(self._request)
 
     def _end_run(self, run: MeasuredRun, event: RunFinished, output: str) -> None:

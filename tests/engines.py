@@ -121,6 +121,9 @@ class FakeEngine:
         self._stop.clear()
         self._commands.put(lambda: self._generate(request))
 
+    def forget(self) -> None:
+        self._used = 0
+
     def bench(self, request: BenchRequest) -> None:
         self._stop.clear()
         self._commands.put(lambda: self._bench(request))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from gemtop.charts.spec import ChartSpec, Point, Reading, Series, stable_range, stepped_window
+from gemtop.charts.spec import ChartSpec, Mark, Point, Reading, Series, stable_range, stepped_window
 from gemtop.domain.figures import Timing
 from gemtop.domain.rates import RatePoint
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample
 
 DEFAULT_SPAN_S = 60.0
+Moments = Sequence[tuple[int, str]]
+"""(monotonic ns, words) of what is marked on the charts: changes of settings."""
 _GIB = 2**30
 
 
@@ -28,6 +30,11 @@ class LiveCharts:
     def _window(self, now_ns: int) -> tuple[float, float]:
         return stepped_window(self._seconds(now_ns), self.span_s)
 
+    def _marks(self, moments: Moments, window: tuple[float, float], *, labelled: bool = False) -> tuple[Mark, ...]:
+        """Those in view; the words stand on one of the charts, the lines on all."""
+        found = ((self._seconds(t_ns), words if labelled else "") for t_ns, words in moments)
+        return tuple(Mark(x, words) for x, words in found if window[0] <= x <= window[1])
+
     def _range(self, name: str, points: Sequence[Point], window: tuple[float, float]) -> tuple[float, float]:
         visible = [y for x, y in points if window[0] <= x <= window[1]]
         found = stable_range(self._ranges.get(name), visible)
@@ -35,7 +42,12 @@ class LiveCharts:
         return found
 
     def speed(
-        self, now_ns: int, prefill: Sequence[RatePoint], decode: Sequence[RatePoint], timing: Timing | None
+        self,
+        now_ns: int,
+        prefill: Sequence[RatePoint],
+        decode: Sequence[RatePoint],
+        timing: Timing | None,
+        moments: Moments = (),
     ) -> ChartSpec:
         """Tokens a second: decode on the left axis, prefill, ten times as fast, on the right one."""
         window = self._window(now_ns)
@@ -52,6 +64,7 @@ class LiveCharts:
             y_range=self._range("decode", slow, window),
             right_range=self._range("prefill", fast, window),
             readings=readings,
+            marks=self._marks(moments, window, labelled=True),
             placeholder="prefill and decode speed appear here with the first run",
         )
 
@@ -61,11 +74,13 @@ class LiveCharts:
         devices: Sequence[DeviceInfo],
         samples: Sequence[DeviceSample],
         hosts: Sequence[HostSample],
+        moments: Moments = (),
     ) -> ChartSpec:
         """Memory used on the devices, or resident memory of this process where there is no GPU."""
         window = self._window(now_ns)
+        marks = self._marks(moments, window)
         if devices:
-            return self._vram(window, devices, samples)
+            return replace(self._vram(window, devices, samples), marks=marks)
         points = tuple(
             (self._seconds(s.t_ns), None if s.process_rss_bytes is None else s.process_rss_bytes / _GIB) for s in hosts
         )
@@ -80,6 +95,7 @@ class LiveCharts:
                 Reading("process", _gib(last.process_rss_bytes if last else None), "memory"),
                 Reading("machine", _of(_gib(last.ram_used_bytes), _gib(last.ram_total_bytes)) if last else "", "", 12),
             ),
+            marks=marks,
             placeholder="memory appears here",
         )
 
@@ -116,13 +132,15 @@ class LiveCharts:
         devices: Sequence[DeviceInfo],
         samples: Sequence[DeviceSample],
         hosts: Sequence[HostSample],
+        moments: Moments = (),
     ) -> ChartSpec:
         """Power of the devices, or CPU load where no device has a power sensor, and labelled so."""
         window = self._window(now_ns)
         measured = [d for d in devices if any(s.device == d.index and s.power_w is not None for s in samples)]
+        marks = self._marks(moments, window)
         if not measured:
-            return self._load(window, hosts)
-        spec = ChartSpec(title="power", unit="W", x_range=window)
+            return replace(self._load(window, hosts), marks=marks)
+        spec = ChartSpec(title="power", unit="W", x_range=window, marks=marks)
         return self._per_device(spec, "power", measured, samples, lambda s: s.power_w, _power_reading)
 
     def _load(self, window: tuple[float, float], hosts: Sequence[HostSample]) -> ChartSpec:

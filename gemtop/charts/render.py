@@ -153,7 +153,8 @@ def _draw_marks(canvas: Canvas, spec: ChartSpec, left: int, columns: int, rows: 
         for y in range(rows):
             if canvas.is_blank(left + column, y):
                 canvas.put(left + column, y, stroke, "mark")
-    for x, label in places:
+    for x, words in places:
+        label = words.replace("→", "->") if ascii_only else words
         cells = len(label)
         if not label or rows < 3:
             continue

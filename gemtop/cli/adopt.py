@@ -58,10 +58,8 @@ def main(args: argparse.Namespace) -> int:
             found = adopt(
                 adoption,
                 target,
-                where,
                 force=args.force,
                 on_progress=lambda stage, fraction: progress.show(f"{stage} {fraction:4.0%}"),
-                note=say,
             )
     except KeyboardInterrupt:
         say("interrupted; nothing was left behind")
@@ -77,7 +75,7 @@ def _target(given: str | None, adoption: Adoption) -> Path:
     """The file to write; the folder of gemtop's own models is made where it is not there."""
     if given is not None:
         target = Path(given).expanduser()
-        if not target.parent.is_dir():
+        if not os.path.isdir(target.parent):  # noqa: PTH112  (pathlib's raises where a folder may not be entered)
             raise BadInputError(
                 f"{one_line(str(target.parent))} is no folder; make it first, or name another with --to"
             )

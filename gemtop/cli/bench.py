@@ -18,7 +18,7 @@ from gemtop.domain.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError, Gemto
 from gemtop.domain.events import BenchFinished
 from gemtop.domain.model import LoadedModel
 from gemtop.domain.records import RUN_FIELDS
-from gemtop.domain.settings import ContextSettings, EngineSettings, FlashAttention, OffloadSettings
+from gemtop.domain.settings import ContextSettings, EngineSettings, FlashAttention
 from gemtop.domain.statistics import MeanSd, mean_sd
 from gemtop.engine.protocol import BenchRequest
 
@@ -142,7 +142,7 @@ def add_parser(commands: Any) -> None:
     )
     add("--mmap", action=argparse.BooleanOptionalAction, default=True, help="map the file (default) or read it")
     add("--repack", action=argparse.BooleanOptionalAction, default=True, help="repacked CPU weights (default)")
-    add("--rpc", type=options.endpoints, default=(), metavar="HOST:PORT,...", help="add RPC servers' devices")
+    options.add_placement(parser)
     add("-o", "--output", choices=("md", "json", "jsonl", "csv"), default="md", help="format on stdout (default: md)")
     add("-v", "--verbose", action="store_true", help="llama.cpp's log on stderr")
     options.add_db(parser)
@@ -183,7 +183,7 @@ def main(args: argparse.Namespace) -> int:
             if model is None or loaded != (case.path, case.settings):
                 model = run.load(case.path, case.settings)
                 loaded = (case.path, case.settings)
-            result = _measure(run, case, model, f"test {number} of {len(cases)}")
+            result = measure(run, case, model, f"test {number} of {len(cases)}")
             if result is None:
                 break
             writer.write(result)
@@ -208,8 +208,7 @@ def _models(args: argparse.Namespace, where: Paths) -> list[str]:
 
 def _cases(args: argparse.Namespace, models: list[str]) -> Iterator[Case]:
     """Every combination, ordered as llama-bench does, so that a model is loaded as seldom as possible."""
-    if not 1 <= args.repetitions <= 10_000:
-        raise BadInputError(f"-r {args.repetitions}: at least 1 repetition")
+    check_repetitions(args.repetitions)
     for flag, values in (("-p", args.n_prompt), ("-n", args.n_gen), ("-d", args.n_depth)):
         if min(values) < 0:
             raise BadInputError(f"{flag} {min(values)}: a number of tokens cannot be negative")
@@ -231,13 +230,17 @@ def _cases(args: argparse.Namespace, models: list[str]) -> Iterator[Case]:
             type_k=type_k,
             type_v=type_v,
         )
-        offload = OffloadSettings(ngl, args.mmap, args.rpc, args.repack)
-        test = BenchRequest(n_prompt, n_gen, n_depth, args.repetitions)
-        yield Case(path, EngineSettings(offload, context), test)
+        settings = EngineSettings(options.offload_settings(args, ngl), context, tuple(args.lora))
+        yield Case(path, settings, BenchRequest(n_prompt, n_gen, n_depth, args.repetitions))
 
 
-def _measure(run: Headless, case: Case, model: LoadedModel, label: str) -> Result | None:
-    """Run one test; None where it was interrupted."""
+def check_repetitions(repetitions: int) -> None:
+    if not 1 <= repetitions <= 10_000:
+        raise BadInputError(f"-r {repetitions}: at least 1 repetition")
+
+
+def measure(run: Headless, case: Case, model: LoadedModel, label: str) -> Result | None:
+    """Run one test on what is loaded; None where it was interrupted. Raises GemtopError where it failed."""
     from gemtop.session import RunRecorded
 
     test = case.test
@@ -245,7 +248,7 @@ def _measure(run: Headless, case: Case, model: LoadedModel, label: str) -> Resul
     run.session.bench(test)
     for event in run.events():
         done = f"repetition {len(rows) + 1} of {test.repetitions}"
-        run.progress.show(f"{label}: {_test_name(test)}, {done if rows else 'warm-up'}")
+        run.progress.show(f"{label}: {test_name(test)}, {done if rows else 'warm-up'}")
         if isinstance(event, RunRecorded):
             rows.append(event.row)
         elif isinstance(event, BenchFinished):
@@ -259,7 +262,8 @@ def _measure(run: Headless, case: Case, model: LoadedModel, label: str) -> Resul
     return Result(case, model, rows[0], mean_sd(speeds), model.description, model.backend_label)
 
 
-def _test_name(test: BenchRequest) -> str:
+def test_name(test: BenchRequest) -> str:
+    """As llama-bench has it: pp512, tg128 @ d4096."""
     name = f"tg{test.n_gen}" if test.n_gen else f"pp{test.n_prompt}"
     return f"{name} @ d{test.n_depth}" if test.n_depth else name
 
@@ -280,7 +284,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "n_prompt": test.n_prompt,
         "n_gen": test.n_gen,
         "n_depth": test.n_depth,
-        "test": _test_name(test),
+        "test": test_name(test),
     }
     name = "decode_tokens_per_s" if test.n_gen else "prefill_tokens_per_s"
     data[name] = {"mean": speed.mean, "sd": speed.sd, "n": speed.n}
@@ -308,12 +312,12 @@ class _Writer:
                 self._line(" | ".join("-" * (c.width - 1) + (":" if c.align == ">" else "-") for c in self._columns))
             self._line(" | ".join(f"{c.value(result):{c.align}{c.width}}" for c in self._columns))
         elif self._format == "jsonl":
-            _out(json.dumps(as_json(result), ensure_ascii=False) + "\n")
+            out(json.dumps(as_json(result), ensure_ascii=False) + "\n")
         elif self._format == "csv":
             self._write_csv(result)
 
     def _line(self, text: str) -> None:
-        _out(f"| {text} |\n")
+        out(f"| {text} |\n")
 
     def _write_csv(self, result: Result) -> None:
         data = as_json(result)
@@ -326,16 +330,17 @@ class _Writer:
             self._csv_names = list(data)
             writer.writeheader()
         writer.writerow(data)
-        _out(buffer.getvalue())
+        out(buffer.getvalue())
 
     def end(self, model: LoadedModel | None) -> None:
         if self._format == "json":
-            _out(json.dumps([as_json(r) for r in self._results], ensure_ascii=False, indent=2) + "\n")
+            out(json.dumps([as_json(r) for r in self._results], ensure_ascii=False, indent=2) + "\n")
         elif self._format == "md" and model is not None:
-            _out(f"\nbuild: {model.llama_build}\n")
+            out(f"\nbuild: {model.llama_build}\n")
 
 
-def _out(text: str) -> None:
+def out(text: str) -> None:
+    """Text on stdout, now."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
@@ -374,7 +379,7 @@ def _columns(args: argparse.Namespace) -> list[_Column]:
         ("fa", args.flash_attn, ["auto"], 4, lambda r: r.model.flash_attn),
     ]
     columns += [_Column(t, w, ">", value) for t, given, usual, w, value in optional if given != usual]
-    columns.append(_Column("test", 15, ">", lambda r: _test_name(r.case.test)))
+    columns.append(_Column("test", 15, ">", lambda r: test_name(r.case.test)))
     columns.append(_Column("t/s", 20, ">", lambda r: f"{r.speed.mean:.2f} ± {r.speed.sd:.2f}"))
     return columns
 

@@ -15,9 +15,12 @@ from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, Gemt
 COMMANDS = {
     "run": "run a prompt without a screen: text on stdout, figures on stderr",
     "bench": "llama-bench's prompt and generation tests, recorded",
+    "tune": "measure which context, cache type, offload and micro-batch are worth having here",
     "pull": "fetch a model from the Hugging Face hub",
     "adopt": "a copy of one of Ollama's own Gemma 3 files that llama.cpp loads",
     "models": "the models on this machine, and whether they fit",
+    "plan": "whether a model fits, with how much context, and what would",
+    "devices": "the devices llama.cpp sees here and on RPC servers",
     "query": "SQL over the history",
     "doctor": "what this llama.cpp build can do and what it sees here",
 }

@@ -7,14 +7,16 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gemtop.cli import options
 from gemtop.config import Paths, load_config, paths
-from gemtop.domain.errors import EXIT_OK
+from gemtop.domain.errors import EXIT_OK, GemtopError
 from gemtop.domain.model import Fit, ModelEntry
+from gemtop.domain.settings import EngineSettings
 from gemtop.domain.text import one_line
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ _HEADS = ["name", "size", "params", "format", "training", "context", "fits 8K", 
 _NUMBERS = ("size", "params", "context")
 _LEAST_EVIDENCE = 24
 _INDENT = 4
+_A_MOMENT_S = 0.7
+"""What is done within it needs no line of progress."""
 _TRAINING_WORDS = {"qat": "QAT", "ptq": "PTQ", "none": "none", "unknown": "?"}
 
 
@@ -52,11 +56,12 @@ def main(args: argparse.Namespace) -> int:
     stored = _named(args.names) if args.names else stored_models(_configured())
     progress = _Progress()
     try:
-        entries = list_models(where, stored, progress.show)
+        entries = list_models(where, stored, lambda done, total: progress.show("reading headers", done, total))
+        shown = [entry for entry in entries if args.all or args.names or entry.kind is None]
+        planned = [entry for entry in shown if _can_be_planned(entry)]
+        fits = fits_at_8k(planned, where, lambda done, total: progress.show("planning", done, total))
     finally:
         progress.clear()
-    shown = [entry for entry in entries if args.all or args.names or entry.kind is None]
-    fits = fits_at_8k([entry for entry in shown if _can_be_planned(entry)], where)
     if args.json:
         rows = [_as_json(entry, fits) for entry in shown]
         sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
@@ -67,9 +72,25 @@ def main(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def fits_at_8k(entries: Sequence[ModelEntry], where: Paths) -> dict[str, Fit]:
-    """By path: whether each model fits this machine's devices with a context of 8,192 tokens."""
-    return {entry.path: Fit(None, "it was not planned") for entry in entries}
+def fits_at_8k(
+    entries: Sequence[ModelEntry], where: Paths, progress: Callable[[int, int], None] = lambda _done, _total: None
+) -> dict[str, Fit]:
+    """By path: whether each model fits this machine's devices with a context of 8,192 tokens, or of all it can.
+
+    Each is planned once, some tenths of a second, and known from then on. The entries have fingerprints.
+    """
+    from gemtop.engine.planner import Planner, PlanRequest
+
+    found = {}
+    with Planner(where) as planner:
+        for number, entry in enumerate(entries):
+            progress(number, len(entries))
+            try:
+                fit = Fit(*planner.fit(PlanRequest(entry.path, EngineSettings()), entry.fingerprint or ""))
+            except GemtopError as error:
+                fit = Fit(None, str(error))
+            found[entry.path] = fit
+    return found
 
 
 def _named(names: Sequence[str]) -> list[StoredModel]:
@@ -180,14 +201,17 @@ class _Progress:
     """How far the reading of headers has come, on a terminal; nothing is imported for it until there is something."""
 
     def __init__(self) -> None:
+        self._begun_s = time.monotonic()
         self._line: Any = None
 
-    def show(self, done: int, total: int) -> None:
+    def show(self, what: str, done: int, total: int) -> None:
         if self._line is None:
+            if time.monotonic() - self._begun_s < _A_MOMENT_S:
+                return
             from gemtop.cli.headless import Progress
 
             self._line = Progress()
-        self._line.show(f"reading headers: {done:,} of {total:,}")
+        self._line.show(f"{what}: {done:,} of {total:,}")
 
     def clear(self) -> None:
         if self._line is not None:

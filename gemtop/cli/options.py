@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from gemtop.domain.settings import (
     ContextSettings,
     EngineSettings,
     FlashAttention,
+    LoraAdapter,
     OffloadSettings,
     SamplingSettings,
 )
@@ -58,7 +60,36 @@ def not_negative(text: str) -> int:
 
 
 def endpoints(text: str) -> tuple[str, ...]:
-    return tuple(part for part in text.split(",") if part)
+    """Names or addresses with commas between them."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def shares(text: str) -> tuple[float, ...]:
+    """3,1: what each device gets, in any unit; llama.cpp takes slashes as well."""
+    values = tuple(float(part) for part in text.replace("/", ",").split(","))
+    if not any(values) or not all(0 <= value < math.inf for value in values):
+        raise argparse.ArgumentTypeError(f"{text!r} are no shares; give one for each device, such as 3,1")
+    return values
+
+
+def overrides(text: str) -> tuple[tuple[str, str], ...]:
+    """PATTERN=BUFFER,...: pairs of a regular expression and a buffer type; the last = counts."""
+    pairs = tuple(part.rpartition("=")[::2] for part in text.split(","))
+    if not all(pattern and buffer for pattern, buffer in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} is not PATTERN=BUFFER, such as blk.*ffn.*=CPU")
+    return pairs
+
+
+def adapter(text: str) -> LoraAdapter:
+    """PATH or PATH=SCALE; where no number follows the last =, all of it is the path."""
+    path, _, scale = text.rpartition("=")
+    try:
+        found = LoraAdapter(path, float(scale)) if path else LoraAdapter(text)
+    except ValueError:
+        return LoraAdapter(text)
+    if not math.isfinite(found.scale):
+        raise argparse.ArgumentTypeError(f"{text!r}: a scale is a finite number")
+    return found
 
 
 def add_db(parser: argparse._ActionsContainer) -> None:
@@ -118,7 +149,62 @@ def add_engine(parser: argparse._ActionsContainer) -> None:
     add("--swa-full", action="store_true", help="keep the whole context for sliding-window layers too")
     add("--mmap", action=argparse.BooleanOptionalAction, default=True, help="map the file (default) or read it")
     add("--repack", action=argparse.BooleanOptionalAction, default=True, help="repacked CPU weights (default)")
-    add("--rpc", type=endpoints, default=(), metavar="HOST:PORT,...", help="add devices of RPC servers")  # fmt: skip
+    add_placement(parser)
+
+
+def add_placement(parser: argparse._ActionsContainer) -> None:
+    """Flags that say which devices are used and how they share the model, and its adapters."""
+    add = parser.add_argument
+    add("--rpc", type=endpoints, default=(), metavar="HOST:PORT,...", help="add devices of RPC servers")
+    add(
+        "-dev",
+        "--device",
+        dest="devices",
+        type=endpoints,
+        default=(),
+        metavar="NAME,...",
+        help="devices to offload to, as gemtop devices names them; none for none (default: all)",
+    )
+    add(
+        "-sm",
+        "--split-mode",
+        choices=("none", "layer", "row"),
+        default="layer",
+        help="how several devices share the model: not, by layers (default) or by rows",
+    )
+    add(
+        "-ts",
+        "--tensor-split",
+        type=shares,
+        default=(),
+        metavar="N0,N1,...",
+        help="each device's share, in any unit (default: by free memory)",
+    )
+    add(
+        "-mg",
+        "--main-gpu",
+        type=not_negative,
+        default=0,
+        metavar="N",
+        help="the device to use with -sm none, counted from 0 (default: 0)",
+    )
+    add(
+        "-ot",
+        "--override-tensor",
+        type=overrides,
+        action="extend",
+        default=[],
+        metavar="PATTERN=BUFFER,...",
+        help="where tensors go whose names match this regular expression, such as blk.*ffn.*=CPU; may be repeated",
+    )
+    add(
+        "--lora",
+        type=adapter,
+        action="append",
+        default=[],
+        metavar="PATH[=SCALE]",
+        help="a LoRA adapter as GGUF (default scale: 1); may be repeated",
+    )
 
 
 def add_sampling(parser: argparse._ActionsContainer) -> None:
@@ -151,7 +237,7 @@ def add_sampling(parser: argparse._ActionsContainer) -> None:
 
 def engine_settings(args: argparse.Namespace) -> EngineSettings:
     return EngineSettings(
-        OffloadSettings(args.n_gpu_layers, args.mmap, args.rpc, args.repack),
+        offload_settings(args, args.n_gpu_layers),
         ContextSettings(
             n_ctx=args.n_ctx,
             n_batch=args.n_batch,
@@ -163,6 +249,22 @@ def engine_settings(args: argparse.Namespace) -> EngineSettings:
             type_v=args.type_v,
             swa_full=args.swa_full,
         ),
+        tuple(args.lora),
+    )
+
+
+def offload_settings(args: argparse.Namespace, n_gpu_layers: int) -> OffloadSettings:
+    """From the flags of add_placement, and those for how weights are kept."""
+    return OffloadSettings(
+        n_gpu_layers=n_gpu_layers,
+        use_mmap=args.mmap,
+        rpc_servers=args.rpc,
+        use_extra_bufts=args.repack,
+        devices=args.devices,
+        split_mode=args.split_mode,
+        tensor_split=args.tensor_split,
+        main_gpu=args.main_gpu,
+        override_tensor=tuple(args.override_tensor),
     )
 
 

@@ -83,7 +83,7 @@ def classify(header: ModelHeader) -> Classification:
     sources = _sources(header)
     for key, text in sources:
         if _says_qat(text) and not _DERIVED.search(text):
-            kept = quantization == _QAT_FORMAT or quantization in UNQUANTIZED
+            kept = quantization in (_QAT_FORMAT, *UNQUANTIZED, "unknown")
             return found("qat", f"{'QAT' if kept else 'QAT+PTQ'} {quantization}", f"{key}: {text}")
     if quantization == "unknown":
         return found("unknown", "unknown", "the file names no type")

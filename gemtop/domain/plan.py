@@ -18,6 +18,7 @@ class MemoryUse:
     """Bytes a model and its context take of one device, by what they are for."""
 
     weights_bytes: int = 0
+    """As llama.cpp reports them: of a mapped file the whole stretch from the first to the last tensor used from it."""
     kv_global_bytes: int = 0
     """KV cache of the layers that attend to the whole context."""
     kv_swa_bytes: int = 0
@@ -27,7 +28,8 @@ class MemoryUse:
     output_bytes: int = 0
     """Logits handed to the program."""
     reclaimable_bytes: int = 0
-    """Of the weights: pages of the mapped file whose tensors lie elsewhere. The kernel takes them back."""
+    """Of the weights: pages of the mapped file whose tensors lie elsewhere, repacked or on a device. They are clean
+    copies of the file, so the kernel takes them back before anything is short of memory."""
 
     @property
     def kv_bytes(self) -> int:
@@ -36,6 +38,11 @@ class MemoryUse:
     @property
     def total_bytes(self) -> int:
         return self.weights_bytes + self.kv_bytes + self.compute_bytes + self.output_bytes
+
+    @property
+    def needed_bytes(self) -> int:
+        """What has to be there."""
+        return self.total_bytes - self.reclaimable_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,10 @@ class Memory:
     reserve_bytes: int
     """Not to be had: what other programs hold, and what the driver takes for a process."""
 
+    @property
+    def usable_bytes(self) -> int:
+        return max(0, self.total_bytes - self.reserve_bytes)
+
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
@@ -71,7 +82,7 @@ class Ledger:
     @property
     def free_bytes(self) -> int:
         """What would be left; negative where it does not fit, by so much."""
-        return self.memory.total_bytes - self.memory.reserve_bytes - self.use.total_bytes
+        return self.memory.usable_bytes - self.use.needed_bytes
 
     @property
     def fits(self) -> bool:
@@ -111,13 +122,23 @@ def verdict(plan: Plan) -> str:
         more = _longer(plan)
         return f"{where} fits, with {gib(tightest.free_bytes)} free on {tightest.memory.name}{more}."
     worst = min(plan.ledgers, key=lambda ledger: ledger.free_bytes)
-    needed, there = worst.use.total_bytes, worst.memory.total_bytes - worst.memory.reserve_bytes
-    sentence = (
-        f"{where} does not fit: {worst.memory.name} needs {gib(needed)} and has {gib(there)}, "
-        f"{gib(-worst.free_bytes)} too little"
-    )
+    sentence = f"{where} does not fit: {shortage(worst)}"
     remedies = _remedies(plan)
     return f"{sentence}; {remedies}." if remedies else f"{sentence}."
+
+
+def shortage(ledger: Ledger) -> str:
+    """The arithmetic of what does not fit."""
+    needed, there = gib(ledger.use.needed_bytes), gib(ledger.memory.usable_bytes)
+    return f"{ledger.memory.name} needs {needed} and has {there}, {gib(-ledger.free_bytes)} too little"
+
+
+def judge(ledgers: Sequence[Ledger]) -> tuple[bool, str]:
+    """Whether everything fits, and by how much on the tightest device or by how little on the worst."""
+    tightest = min(ledgers, key=lambda ledger: ledger.free_bytes)
+    if tightest.fits:
+        return True, f"{gib(tightest.free_bytes)} would be left on {tightest.memory.name}"
+    return False, shortage(tightest)
 
 
 def _where(plan: Plan) -> str:
@@ -129,7 +150,8 @@ def _where(plan: Plan) -> str:
 
 
 def _longer(plan: Plan) -> str:
-    longest = plan.max_n_ctx.get(plan.settings["type_k"])
+    kind = plan.settings["type_k"]
+    longest = plan.max_n_ctx.get(kind) if kind == plan.settings["type_v"] else None
     trained = plan.model["n_ctx_train"]
     if not longest or longest <= plan.settings["n_ctx"]:
         return ""
@@ -158,27 +180,24 @@ def gib(size_bytes: int) -> str:
     return f"{size_bytes / GIB:.2f} GiB" if size_bytes >= GIB else f"{size_bytes / MIB:.0f} MiB"
 
 
-def largest_context(free_bytes: Callable[[int], int | None], most: int) -> int | None:
-    """The largest context up to `most` tokens for which `free_bytes` is not negative; 0 where none is.
+def largest(free_bytes: Callable[[int], int | None], low: int, high: int, step: int = 1) -> int | None:
+    """The largest of `low`, `low + step`, ..., `high` for which `free_bytes` is not negative; 0 where none is.
 
-    `free_bytes` is what is left on the tightest device, None where llama.cpp refuses. It falls with the context,
-    almost in a straight line, so the crossing is guessed from the line and checked: three or four questions.
+    `free_bytes` is what is left on the tightest device, None where llama.cpp refuses, and then so is the answer. It
+    falls almost in a straight line, so the crossing is guessed from the line and checked: about four questions.
     """
-    at_most = free_bytes(most)
-    if at_most is None:
-        return None
-    if at_most >= 0:
-        return most
-    low, high = CONTEXT_STEP, most
-    at_low = free_bytes(low)
+    at_high = free_bytes(high)
+    if at_high is None or at_high >= 0:
+        return None if at_high is None else high
+    at_low = free_bytes(low) if low < high else at_high
     if at_low is None or at_low < 0:
         return None if at_low is None else 0
-    at_high, tries = at_most, 0
-    while high - low > CONTEXT_STEP:
-        tries += 1
-        share = at_low / (at_low - at_high) if tries % 4 else 0.5  # a bend in the line must not make it crawl
-        guess = low + int((high - low) * share) // CONTEXT_STEP * CONTEXT_STEP
-        guess = min(max(guess, low + CONTEXT_STEP), (high - 1) // CONTEXT_STEP * CONTEXT_STEP)
+    question = 0
+    while high - low > step:
+        question += 1
+        share = at_low / (at_low - at_high) if question % 3 else 0.5  # a bend in the line must not make it crawl
+        last = (high - low - 1) // step  # `high` itself need not lie on a step
+        guess = low + min(max(int((high - low) * share) // step, 1), last) * step
         left = free_bytes(guess)
         if left is None:
             return None
@@ -186,18 +205,6 @@ def largest_context(free_bytes: Callable[[int], int | None], most: int) -> int |
             low, at_low = guess, left
         else:
             high, at_high = guess, left
-    return low
-
-
-def most_layers(fits: Callable[[int], bool], n_layers: int) -> int:
-    """The most layers for which `fits` holds; 0 where not even one does."""
-    low, high = 0, n_layers + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if fits(middle):
-            low = middle
-        else:
-            high = middle
     return low
 
 

@@ -25,7 +25,7 @@ class SessionBegin:
     started_ns: int
     """monotonic_ns at the same moment: t_s of the session is counted from here."""
     command: str
-    """tui, run or bench."""
+    """tui, run, bench or tune."""
     host: str
     pid: int
     gemtop_version: str
@@ -176,7 +176,59 @@ class LedgerRow:
     """Why a field is None."""
 
 
-Record = SessionBegin | SessionEnd | RunBegin | RunEnd | TokenRow | LedgerRow | DeviceSample | HostSample
+@dataclass(frozen=True, slots=True)
+class TunePoint:
+    """A candidate of a tuning: what it was planned to take, what was measured of it, and whether it is on the front.
+
+    Each sitting of a tuning writes all of its points down when it ends, those of the sittings before it included: the
+    front is one of all of them.
+    """
+
+    t_ns: int
+    """When it was written down."""
+    tuning_id: str
+    """The session that began the tuning."""
+    model_name: str
+    model_fingerprint: str
+    quantization: str
+    variant: str
+    llama_build: str
+    device_names: tuple[str, ...]
+    """llama.cpp's names of the devices that were planned for; none is the CPU alone."""
+    n_ctx: int
+    n_gpu_layers: int
+    type_k: str
+    type_v: str
+    n_batch: int
+    n_ubatch: int
+    swa_full: bool
+    n_prompt: int
+    """Tokens of the prefill test; 0 where there was none."""
+    n_gen: int
+    """Tokens of the decode test."""
+    n_depth: int
+    """Tokens in the context before each test."""
+    repetitions: int
+    planned_bytes: int
+    """Of the devices; of the machine's memory where there is none."""
+    on_front: bool
+    measured_bytes: int | None = None
+    """The same, as llama.cpp reported its buffers."""
+    flash_attn: str | None = None
+    """As llama.cpp decided: on or off."""
+    n_threads: int | None = None
+    decode_tokens_per_s: float | None = None
+    """Mean of the repetitions."""
+    decode_sd: float | None = None
+    prefill_tokens_per_s: float | None = None
+    prefill_sd: float | None = None
+    measured_in: str | None = None
+    """The session whose runs its repetitions are."""
+    reason: str | None = None
+    """Why it could not be measured."""
+
+
+Record = SessionBegin | SessionEnd | RunBegin | RunEnd | TokenRow | LedgerRow | TunePoint | DeviceSample | HostSample
 
 
 RUN_FIELDS = (

@@ -16,16 +16,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, NoReturn, Self
 
 from gemtop import __version__
-from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError, GemtopError
 from gemtop.domain.model import ModelHeader
-from gemtop.domain.settings import OffloadSettings
 from gemtop.domain.text import one_line
-from gemtop.engine import preflight
 from gemtop.engine.adopt_check import Check, check
 from gemtop.engine.adopt_layout import VISION, VISION_KEYS, Contents, Filled, missing_keys, needs_adoption
 from gemtop.engine.binding import GgufInitParams, c, text
@@ -40,11 +36,12 @@ _BLOCK_BYTES = 16 << 20
 _SYNC_BYTES = 512 << 20
 """Written to the disk in portions: one great flush at the end could not be interrupted and would show no progress."""
 
-_TOKEN_LISTS = ("tokenizer.ggml.tokens", "tokenizer.ggml.scores", "tokenizer.ggml.token_type")
+_TOKENS = "tokenizer.ggml.tokens"
+_TOKEN_LISTS = (_TOKENS, "tokenizer.ggml.scores", "tokenizer.ggml.token_type")
 _FIRST_TOKENS = 256
 """Gemma's special tokens are among the first of its vocabulary."""
-_STRING = 8
-"""GGUF_TYPE_STRING"""
+_STRING, _ARRAY = 8, 9
+"""Of enum gguf_type."""
 
 
 def free_bytes(folder: Path) -> int:
@@ -95,9 +92,7 @@ class Adoption:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_how: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -169,17 +164,30 @@ class Adoption:
     def _cut_vocabulary(self, n_rows: int) -> None:
         """Leave out tokens the embedding has no row for: Ollama lists the image's, llama.cpp wants as many as rows."""
         for key in _TOKEN_LISTS:
-            index = int(c("gguf_find_key")(self._source, key.encode()))
-            n = int(c("gguf_get_arr_n")(self._source, index)) if index >= 0 else n_rows
+            index = self._array(key)
+            if index is None:
+                continue
+            n = int(c("gguf_get_arr_n")(self._source, index))
             if n < n_rows:
-                raise BadInputError(
-                    f"{show(Path(self.header.path))} has {n:,} entries in {key} for {n_rows:,} rows of its embedding; "
-                    "that is not Ollama's layout of Gemma 3"
-                )
+                raise self._odd(f"{n:,} entries in {key} for the {n_rows:,} rows of its embedding")
             if n > n_rows:
                 self._cut(key, index, n_rows)
-                if key == _TOKEN_LISTS[0]:
+                if key == _TOKENS:
                     self.left_out += f", {n - n_rows} of {n:,} tokens, which the embedding has no row for"
+
+    def _array(self, key: str) -> int | None:
+        """The index of an array, None where there is none; ggml would end the process over one of another type."""
+        index = int(c("gguf_find_key")(self._source, key.encode()))
+        if index < 0:
+            return None
+        if int(c("gguf_get_kv_type")(self._source, index)) != _ARRAY:
+            raise self._odd(f"no list in {key}")
+        if key == _TOKENS and int(c("gguf_get_arr_type")(self._source, index)) != _STRING:
+            raise self._odd(f"no texts in {key}")
+        return index
+
+    def _odd(self, what: str) -> BadInputError:
+        return BadInputError(f"{show(Path(self.header.path))} has {what}; that is not Ollama's layout of Gemma 3")
 
     def _cut(self, key: str, index: int, n: int) -> None:
         kind = int(c("gguf_get_arr_type")(self._source, index))
@@ -198,8 +206,8 @@ class Adoption:
         return shapes
 
     def _token_id(self, token: str) -> int | None:
-        index = int(c("gguf_find_key")(self._source, b"tokenizer.ggml.tokens"))
-        if index < 0:
+        index = self._array(_TOKENS)
+        if index is None:
             return None
         n = min(int(c("gguf_get_arr_n")(self._source, index)), _FIRST_TOKENS)
         wanted = token.encode()
@@ -218,11 +226,9 @@ class Adoption:
 def adopt(
     adoption: Adoption,
     target: Path,
-    paths: Paths,
     *,
     force: bool,
     on_progress: Progress,
-    note: Callable[[str], None],
     free: FreeBytes = free_bytes,
 ) -> Check:
     """Write the copy, check that it works, and move it to `target`. Whatever stops this leaves nothing behind.
@@ -231,17 +237,12 @@ def adopt(
     """
     check_target(adoption.header, target, force=force)
     _check_space(adoption, target, free)
-    extra_bufts = preflight.use_extra_bufts(paths, OffloadSettings(), note)
     with _temporary(target) as (temporary, descriptor):
         try:
             adoption.write(descriptor, lambda fraction: on_progress("copying", fraction))
         except OSError as error:
             _cannot_write(target, error)
-        found = check(
-            read_header(temporary),
-            extra_bufts=extra_bufts,
-            on_progress=lambda fraction: on_progress("checking", fraction),
-        )
+        found = check(read_header(temporary), lambda fraction: on_progress("checking", fraction))
         if found.problem:
             raise GemtopError(f"the adopted file does not work and was removed: {found.problem}")
         temporary.replace(target)
@@ -265,6 +266,8 @@ def _adoptable(path: str | Path) -> ModelHeader:
     name = one_line(header.known_as or str(path))
     if header.architecture != "gemma3":
         raise BadInputError(f"{name} is {one_line(header.architecture)}; adopt is for Ollama's own layout of Gemma 3")
+    if header.metadata.get("split.count", 1) != 1:
+        raise BadInputError(f"{name} is split into parts, as Ollama's models are not; join them, or fetch a whole one")
     if not needs_adoption(header):
         raise BadInputError(f"{name} needs no adoption: llama.cpp loads it as it is")
     return header

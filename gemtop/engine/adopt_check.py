@@ -29,18 +29,22 @@ from gemtop.domain.text import one_line
 from gemtop.engine.adopt_text import BETWEEN, PAGE
 
 LIMIT = 3.0
-"""The most the far reading may have. At 8,192 tokens Gemma 3 270M has 1.09, in Q8_0 1.11, in Q2_K 1.34, in Q4_0 made
-of Q4_K_M 1.83; with llama.cpp's default rope base 225 and more, with a scaling 8 times too small 20 and more."""
+"""The most the far reading may have. At 8,192 tokens Gemma 3 270M has 1.17, in Q8_0 1.15, in Q2_K 1.40, in Q4_0 made
+of Q4_K_M 1.79; with llama.cpp's default rope base 380 and more, with a rope 8 times too fast 15 and more (at 4,096
+tokens 4.4 and more)."""
 MARGIN = 1.03
 """How much better the near reading must be with other scaling to say that the file's is wrong. With a wrong one of 8
-it was better by 1.17 to 1.64 in those four formats; with the right one it was worse by 1.07 to 1.64."""
+it was better by 1.38 to 1.81 in those four formats; with the right one it was worse by 1.04 and more."""
 
+_DEFAULT_BASE = 1e4
+"""llama.cpp's, where a file has none."""
 _SCALINGS = (1.0, 8.0)
 """What sizes of Gemma 3 were trained with."""
 _DISTANCE_SHARE = 4
 """The far reading is a quarter of the trained context away."""
-_USUAL_CONTEXT = 32_768
-_N_CTX = 512
+_SHORTEST_CONTEXT, _LONGEST_CONTEXT = 32_768, 131_072
+"""Of the sizes of Gemma 3."""
+_N_CTX = 256
 """Enough for both readings."""
 _N_BATCH = 128
 """Tokens at once: 128 MiB of logits."""
@@ -72,34 +76,36 @@ class Check:
 
 def own_scaling(header: ModelHeader) -> float:
     """The scaling of the global layers' rope as llama.cpp reads it from the file."""
-    factor = header.metadata.get("gemma3.rope.scaling.factor", header.metadata.get("gemma3.rope.scale_linear"))
-    return float(factor or 1.0)
+    old_name = _number(header, "rope.scale_linear", 1.0)
+    return _number(header, "rope.scaling.factor", old_name) or 1.0
 
 
 def readings(header: ModelHeader) -> tuple[Reading, ...]:
     """Far, near, and near with the scalings that the file might have meant."""
     others = (Reading(0, scaling) for scaling in _SCALINGS if scaling != own_scaling(header))
-    return Reading((header.trained_context or _USUAL_CONTEXT) // _DISTANCE_SHARE), Reading(0), *others
+    context = min(header.trained_context or _SHORTEST_CONTEXT, _LONGEST_CONTEXT)
+    return Reading(context // _DISTANCE_SHARE), Reading(0), *others
 
 
-def check(header: ModelHeader, *, extra_bufts: bool, on_progress: Callable[[float], None]) -> Check:
+def _number(header: ModelHeader, key: str, default: float) -> float:
+    value = header.metadata.get(f"gemma3.{key}")
+    return float(value) if isinstance(value, (int, float)) else default
+
+
+def check(header: ModelHeader, on_progress: Callable[[float], None]) -> Check:
     """Have a child read with the model of this header, all layers on the GPU, or none where that does not work.
 
     Raises nothing but what interrupts it: the child ends with the caller.
     """
-    found = _attempt(header, -1, extra_bufts, on_progress)
-    if found.far is None:
-        again = _attempt(header, 0, extra_bufts, on_progress)
-        return again if again.far is not None else found
-    return found
+    found = _attempt(header, -1, on_progress)
+    return found if found.far is not None else _attempt(header, 0, on_progress)
 
 
-def _attempt(header: ModelHeader, n_gpu_layers: int, extra_bufts: bool, on_progress: Callable[[float], None]) -> Check:
+def _attempt(header: ModelHeader, n_gpu_layers: int, on_progress: Callable[[float], None]) -> Check:
     wanted = readings(header)
     request = {
         "path": header.path,
         "n_gpu_layers": n_gpu_layers,
-        "extra_bufts": extra_bufts,
         "readings": [asdict(reading) for reading in wanted],
     }
     found: list[float] = []
@@ -120,10 +126,10 @@ def _attempt(header: ModelHeader, n_gpu_layers: int, extra_bufts: bool, on_progr
 def _problem(header: ModelHeader, wanted: Sequence[Reading], found: Sequence[float]) -> str | None:
     """What the newest reading says against the file."""
     if not found[0] <= LIMIT:  # nor is NaN
-        base = header.metadata.get("gemma3.rope.freq_base", "unknown")
+        base = _number(header, "rope.freq_base", _DEFAULT_BASE)
         return (
             f"it does not recite a page it has read {wanted[0].distance:,} tokens before: perplexity {found[0]:.3g}, "
-            f"where a sound model has below {LIMIT:g}; its rope base is {base:g}, its rope scaling {own_scaling(header):g}"
+            f"where a sound model has below {LIMIT:g} (rope base {base:g}, scaling {own_scaling(header):g})"
         )
     if len(found) > 2 and found[-1] * MARGIN < found[1]:
         return (
@@ -141,7 +147,8 @@ def _child(request: Mapping[str, Any]) -> Generator[dict[str, Any]]:
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                yield json.loads(line)
+                if line.startswith(b"{"):  # whatever else a driver may print
+                    yield json.loads(line)
             code = process.wait()
         finally:
             process.kill()
@@ -152,6 +159,8 @@ def _child(request: Mapping[str, Any]) -> Generator[dict[str, Any]]:
 
 
 def _death(code: int, errors: IO[bytes]) -> str:
+    if code == -signal.SIGKILL:
+        return "the check was killed, as the system does when memory runs out"
     if code < 0:
         return f"llama.cpp died of {signal.Signals(-code).name}"
     errors.seek(0)
@@ -175,7 +184,7 @@ def main(request: str) -> None:
     llama.llama_backend_init()
     params = llama.llama_model_default_params()
     params.n_gpu_layers = asked["n_gpu_layers"]
-    params.use_extra_bufts = asked["extra_bufts"]
+    params.use_extra_bufts = False  # repacked weights would be a second copy in memory, for two hundred tokens
     model = llama.llama_model_load_from_file(os.fsencode(asked["path"]), params)
     if not model:
         _answer(error=f"llama.cpp does not load it: {log.last_error()}")
@@ -183,7 +192,7 @@ def main(request: str) -> None:
     _answer(progress=0.0)
     try:
         for reading in asked["readings"]:
-            _answer(perplexity=_read_twice(model, Reading(**reading)))
+            _answer(perplexity=read_twice(model, Reading(**reading)))
     except GemtopError as error:
         _answer(error=f"{error} ({log.last_error()})")
 
@@ -199,8 +208,8 @@ def _answer(**what: object) -> None:
     sys.stdout.flush()
 
 
-def _read_twice(model: Any, reading: Reading) -> float:
-    """Perplexity of the second reading of the page."""
+def read_twice(model: Any, reading: Reading) -> float:
+    """Perplexity of the second reading of the page by a llama_model. Raises GemtopError where it cannot be read."""
     from gemtop.domain.errors import GemtopError
     from gemtop.engine.binding import llama
     from gemtop.engine.devices import physical_cores
@@ -215,9 +224,8 @@ def _read_twice(model: Any, reading: Reading) -> float:
     context = llama.llama_init_from_model(model, params)
     if not context:
         raise GemtopError("llama.cpp cannot make a context for it")
-    page, between, again = (_tokens(model, text, begin=text is PAGE) for text in (PAGE, BETWEEN, PAGE))
-    again = again[1:]  # without another beginning
-    before = page + between
+    page, again = _tokens(model, PAGE, begin=True), _tokens(model, PAGE, begin=False)
+    before = page + _tokens(model, BETWEEN, begin=False)
     total = len(before) + len(again)
     try:
         token_nll(context, before, len(before), lambda part: _answer(progress=part * len(before) / total))

@@ -70,6 +70,8 @@ CHAT_TEMPLATE = (
 _BASE_MODEL = re.compile(r"(?<![a-z])pt(?![a-z])", re.IGNORECASE)
 """Tags of models that were trained without turns."""
 
+_LAYER = re.compile(r"blk\.(\d+)\.")
+
 _SPECIAL_TOKENS = {"bos": "<bos>", "eos": "<eos>", "unknown": "<unk>", "padding": "<pad>"}
 
 
@@ -161,28 +163,29 @@ def _from_shapes(contents: Contents) -> list[Filled]:
         n_ff = shapes["blk.0.ffn_up.weight"][1]
     except LookupError as error:
         raise BadInputError(f"the file lacks the tensor {error.args[0]}, so it holds no Gemma 3 for text") from None
-    n_head_kv = contents.metadata.get("gemma3.attention.head_count_kv") or k // head_k
+    n_head_kv = _integer(contents, "attention.head_count_kv") or k // max(head_k, 1)
     values = {
         "block_count": _layers(contents),
         "embedding_length": n_embd,
         "feed_forward_length": n_ff,
-        "attention.head_count": q // head_k,
-        "attention.head_count_kv": k // head_k,
+        "attention.head_count": q // max(head_k, 1),
+        "attention.head_count_kv": n_head_kv,
         "attention.key_length": head_k,
-        "attention.value_length": v // n_head_kv,
+        "attention.value_length": v // max(n_head_kv, 1),
     }
     return [Filled(f"gemma3.{key}", "u32", value, _SHAPES) for key, value in values.items()]
 
 
 def _from_google(contents: Contents) -> list[Filled]:
     """What is the same in every Gemma 3, or in all of one size."""
-    metadata = contents.metadata
     filled = [Filled("gemma3.attention.layer_norm_rms_epsilon", "f32", 1e-6, _GOOGLE)]
     for key, usual in (("gemma3.rope.freq_base", 1e6), ("gemma3.rope.freq_base_swa", 1e4)):
-        ollamas = _RENAMED[key]
-        value, source = (metadata[ollamas], f"the file's {ollamas}") if ollamas in metadata else (usual, _GOOGLE)
-        filled.append(Filled(key, "f32", float(value), source))
-    n_layers = metadata.get("gemma3.block_count") or _layers(contents)
+        own = contents.metadata.get(_RENAMED[key])
+        if isinstance(own, float):
+            filled.append(Filled(key, "f32", own, f"the file's {_RENAMED[key]}"))
+        else:
+            filled.append(Filled(key, "f32", usual, _GOOGLE))
+    n_layers = _integer(contents, "block_count") or _layers(contents)
     size = _SIZES.get(n_layers)
     for name in ("context_length", "attention.sliding_window"):
         if size:
@@ -225,4 +228,9 @@ def _origin(contents: Contents) -> list[Filled]:
 
 
 def _layers(contents: Contents) -> int:
-    return 1 + max(int(name.split(".")[1]) for name in contents.shapes if name.startswith("blk."))
+    return 1 + max((int(match[1]) for match in map(_LAYER.match, contents.shapes) if match), default=0)
+
+
+def _integer(contents: Contents, key: str) -> int | None:
+    value = contents.metadata.get(f"gemma3.{key}")
+    return value if isinstance(value, int) else None

@@ -8,15 +8,33 @@ Importing this module loads the library (about 0.1 s), so callers import it on t
 from __future__ import annotations
 
 import ctypes
+import re
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
-import llama_cpp.llama_cpp
 
-llama: Any = llama_cpp.llama_cpp
+def _c_api() -> Any:
+    """The module llama_cpp.llama_cpp alone.
+
+    The package around it imports numpy, jinja2 and a dozen more that gemtop does not use, and that takes longer than
+    loading the library. So the package's own code is not run; whoever imports llama_cpp later gets it whole.
+    """
+    spec = None if "llama_cpp" in sys.modules else find_spec("llama_cpp")
+    if spec is not None:
+        sys.modules["llama_cpp"] = module_from_spec(spec)
+    try:
+        import llama_cpp.llama_cpp as api
+    finally:
+        if spec is not None:
+            del sys.modules["llama_cpp"]
+    return api
+
+
+llama: Any = _c_api()
 lib: Any = llama._lib
 
 LOAD_MODE_NONE = 0
@@ -79,6 +97,9 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "ggml_backend_dev_name": (_S, [_P]),
     "ggml_backend_dev_type": (_I, [_P]),
     "ggml_backend_buft_name": (_S, [_P]),
+    "ggml_backend_buft_get_alignment": (_SZ, [_P]),
+    "ggml_backend_buft_get_alloc_size": (_SZ, [_P, _P]),
+    "ggml_backend_reg_dev_get": (_P, [_P, _SZ]),
     "ggml_backend_buft_get_device": (_P, [_P]),
     "ggml_backend_buft_is_host": (ctypes.c_bool, [_P]),
     "ggml_backend_buffer_get_type": (_P, [_P]),
@@ -157,7 +178,14 @@ def llama_build() -> str:
     """The llama.cpp build of this process: its version and the wheel that carries it."""
     commit = text(c("ggml_commit")())
     known = f" {commit}" if commit and commit != "unknown" else ""
-    return f"llama.cpp {text(llama.llama_version())}{known} (llama-cpp-python {llama_cpp.__version__})"
+    return f"llama.cpp {text(llama.llama_version())}{known} (llama-cpp-python {_wheel_version()})"
+
+
+def _wheel_version() -> str:
+    """As llama_cpp/__init__.py has it: importing importlib.metadata for it would take 50 ms."""
+    code = Path(llama.__file__).with_name("__init__.py").read_text(encoding="utf-8")
+    found = re.search(r"""__version__ = ["'](.+?)["']""", code)
+    return found[1] if found else "unknown"
 
 
 def library_folder() -> Path:

@@ -1,8 +1,8 @@
 """What a llama.cpp context takes, asked of llama.cpp itself: bytes by buffer type, and where each tensor lies.
 
-llama.cpp has these answers behind two C++ functions (src/llama-ext.h). The first returns a std::map by value, the
-second a reference to a std::vector of pairs; both are read here by the layout that libstdc++ has kept for twenty
-years. Only the planner's child process does this: should a build differ, the child dies and the program does not.
+llama.cpp has these answers behind C++ functions (src/llama-ext.h). One returns a std::map by value, another a
+reference to a std::vector of pairs; both are read here by the layout that libstdc++ has kept for twenty years. Only
+the planner's child process does this: should a build differ, the child dies and the program does not.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ _N_DEVICES = "_Z21llama_model_n_devicesPK11llama_model"
 _DEVICE = "_Z22llama_model_get_devicePK11llama_modeli"
 _HOST_KINDS = (0, 3)
 """Devices whose memory is the host's: the CPU and accelerators beside it."""
+_PAIR_BYTES, _TENSOR_OFFSET = 40, 32
+"""std::pair<std::string, ggml_tensor *>."""
+_BUFFER_OFFSET = 8
+"""Of ggml_tensor's buffer, after its type."""
 
 
 class _StdMap(ctypes.Structure):
@@ -30,12 +34,20 @@ class _StdMap(ctypes.Structure):
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A type of buffers."""
+
+    device: str | None
+    """llama.cpp's name of the device that owns the memory; None is the host."""
+    plain: bool
+    """The host's memory with tensors as they are in the file, for which a mapped file can stand in."""
+
+
+@dataclass(frozen=True, slots=True)
 class BufferUse:
     """What lies in the buffers of one type."""
 
-    device: str | None
-    """The device that owns the memory; None is the host."""
-    buffer: str
+    place: Place
     model_bytes: int
     context_bytes: int
     compute_bytes: int
@@ -43,42 +55,37 @@ class BufferUse:
 
 def buffer_use(context: int) -> tuple[BufferUse, ...]:
     """Memory of a context and its model by buffer type, exact, of a dry run as of a real load."""
-    function = _function(_MEMORY)
-    function.restype, function.argtypes = _StdMap, [ctypes.c_void_p]
-    found = function(context)
-    return tuple(
-        BufferUse(device_of(buffer), text(c("ggml_backend_buft_name")(buffer)), *sizes)
-        for buffer, *sizes in _nodes(found.words[2])
-    )
+    found = _function(_MEMORY, _StdMap, ctypes.c_void_p)(context)
+    return tuple(BufferUse(_place(buffer), *sizes) for buffer, *sizes in _nodes(found.words[2]))
 
 
-def tensor_buffers(model: int) -> Iterator[tuple[str, str, str | None]]:
-    """(tensor, buffer type, device or None for the host) of every tensor; tied weights come once for each copy."""
-    function = _function(_TENSORS)
-    function.restype, function.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-    begin, end, _ = (ctypes.c_void_p * 3).from_address(function(model))
-    # std::pair<std::string, ggml_tensor *> is 32 + 8 bytes; a tensor's buffer follows its type.
-    for address in range(begin or 0, end or 0, 40):
-        tensor = ctypes.c_void_p.from_address(address + 32).value or 0
-        buffer = ctypes.c_void_p.from_address(tensor + 8).value
-        kind = c("ggml_backend_buffer_get_type")(buffer)
-        yield text(c("ggml_get_name")(tensor)), text(c("ggml_backend_buft_name")(kind)), device_of(kind)
+def tensor_places(model: int) -> Iterator[tuple[str, Place]]:
+    """Where each tensor lies; tied weights come once for each copy."""
+    vector = _function(_TENSORS, ctypes.c_void_p, ctypes.c_void_p)(model)
+    begin, end, _ = (ctypes.c_void_p * 3).from_address(vector)
+    places: dict[int, Place] = {}
+    for address in range(begin or 0, end or 0, _PAIR_BYTES):
+        tensor = ctypes.c_void_p.from_address(address + _TENSOR_OFFSET).value or 0
+        kind = c("ggml_backend_buffer_get_type")(ctypes.c_void_p.from_address(tensor + _BUFFER_OFFSET).value)
+        if kind not in places:
+            places[kind] = _place(kind)
+        yield text(c("ggml_get_name")(tensor)), places[kind]
 
 
 def model_devices(model: int) -> tuple[int, ...]:
     """The devices a model may be offloaded to, as the C functions take them."""
-    count, get = _function(_N_DEVICES), _function(_DEVICE)
-    count.restype, count.argtypes = ctypes.c_int32, [ctypes.c_void_p]
-    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int]
-    return tuple(get(model, index) for index in range(count(model)))
+    count = _function(_N_DEVICES, ctypes.c_int32, ctypes.c_void_p)(model)
+    get = _function(_DEVICE, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
+    return tuple(get(model, index) for index in range(count))
 
 
-def device_of(buffer_type: int) -> str | None:
-    """llama.cpp's name of the device that owns a buffer type's memory; None is the host."""
+def _place(buffer_type: int) -> Place:
     device = c("ggml_backend_buft_get_device")(buffer_type)
-    if not device or c("ggml_backend_buft_is_host")(buffer_type) or c("ggml_backend_dev_type")(device) in _HOST_KINDS:
-        return None
-    return text(c("ggml_backend_dev_name")(device))
+    if c("ggml_backend_buft_is_host")(buffer_type):
+        return Place(None, plain=True)
+    if not device or c("ggml_backend_dev_type")(device) in _HOST_KINDS:
+        return Place(None, plain=False)
+    return Place(text(c("ggml_backend_dev_name")(device)), plain=False)
 
 
 def _nodes(node: int | None) -> Iterator[tuple[int, int, int, int]]:
@@ -92,11 +99,13 @@ def _nodes(node: int | None) -> Iterator[tuple[int, int, int, int]]:
     yield from _nodes(words[3])
 
 
-def _function(symbol: str) -> Any:
+def _function(symbol: str, result: Any, *arguments: Any) -> Any:
     try:
-        return getattr(lib, symbol)
+        function = getattr(lib, symbol)
     except AttributeError:
         raise GemtopError(
             "this llama.cpp build does not say what memory it would take; planning needs llama-cpp-python 0.3.36, "
             "or a later one that still has llama_get_memory_breakdown"
         ) from None
+    function.restype, function.argtypes = result, arguments
+    return function

@@ -23,6 +23,8 @@ from gemtop.engine.stores import demo, ollama
 from gemtop.engine.stores.stored import StoredModel, is_projector, part_name, split_part
 
 _CACHE = "models.json"
+_MADE_BY = f"{__version__} 1"
+"""What is kept was found out by this program; the number goes up when it would find out something else."""
 _PROJECTOR = "a vision projector (mmproj)"
 _FACTS = frozenset(field.name for field in fields(ModelEntry)) - {"name", "path", "store", "also", "size_bytes"}
 
@@ -80,7 +82,7 @@ class _Cache:
         self._fleeting: set[str] = set()
         with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
             data = json.loads(file.read_bytes())
-            if data.get("gemtop") == __version__:
+            if data.get("gemtop") == _MADE_BY:
                 self._rows = {path: row for path, row in data["models"].items() if set(row["facts"]) <= _FACTS}
 
     def facts(self, model: StoredModel) -> dict[str, Any] | None:
@@ -98,7 +100,7 @@ class _Cache:
         temporary = self._file.with_name(f"{_CACHE}.{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps({"gemtop": __version__, "models": rows}))
+            temporary.write_text(json.dumps({"gemtop": _MADE_BY, "models": rows}))
             temporary.replace(self._file)
 
 

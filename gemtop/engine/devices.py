@@ -10,15 +10,16 @@ from typing import Literal, cast
 
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.model import BackendDevice
-from gemtop.engine.binding import DEVICE_KINDS, BackendFeature, DeviceProps, c, text
+from gemtop.engine import stand_ins
+from gemtop.engine.binding import DEVICE_KINDS, BackendFeature, DeviceProps, GgmlInitParams, c, text
 
 _TOPOLOGY = Path("/sys/devices/system/cpu")
-_rpc_added: set[str] = set()
+_Q4_0 = 2
 
 
 def devices() -> tuple[BackendDevice, ...]:
-    """Every device of the registry, the CPU included, with its memory now."""
-    return tuple(_device(c("ggml_backend_dev_get")(i)) for i in range(c("ggml_backend_dev_count")()))
+    """Every device of the registry that is in use, the CPU included, with its memory now."""
+    return tuple(_device(handle) for handle in backend_handles().values())
 
 
 def properties(handle: int) -> DeviceProps:
@@ -43,9 +44,10 @@ def _device(handle: int) -> BackendDevice:
 
 
 def backend_handles() -> dict[str, int]:
-    """Every device of the registry by its name, as the C functions take it."""
+    """Every device of the registry that is in use by its name, as the C functions take it."""
     handles = (c("ggml_backend_dev_get")(i) for i in range(c("ggml_backend_dev_count")()))
-    return {_device(handle).name: handle for handle in handles}
+    named = {text(c("ggml_backend_dev_name")(handle)): handle for handle in handles}
+    return {name: handle for name, handle in named.items() if name not in stand_ins.not_in_use}
 
 
 def backends() -> tuple[str, ...]:
@@ -83,28 +85,54 @@ def cpu_features() -> tuple[str, ...]:
 
 
 def add_rpc_servers(endpoints: tuple[str, ...]) -> None:
-    """Add the devices of llama.cpp RPC servers to the registry, each server once a process.
+    """Add the devices of llama.cpp RPC servers to the registry, each server once a process; no others are in use.
 
-    Each is asked for a connection first: llama.cpp aborts the process where nobody answers.
+    Each is asked for a connection first, those added earlier as well: llama.cpp aborts the process where nobody
+    answers.
     """
     from gemtop.engine import binding
 
     for endpoint in endpoints:
-        if endpoint in _rpc_added:
+        _check_reachable(endpoint)
+        if endpoint in stand_ins.known:
             continue
         if "RPC" not in backends():
             raise BadInputError(
                 "this llama.cpp build has no RPC backend; rebuild it with: CMAKE_ARGS=-DGGML_RPC=on "
                 "pip install --no-cache-dir --force-reinstall --no-binary llama-cpp-python llama-cpp-python"
             )
-        _check_reachable(endpoint)
         add = binding.lib.ggml_backend_rpc_add_server
         add.restype, add.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
         registry = add(endpoint.encode())
         if not registry:
             raise BadInputError(f"{endpoint} does not answer as a llama.cpp RPC server")
         c("ggml_backend_register")(registry)
-        _rpc_added.add(endpoint)
+        count = c("ggml_backend_reg_dev_count")(registry)
+        handles = [c("ggml_backend_reg_dev_get")(registry, index) for index in range(count)]
+        stand_ins.known[endpoint] = tuple(_stand_in(handle) for handle in handles)
+    others = (devices for endpoint, devices in stand_ins.known.items() if endpoint not in endpoints)
+    stand_ins.not_in_use.clear()
+    stand_ins.not_in_use.update(device.name for devices in others for device in devices)
+
+
+def _stand_in(handle: int) -> stand_ins.StandIn:
+    """A remote device as the planner has to know it, its ways of allocating found out by asking for one tensor."""
+    device, buffer_type = _device(handle), c("ggml_backend_dev_buffer_type")(handle)
+    context = c("ggml_init")(GgmlInitParams(1 << 12, None, True))
+    try:
+        uneven = c("ggml_new_tensor_2d")(context, _Q4_0, 544, 2)
+        padded = c("ggml_backend_buft_get_alloc_size")(buffer_type, uneven) > c("ggml_nbytes")(uneven)
+    finally:
+        c("ggml_free")(context)
+    return stand_ins.StandIn(
+        device.name,
+        device.description,
+        device.memory_total_bytes,
+        device.memory_free_bytes,
+        alignment=int(c("ggml_backend_buft_get_alignment")(buffer_type)),
+        pads_rows=bool(padded),
+        remote=True,
+    )
 
 
 def _check_reachable(endpoint: str) -> None:

@@ -5,9 +5,9 @@ Runs in the planner's child process, since llama.cpp aborts on some inputs.
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from gemtop.domain.errors import GemtopError
@@ -15,11 +15,11 @@ from gemtop.domain.plan import DryRunResult, MemoryUse
 from gemtop.domain.settings import ContextSettings, OffloadSettings
 from gemtop.engine import binding
 from gemtop.engine.binding import llama
-from gemtop.engine.breakdown import BufferUse, buffer_use, model_devices, tensor_buffers
+from gemtop.engine.breakdown import BufferUse, buffer_use, model_devices, tensor_places
 from gemtop.engine.devices import properties
 from gemtop.engine.log import EngineLog
 from gemtop.engine.params import ModelParams, context_params
-from gemtop.engine.skeleton import FilePlace, write_skeleton
+from gemtop.engine.skeleton import FilePlace, Skeleton
 
 _OUTPUT = re.compile(r"output buffer size =\s*([\d.]+) MiB")
 _CACHE = re.compile(r"creating\s+(SWA|non-SWA) KV cache")
@@ -30,20 +30,17 @@ _CACHE_SIZE = re.compile(r"llama_kv_cache: size =\s*([\d.]+) MiB \(.*?(\d+) laye
 class DryRun:
     """One model's file; its skeleton is loaded anew where the offload changes, else only a context is made."""
 
-    def __init__(self, parts: Sequence[Path], folder: Path, log: EngineLog) -> None:
-        """Raises BadInputError for a header that does not parse, OSError where the skeleton cannot be written."""
+    def __init__(self, skeleton: Skeleton, log: EngineLog) -> None:
+        """The skeleton is closed with it."""
         self._log = log
-        self._skeleton = folder / "skeleton.gguf"
-        self._places = write_skeleton(parts, self._skeleton)
+        self._skeleton = skeleton
         self._model: Any = None
         self._offload: OffloadSettings | None = None
-        self._weights: dict[str | None, int] = {}
+        self._mapped: tuple[int, int] | None = None
 
     def close(self) -> None:
-        if self._model:
-            llama.llama_model_free(self._model)
-        self._model = None
-        self._skeleton.unlink(missing_ok=True)
+        self._free()
+        self._skeleton.close()
 
     def measure(self, offload: OffloadSettings, context: ContextSettings) -> DryRunResult:
         """What these settings would take. Raises GemtopError with llama.cpp's own words where it refuses."""
@@ -61,51 +58,56 @@ class DryRun:
     def _load(self, offload: OffloadSettings) -> None:
         if self._model and self._offload == offload:
             return
-        if self._model:
-            llama.llama_model_free(self._model)
-            self._model = None
+        self._free()
         holder = ModelParams(offload)
         params = holder.struct
         params.no_alloc = True
         params.load_mode = binding.LOAD_MODE_NONE  # any other aborts with no_alloc
         self._log.start_capture()
-        self._model = llama.llama_model_load_from_file(str(self._skeleton).encode(), params)
+        paths = [path.encode() for path in self._skeleton.paths]
+        array = (ctypes.c_char_p * len(paths))(*paths)
+        self._model = llama.llama_model_load_from_splits(array, len(paths), params)
         if not self._model:
             raise GemtopError(f"llama.cpp refuses this: {self._log.last_error()}")
         self._offload = offload
-        self._weights = {}
+        self._mapped = self._mapped_bytes() if self._is_mapped() else None
+
+    def _free(self) -> None:
+        if self._model:
+            llama.llama_model_free(self._model)
+        self._model = None
 
     def _result(self, uses: Sequence[BufferUse], n_ctx: int, context: ContextSettings) -> DryRunResult:
         lines = [line.text for line in self._log.captured()]
         swa = _sliding_window_bytes(lines)
-        found: dict[str | None, MemoryUse] = {}
-        for device in dict.fromkeys(use.device for use in uses):
-            mine = [use for use in uses if use.device == device]
+        found: dict[str | None, MemoryUse] = {None: MemoryUse()}
+        for device in dict.fromkeys(use.place.device for use in uses):
+            mine = [use for use in uses if use.place.device == device]
+            weights, reclaimable = self._weight_bytes(mine)
             kv = sum(use.context_bytes for use in mine)
             kv_swa = min(kv, swa.get(device, 0))
             found[device] = MemoryUse(
-                weights_bytes=self._weight_bytes(device, mine),
+                weights_bytes=weights,
                 kv_global_bytes=kv - kv_swa,
                 kv_swa_bytes=kv_swa,
                 compute_bytes=sum(use.compute_bytes for use in mine),
                 output_bytes=_output_bytes(lines) if device is None else 0,
+                reclaimable_bytes=reclaimable,
             )
-        host = found.pop(None, MemoryUse())
         return DryRunResult(
             devices={name: use for name, use in found.items() if name is not None},
-            host=host,
+            host=found[None],
             n_ctx=n_ctx,
             flash_attn=self._log.flash_attention(context.flash_attn),
         )
 
-    def _weight_bytes(self, device: str | None, uses: Sequence[BufferUse]) -> int:
-        """Weights on a device. Of the host's, those that are mapped take the stretch of the file they lie in."""
-        if device is not None or not self._is_mapped():
-            return sum(use.model_bytes for use in uses)
-        if None not in self._weights:
-            own = sum(use.model_bytes for use in uses if use.buffer != "CPU")
-            self._weights[None] = own + self._mapped_bytes()
-        return self._weights[None]
+    def _weight_bytes(self, uses: Sequence[BufferUse]) -> tuple[int, int]:
+        """Weights in these buffers, and how much of them the kernel may take back."""
+        in_file, used = self._mapped or (0, 0)
+        plain = any(use.place.plain for use in uses)
+        if self._mapped is None or not plain:
+            return sum(use.model_bytes for use in uses), 0
+        return in_file + sum(use.model_bytes for use in uses if not use.place.plain), in_file - used
 
     def _is_mapped(self) -> bool:
         """Whether the real load maps the file: llama.cpp does unless a device cannot load from a mapping."""
@@ -114,14 +116,19 @@ class DryRun:
             properties(device).caps.mmap_support for device in model_devices(self._model)
         )
 
-    def _mapped_bytes(self) -> int:
-        """As llama.cpp's get_mapping_range has it: in each file, from the first byte of its tensors to the last."""
+    def _mapped_bytes(self) -> tuple[int, int]:
+        """What stays mapped of the files, and how much of that are tensors used from there.
+
+        As llama.cpp's get_mapping_range has it: in each file, from the first byte of such a tensor to the last.
+        """
         ranges: dict[int, tuple[int, int]] = {}
-        for name, buffer, device in tensor_buffers(self._model):
-            place = self._places.get(name)
-            if device is None and buffer == "CPU" and place is not None:
-                ranges[place.part] = _around(ranges.get(place.part), place)
-        return sum(end - begin for begin, end in ranges.values())
+        used = 0
+        for name in {name for name, place in tensor_places(self._model) if place.plain}:
+            found = self._skeleton.places.get(name)
+            if found is not None:
+                ranges[found.part] = _around(ranges.get(found.part), found)
+                used += found.size_bytes
+        return sum(end - begin for begin, end in ranges.values()), used
 
 
 def _around(span: tuple[int, int] | None, place: FilePlace) -> tuple[int, int]:

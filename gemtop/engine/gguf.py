@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,14 +44,15 @@ class _Part:
     fingerprint: str
 
 
-def read_header(path: str | Path) -> ModelHeader:
+def read_header(path: str | Path, visit: Callable[[int], None] = lambda _: None) -> ModelHeader:
     """The header of a GGUF file, in some tens of milliseconds even for a 27B; of a split one, all parts together.
 
-    Raises BadInputError with one line for what is not a whole, readable GGUF file, or not the first of its parts.
+    `visit` is given the gguf_context of each part, to read or to use up. Raises BadInputError with one line for what
+    is not a whole, readable GGUF file, or not the first of its parts.
     """
     file = Path(path)
-    first = _read(file)
-    parts = [first, *(_read(part) for part in _further_parts(file, first))]
+    first = _read(file, visit)
+    parts = [first, *(_read(part, visit) for part in _further_parts(file, first))]
     promised = first.metadata.get("split.tensors.count")
     tensors = tuple(tensor for part in parts for tensor in part.tensors)
     if len(parts) > 1 and isinstance(promised, int) and promised != len(tensors):
@@ -101,7 +103,7 @@ def _further_parts(file: Path, first: _Part) -> list[Path]:
     return parts
 
 
-def _read(file: Path) -> _Part:
+def _read(file: Path, visit: Callable[[int], None]) -> _Part:
     check_file(file)
     context = c("gguf_init_from_file")(os.fsencode(file), GgufInitParams(True, None))
     if not context:
@@ -110,6 +112,7 @@ def _read(file: Path) -> _Part:
         metadata = _metadata(context)
         tensors, parameters, end = _tensors(context)
         data_offset = int(c("gguf_get_data_offset")(context))
+        visit(context)
     finally:
         c("gguf_free")(context)
     size = file.stat().st_size

@@ -15,6 +15,8 @@ from gemtop.engine.binding import llama
 Level = Literal["debug", "info", "warn", "error"]
 _LEVELS: dict[int, Level] = {1: "debug", 2: "info", 3: "warn", 4: "error"}
 _CONTINUED = 5
+_NOISE = b"llama_graph_n_input_tensors"
+"""Thousands of debug lines a context, one for each use of an input, that would push out what is asked for below."""
 
 BufferKind = Literal["model", "KV", "compute", "output"]
 _BUFFER = re.compile(r"(\S+)\s+(model|KV|compute|output) buffer size =\s*([\d.]+) MiB")
@@ -40,6 +42,8 @@ class EngineLog:
         llama.llama_log_set(callback, None)
 
     def _receive(self, level: int, data: bytes, _user_data: Any) -> None:
+        if data.startswith(_NOISE):
+            return
         if level != _CONTINUED:
             self._level = _LEVELS.get(level, "info")
         self._partial.append(data.decode("utf-8", "replace"))

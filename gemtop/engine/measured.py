@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from gemtop.domain.model import BackendDevice, DeviceMemory
 from gemtop.domain.plan import MemoryUse
+from gemtop.engine import stand_ins
 from gemtop.engine.devices import devices
 from gemtop.engine.log import BufferKind
 
@@ -19,12 +20,12 @@ _FIELDS: Mapping[BufferKind, str] = {
 
 def measured_use(buffers: Mapping[tuple[str, BufferKind], int]) -> dict[str, MemoryUse]:
     """Bytes by device out of bytes by buffer type; pinned and repacked buffers are the host's."""
-    names = [device.name for device in devices() if device.kind in ("gpu", "igpu")]
+    owners = {device.name: device.name for device in devices() if device.kind in ("gpu", "igpu")}
+    for endpoint, remote in stand_ins.known.items():  # RPC0[box:50052] is the first device of that server
+        owners |= {f"RPC{index}[{endpoint}]": device.name for index, device in enumerate(remote)}
     found: dict[str, MemoryUse] = {HOST: MemoryUse()}
     for (buffer, kind), size_bytes in buffers.items():
-        # A device's buffers are named after it: CUDA0, or RPC0[127.0.0.1:50052].
-        device = buffer.split("[", 1)[0]
-        device = device if device in names else HOST
+        device = owners.get(buffer, HOST)
         use, field = found.get(device, MemoryUse()), _FIELDS[kind]
         found[device] = replace(use, **{field: getattr(use, field) + size_bytes})
     return found

@@ -66,7 +66,8 @@ def find(name: str) -> list[StoredModel]:
         if found:
             return found
     everything = stored_models()
-    found = [model for model in everything if name in (model.name, os.path.basename(model.path))]  # noqa: PTH119
+    found = [model for model in everything if name in (model.name, *model.also)]
+    found = found or [model for model in everything if name == os.path.basename(model.path)]  # noqa: PTH119
     if not found:
         raise elsewhere or BadInputError(_nowhere(name))
     return found

@@ -7,8 +7,8 @@ from typing import Any
 
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.settings import DEFAULT_N_CTX, ContextSettings, OffloadSettings
-from gemtop.engine import binding
-from gemtop.engine.binding import c, llama, text
+from gemtop.engine import binding, stand_ins
+from gemtop.engine.binding import DEVICE_KINDS, c, llama, text
 from gemtop.engine.devices import backend_handles, physical_cores
 
 _INT_MAX = 2**31 - 1
@@ -48,7 +48,9 @@ class ModelParams:
             if name not in offered:
                 there = ", ".join(offered) or "none but the CPU"
                 raise BadInputError(f"there is no device {name!r}; there are: {there} (gemtop devices lists them)")
-        if offload.devices:
+        if not offload.devices and stand_ins.not_in_use:
+            chosen = _chosen_by_llama(offered)  # left to itself it would take those that are not in use as well
+        if offload.devices or stand_ins.not_in_use:
             self._devices = (ctypes.c_void_p * (len(chosen) + 1))(*[offered[name] for name in chosen], None)
             self._point("devices", self._devices)
         n_devices = len(chosen) if offload.devices else len(offered)
@@ -79,6 +81,14 @@ class ModelParams:
             entries.append(_Override(pattern.encode(), types[buffer]))
         self._overrides = (_Override * (len(entries) + 1))(*entries)  # the last one stays empty
         self._point("tensor_buft_overrides", self._overrides)
+
+
+def _chosen_by_llama(offered: dict[str, int]) -> list[str]:
+    """The devices llama.cpp takes by default: remote ones first, then GPUs, integrated ones only without any."""
+    kinds = {name: DEVICE_KINDS.get(c("ggml_backend_dev_type")(handle)) for name, handle in offered.items()}
+    remote = [name for name in offered if name.startswith("RPC")]
+    local = [name for name in offered if kinds[name] == "gpu" and name not in remote]
+    return [*remote, *(local or [name for name in offered if kinds[name] == "igpu" and not remote])]
 
 
 def context_params(wanted: ContextSettings, trained: int) -> Any:

@@ -15,7 +15,9 @@ from gemtop.domain.plan import DryRunResult, Memory, MemoryUse
 from gemtop.domain.settings import ContextSettings, OffloadSettings
 from gemtop.engine import binding
 
-_MOST_ENTRIES = 500
+_LAYOUT = 2
+"""Of the entries; those of another one are never found."""
+_MOST_ENTRIES = 300
 _SPLIT_STEP_BYTES = 64 << 20
 """With several devices llama.cpp splits by free memory: a change of this much may move a layer."""
 _NO_MATTER = ("n_threads", "n_threads_batch")
@@ -40,7 +42,7 @@ class PlanCache:
 
     def get(self, offload: OffloadSettings, context: ContextSettings) -> DryRunResult | None:
         found = self._entries.get(self._key(offload, context))
-        if found is None:
+        if found is None or "refused" in found:
             return None
         return DryRunResult(
             devices={name: MemoryUse(**use) for name, use in found["devices"].items()},
@@ -48,6 +50,15 @@ class PlanCache:
             n_ctx=found["n_ctx"],
             flash_attn=found["flash_attn"],
         )
+
+    def refusal(self, offload: OffloadSettings, context: ContextSettings) -> str | None:
+        """Why llama.cpp refused these settings; None where it is not known to."""
+        found = self._entries.get(self._key(offload, context), {}).get("refused")
+        return None if found is None else str(found)
+
+    def put_refusal(self, offload: OffloadSettings, context: ContextSettings, words: str) -> None:
+        self._entries[self._key(offload, context)] = {"refused": words}
+        self._changed = True
 
     def put(self, offload: OffloadSettings, context: ContextSettings, result: DryRunResult) -> None:
         self._entries[self._key(offload, context)] = asdict(result)
@@ -69,5 +80,5 @@ class PlanCache:
         settings = asdict(context)
         for name in _NO_MATTER:
             del settings[name]
-        question = json.dumps([binding.llama_build(), self._machine, asdict(offload), settings])
+        question = json.dumps([_LAYOUT, binding.llama_build(), self._machine, asdict(offload), settings])
         return hashlib.sha256(question.encode()).hexdigest()[:32]

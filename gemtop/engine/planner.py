@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gemtop.config import Paths
@@ -19,7 +19,10 @@ from gemtop.domain.errors import BadInputError, GemtopError
 from gemtop.domain.plan import Plan, plan_from_json
 from gemtop.domain.settings import EngineSettings, settings_to_dict
 from gemtop.domain.text import one_line
+from gemtop.engine import stand_ins
 
+_BUILD_FOLDER = re.compile(r"^\S*/(?=\S+:\d+: )")
+"""Of the source file that ggml names when it aborts."""
 _TIMEOUT_S = 120.0
 """A model of hundreds of layers on a slow disk; what takes longer hangs."""
 
@@ -44,9 +47,9 @@ class Planner:
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
         self._lock = threading.Lock()
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._child: subprocess.Popen[bytes] | None = None
-        self._cards: tuple[int, ...] = ()
+        self._on_paper: tuple[tuple[int, ...], tuple[stand_ins.StandIn, ...]] | None = None
+        """What the child has in its registry; None before its first question."""
 
     def __enter__(self) -> Planner:
         return self
@@ -54,15 +57,22 @@ class Planner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def start(self) -> None:
+        """Have the child begin to load llama.cpp, so that it has when it is asked."""
+        with self._lock:
+            self._running_child()
+
     def plan(self, request: PlanRequest) -> Plan:
         """Raises BadInputError for what cannot be planned, GemtopError where llama.cpp refuses or dies."""
-        with self._lock:
-            if self._child is not None and request.gpu_memory_bytes != self._cards:
-                self._end()  # a card on paper stays in a process's registry
-            answer = self._ask(self._question(request))
-        if "plan" in answer:
-            return plan_from_json(answer["plan"])
-        raise (BadInputError if answer.get("bad_input") else GemtopError)(answer["refused"])
+        return plan_from_json(self._answer("plan", request))
+
+    def fit(self, request: PlanRequest, fingerprint: str) -> tuple[bool, str]:
+        """Only whether it fits, and by how much or by how little. `fingerprint` is the one of the model's header.
+
+        The file is not opened where the answer is known. Raises as `plan` does.
+        """
+        fits, words = self._answer("fit", request, fingerprint)
+        return bool(fits), str(words)
 
     def close(self) -> None:
         """End the child; a question that waits for it gets an error. Safe to call twice."""
@@ -72,19 +82,33 @@ class Planner:
         with self._lock:
             self._end()
 
-    def _question(self, request: PlanRequest) -> bytes:
-        self._cards = request.gpu_memory_bytes
-        question = {
-            "path": request.path,
-            "settings": settings_to_dict(request.settings),
-            "gpu_memory_bytes": request.gpu_memory_bytes,
-            "search": request.search,
-            "reserves": dict(request.reserves),
-            "held": dict(request.held),
-            "cache": str(self._paths.cache / "plans"),
-            "state": str(self._paths.state),
-        }
-        return json.dumps(question).encode() + b"\n"
+    def _answer(self, ask: str, request: PlanRequest, fingerprint: str | None = None) -> Any:
+        with self._lock:
+            on_paper = (request.gpu_memory_bytes, stand_ins.of(request.settings.offload.rpc_servers))
+            if self._on_paper not in (None, on_paper):
+                self._end()  # a device on paper stays in a process's registry
+            self._on_paper = on_paper
+            question = {
+                "ask": ask,
+                "path": request.path,
+                "fingerprint": fingerprint,
+                "settings": settings_to_dict(request.settings),
+                "gpu_memory_bytes": request.gpu_memory_bytes,
+                "stand_ins": [asdict(device) for device in on_paper[1]],
+                "search": request.search,
+                "reserves": dict(request.reserves),
+                "held": dict(request.held),
+                "cache": str(self._paths.cache / "plans"),
+                "state": str(self._paths.state),
+            }
+            try:
+                answer = self._ask(json.dumps(question).encode() + b"\n")
+            except BaseException:
+                self._end()  # its answer, should it still come, is to no other question
+                raise
+        if ask in answer:
+            return answer[ask]
+        raise (BadInputError if answer["bad_input"] else GemtopError)(answer["refused"])
 
     def _ask(self, question: bytes) -> dict[str, Any]:
         child = self._running_child()
@@ -100,17 +124,16 @@ class Planner:
             line = b""
         finally:
             overdue.cancel()
-        if line:
+        if line.endswith(b"\n"):
             answer = json.loads(line)
             assert isinstance(answer, dict)
             return answer
-        raise GemtopError(f"llama.cpp refuses this: {self._last_words(child)}")
+        raise GemtopError(_last_words(child))
 
     def _running_child(self) -> subprocess.Popen[bytes]:
         if self._child is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="gemtop-plan-")
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "gemtop.engine.planner_child", self._folder.name],
+                [sys.executable, "-m", "gemtop.engine.planner_child"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -119,21 +142,8 @@ class Planner:
             )
         return self._child
 
-    def _last_words(self, child: subprocess.Popen[bytes]) -> str:
-        """What a child that died said, or what it died of."""
-        _, said = child.communicate()
-        code = child.returncode
-        self._end()
-        lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
-        if code == -signal.SIGKILL:
-            return "its dry run took too long, or the machine ran out of memory"
-        if lines:
-            return one_line(lines[-1])
-        return f"its dry run died of {signal.Signals(-code).name}" if code < 0 else f"its dry run ended with {code}"
-
     def _end(self) -> None:
-        child, folder = self._child, self._folder
-        self._child = self._folder = None
+        child, self._child, self._on_paper = self._child, None, None
         if child is not None:
             child.kill()
             for stream in (child.stdin, child.stdout, child.stderr):
@@ -141,8 +151,19 @@ class Planner:
                     with contextlib.suppress(OSError):
                         stream.close()
             child.wait()
-        if folder is not None:
-            folder.cleanup()
+
+
+def _last_words(child: subprocess.Popen[bytes]) -> str:
+    """What a child that died said, or what it died of."""
+    _, said = child.communicate()
+    code = child.returncode
+    lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
+    last = _BUILD_FOLDER.sub("", one_line(lines[-1])) if lines else ""
+    if code >= 0:
+        return f"the planner failed: {last or f'it ended with {code}'}"
+    if -code == signal.SIGKILL:
+        return "llama.cpp's dry run of this took too long, or the machine ran out of memory"
+    return f"llama.cpp refuses this: {last or f'its dry run died of {signal.Signals(-code).name}; see gemtop doctor'}"
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:

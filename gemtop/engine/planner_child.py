@@ -1,13 +1,13 @@
 """The planner's child process: requests as lines of JSON on stdin, answers as lines on stdout, until it is closed.
 
-`python -m gemtop.engine.planner_child FOLDER`. It may die of what llama.cpp aborts on; that is an answer too.
+`python -m gemtop.engine.planner_child`. It may die of what llama.cpp aborts on; that is an answer too.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,130 +15,153 @@ from typing import Any
 from gemtop.config import paths
 from gemtop.domain.classify import classify
 from gemtop.domain.errors import BadInputError, GemtopError
-from gemtop.domain.model import BackendDevice, ModelHeader
+from gemtop.domain.model import ModelHeader
 from gemtop.domain.plan import (
+    CONTEXT_STEP,
     SEARCHED_CACHE_TYPES,
     DryRunResult,
     Ledger,
     Memory,
     MemoryUse,
     Plan,
-    largest_context,
-    most_layers,
+    judge,
+    largest,
     plan_json,
-    tightest_bytes,
 )
 from gemtop.domain.settings import ContextSettings, EngineSettings, OffloadSettings, settings_from_dict
-from gemtop.engine import binding, devices, paper, preflight
-from gemtop.engine.cpu import memory_bytes
+from gemtop.engine import binding, preflight
+from gemtop.engine.adopt_layout import check_layout
 from gemtop.engine.dry_run import DryRun
+from gemtop.engine.files import check_file
 from gemtop.engine.gguf import check_language_model, part_paths, read_header
 from gemtop.engine.log import EngineLog
+from gemtop.engine.machine import Machine, host_memory
 from gemtop.engine.model import check_context
 from gemtop.engine.plan_cache import PlanCache
+from gemtop.engine.skeleton import Skeleton
 
-_PAPER_RESERVE_BYTES = 512 << 20
-"""Of a card that is not here: CUDA's context for a process, and the workspaces of its libraries."""
-_WORKSPACE_BYTES = 128 << 20
-"""Of a card that is here, beside what its driver shows as taken; until this machine's history says it better."""
+
+class Model:
+    """A model's header, and its dry run once it is asked for."""
+
+    def __init__(self, path: str, log: EngineLog) -> None:
+        """Raises BadInputError for what is no model that llama.cpp could plan with."""
+        self._log = log
+        self._skeleton = Skeleton()
+        self._dry_run: DryRun | None = None
+        try:
+            self.header = read_header(path, self._skeleton.add_part)
+            check_language_model(self.header)
+            check_layout(self.header)
+        except BaseException:
+            self._skeleton.close()
+            raise
+        self._identity = _identity(self.header)
+
+    def is_still(self, path: str) -> bool:
+        """Whether these are the files at that path, unchanged."""
+        return self.header.path == path and self._identity == _identity(self.header)
+
+    def dry_run(self) -> DryRun:
+        if self._dry_run is None:
+            self._dry_run = DryRun(self._skeleton, self._log)
+        return self._dry_run
+
+    def close(self) -> None:
+        if self._dry_run is not None:
+            self._dry_run.close()
+        self._skeleton.close()
 
 
 class Planner:
-    """Answers requests about models; the last model's skeleton stays loaded."""
+    """Answers requests about models; the last model stays as it was read."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
         self._log = EngineLog(lambda _line: None)
         self._log.install()
         binding.llama.llama_backend_init()
-        self._run: tuple[str, DryRun] | None = None
-        self._paper: tuple[int, ...] = ()
+        self._machine = Machine()
+        self._model: Model | None = None
 
-    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """One request, as engine.planner makes it."""
-        settings = settings_from_dict(request["settings"])
-        header = read_header(request["path"])
-        check_language_model(header)
-        check_context(settings.context, header)
-        machine = self._machine(request, settings.offload)
-        offload = replace(settings.offload, use_extra_bufts=settings.offload.use_extra_bufts and _repack(request))
-        if self._paper:
-            offload = replace(offload, devices=tuple(memory.name for memory in machine))
-        cache = PlanCache(Path(request["cache"]), header.fingerprint, machine)
-        question = _Question(self, header, EngineSettings(offload, settings.context, settings.lora), machine, cache)
-        plan = question.plan(_host(request), search=request["search"])
-        cache.save()
-        return plan_json(plan)
+    def plan(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The whole answer to one request, as engine.planner makes it."""
+        settings, machine = self._settings(request)
+        model = self._read(request["path"])
+        check_context(settings.context, model.header)
+        cache = PlanCache(Path(request["cache"]), model.header.fingerprint, machine)
+        question = _Question(model, settings, machine, cache)
+        try:
+            return plan_json(question.plan(host_memory(request), search=request["search"]))
+        finally:
+            cache.save()
 
-    def dry_run(self, header: ModelHeader) -> DryRun:
-        if self._run is None or self._run[0] != header.fingerprint:
-            if self._run:
-                self._run[1].close()
-            self._run = (header.fingerprint, DryRun(part_paths(header), self._folder, self._log))
-        return self._run[1]
+    def fit(self, request: Mapping[str, Any]) -> tuple[bool, str]:
+        """Only whether it fits; the file is not opened where the answer is known by its fingerprint."""
+        settings, machine = self._settings(request)
+        cache = PlanCache(Path(request["cache"]), request["fingerprint"], machine)
+        try:
+            path = request["path"]
+            result = _measure(lambda: self._read(path).dry_run(), cache, settings.offload, settings.context)
+        finally:
+            cache.save()
+        ledgers = [Ledger(memory, result.devices.get(memory.name, MemoryUse())) for memory in machine]
+        return judge([*ledgers, Ledger(host_memory(request), result.host)])
 
-    def _machine(self, request: Mapping[str, Any], offload: OffloadSettings) -> tuple[Memory, ...]:
-        """The devices to plan on: those of this machine, or the cards that were named instead."""
-        sizes = tuple(request["gpu_memory_bytes"])
-        if sizes:
-            if sizes != self._paper:
-                paper.add_paper_devices(sizes)
-                self._paper = sizes
-            return tuple(
-                Memory(f"GPU{index}", "a card on paper", size, _PAPER_RESERVE_BYTES) for index, size in enumerate(sizes)
+    def _settings(self, request: Mapping[str, Any]) -> tuple[EngineSettings, tuple[Memory, ...]]:
+        """The settings as the engine would have them here, and the devices."""
+        asked = settings_from_dict(request["settings"])
+        machine = self._machine.memories(request, asked.offload)
+        offload = replace(asked.offload, use_extra_bufts=asked.offload.use_extra_bufts and _repack(request))
+        if request["gpu_memory_bytes"]:
+            offload = replace(offload, devices=self._machine.on_paper)
+        if offload.split_mode == "row" and (len(machine) > 1 or request["gpu_memory_bytes"]):
+            raise BadInputError(
+                "--split-mode row cannot be planned: llama.cpp does not say how much of each matrix a device gets; "
+                "plan with layer, which takes as much in all"
             )
-        devices.add_rpc_servers(offload.rpc_servers)
-        chosen = [name for name in offload.devices if name.lower() != "none"]
-        return tuple(
-            _memory(device, request)
-            for device in devices.devices()
-            if device.kind in ("gpu", "igpu") and (device.name in chosen or not offload.devices)
-        )
+        return EngineSettings(offload, asked.context, asked.lora), machine
+
+    def _read(self, path: str) -> Model:
+        if self._model is None or not self._model.is_still(path):
+            if self._model is not None:
+                self._model.close()
+                self._model = None
+            self._model = Model(path, self._log)
+        return self._model
 
 
 class _Question:
     """One model with one set of settings on one machine, and its neighbours where they are searched."""
 
-    def __init__(
-        self,
-        planner: Planner,
-        header: ModelHeader,
-        settings: EngineSettings,
-        machine: tuple[Memory, ...],
-        cache: PlanCache,
-    ) -> None:
-        self._planner, self._header, self._settings = planner, header, settings
+    def __init__(self, model: Model, settings: EngineSettings, machine: tuple[Memory, ...], cache: PlanCache) -> None:
+        self._model, self._settings = model, settings
         self._machine, self._cache = machine, cache
         self._adapters = _adapter_bytes(settings)
 
     def plan(self, host: Memory, *, search: bool) -> Plan:
-        settings, context = self._settings, self._settings.context
+        settings, context, header = self._settings, self._settings.context, self._model.header
         result = self._measure(settings.offload, context)
-        n_layers = (self._header.n_layers or 0) + 1
+        n_layers = (header.n_layers or 0) + 1
         asked = settings.offload.n_gpu_layers
         offloaded = (n_layers if asked < 0 else min(asked, n_layers)) if self._machine else 0
         longest: dict[str, int | None] = {}
         most = None
         if search:
-            most_tokens = self._header.trained_context or result.n_ctx
+            most_tokens = header.trained_context or result.n_ctx
             longest = {kind: self._longest(host, kind, most_tokens) for kind in SEARCHED_CACHE_TYPES}
             if self._machine:
-                most = most_layers(lambda layers: self._holds(layers), n_layers)
+                most = largest(self._left_with_layers, 1, n_layers)
         return Plan(
-            model=_model(self._header),
+            model=_model(header),
             settings=_settings(settings, result, offloaded),
             devices=self._ledgers(result),
-            host=self._host_ledger(host, result),
+            host=self._ledger(host, result.host, result),
             max_n_ctx=longest,
             max_n_gpu_layers=most,
         )
 
     def _measure(self, offload: OffloadSettings, context: ContextSettings) -> DryRunResult:
-        known = self._cache.get(offload, context)
-        if known is None:
-            known = self._planner.dry_run(self._header).measure(offload, context)
-            self._cache.put(offload, context, known)
-        return known
+        return _measure(self._model.dry_run, self._cache, offload, context)
 
     def _longest(self, host: Memory, kind: str, most: int) -> int | None:
         def left(n_ctx: int) -> int | None:
@@ -147,49 +170,63 @@ class _Question:
                 result = self._measure(self._settings.offload, context)
             except GemtopError:
                 return None
-            return tightest_bytes([*self._ledgers(result), self._host_ledger(host, result)])
+            ledgers = [*self._ledgers(result), self._ledger(host, result.host, result)]
+            return min(ledger.free_bytes for ledger in ledgers)
 
-        return largest_context(left, most)
+        return largest(left, min(CONTEXT_STEP, most), most, CONTEXT_STEP)
 
-    def _holds(self, layers: int) -> bool:
+    def _left_with_layers(self, layers: int) -> int | None:
         offload = replace(self._settings.offload, n_gpu_layers=layers)
-        return all(ledger.fits for ledger in self._ledgers(self._measure(offload, self._settings.context)))
+        try:
+            result = self._measure(offload, self._settings.context)
+        except GemtopError:
+            return None
+        return min(ledger.free_bytes for ledger in self._ledgers(result))
 
     def _ledgers(self, result: DryRunResult) -> tuple[Ledger, ...]:
-        found = []
-        for memory in self._machine:
-            use = result.devices.get(memory.name, MemoryUse())
-            found.append(Ledger(memory, replace(use, weights_bytes=use.weights_bytes + self._share(use, result))))
-        return tuple(found)
+        uses = ((memory, result.devices.get(memory.name, MemoryUse())) for memory in self._machine)
+        return tuple(self._ledger(memory, use, result) for memory, use in uses)
 
-    def _host_ledger(self, host: Memory, result: DryRunResult) -> Ledger:
-        use = result.host
-        return Ledger(host, replace(use, weights_bytes=use.weights_bytes + self._share(use, result)))
-
-    def _share(self, use: MemoryUse, result: DryRunResult) -> int:
+    def _ledger(self, memory: Memory, use: MemoryUse, result: DryRunResult) -> Ledger:
         """Adapters lie with the layers they change: a device holds as much of them as of the model."""
         whole = result.host.weights_bytes + sum(other.weights_bytes for other in result.devices.values())
-        return round(self._adapters * use.weights_bytes / whole) if whole else 0
+        share = round(self._adapters * use.weights_bytes / whole) if whole else 0
+        return Ledger(memory, replace(use, weights_bytes=use.weights_bytes + share))
+
+
+def _measure(
+    dry_run: Callable[[], DryRun], cache: PlanCache, offload: OffloadSettings, context: ContextSettings
+) -> DryRunResult:
+    """From the cache, or from llama.cpp and then into the cache. Raises GemtopError where llama.cpp refuses."""
+    known, refusal = cache.get(offload, context), cache.refusal(offload, context)
+    if known is not None:
+        return known
+    if refusal is not None:
+        raise GemtopError(refusal)
+    try:
+        found = dry_run().measure(offload, context)
+    except BadInputError:
+        raise
+    except GemtopError as error:
+        cache.put_refusal(offload, context, str(error))
+        raise
+    cache.put(offload, context, found)
+    return found
+
+
+def _identity(header: ModelHeader) -> list[tuple[int, ...]]:
+    """Changes with the files of a model."""
+    found: list[tuple[int, ...]] = []
+    for part in part_paths(header):
+        status = part.stat()
+        found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+    return found
 
 
 def _repack(request: Mapping[str, Any]) -> bool:
     """Whether the engine would use repacked CPU weights here, as far as the preflight has found out."""
     known = preflight.remembered(replace(paths(), state=Path(request["state"])))
     return known is None or known
-
-
-def _memory(device: BackendDevice, request: Mapping[str, Any]) -> Memory:
-    """A device of this machine. What is not free is others', but for what this program's own model holds."""
-    taken = device.memory_total_bytes - device.memory_free_bytes - request["held"].get(device.name, 0)
-    local_card = device.kind == "gpu" and not device.backend.startswith("RPC")
-    more = request["reserves"].get(device.description, _WORKSPACE_BYTES if local_card else 0)
-    return Memory(device.name, device.description, device.memory_total_bytes, max(0, taken) + more)
-
-
-def _host(request: Mapping[str, Any]) -> Memory:
-    total_bytes, available_bytes = memory_bytes()
-    taken = total_bytes - available_bytes - request["held"].get("host", 0)
-    return Memory("host", "this machine's memory", total_bytes, max(0, taken))
 
 
 def _model(header: ModelHeader) -> dict[str, Any]:
@@ -223,15 +260,19 @@ def _settings(settings: EngineSettings, result: DryRunResult, offloaded: int) ->
 
 
 def _adapter_bytes(settings: EngineSettings) -> int:
+    for adapter in settings.lora:
+        check_file(adapter.path)
     return sum(Path(adapter.path).stat().st_size for adapter in settings.lora)
 
 
-def main(folder: str, lines: Iterable[str]) -> None:
-    """Answer every line with {"plan": ...}, or with {"refused": words} where it cannot be."""
-    planner = Planner(Path(folder))
+def main(lines: Iterable[str]) -> None:
+    """Answer every line with {"plan": ...} or {"fit": ...}, or with {"refused": words} where it cannot be."""
+    planner = Planner()
+    answers = {"plan": planner.plan, "fit": planner.fit}
     for line in lines:
+        request = json.loads(line)
         try:
-            answer = {"plan": planner.answer(json.loads(line))}
+            answer: dict[str, Any] = {request["ask"]: answers[request["ask"]](request)}
         except (GemtopError, OSError) as error:
             answer = {"refused": str(error), "bad_input": isinstance(error, BadInputError)}
         sys.stdout.write(json.dumps(answer) + "\n")
@@ -239,4 +280,4 @@ def main(folder: str, lines: Iterable[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.stdin)
+    main(sys.stdin)

@@ -40,6 +40,9 @@ class Engine(Protocol):
     def generate(self, request: GenerateRequest) -> None:
         """Run a prompt, or resume what the context holds. Ends in RunFinished."""
 
+    def forget(self) -> None:
+        """Empty the context."""
+
     def bench(self, request: BenchRequest) -> None:
         """Run a test. Each repetition is a BenchRepetition, the last thing is BenchFinished."""
 

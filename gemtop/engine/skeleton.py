@@ -1,20 +1,16 @@
 """A model's file without its vocabulary and its weights: what llama.cpp needs to say how much memory it would take.
 
 Reading the 262,144 tokens of Gemma's vocabulary takes most of a load without weights. So the planner loads a copy
-of the header that has none, with the weights as a hole in a sparse file.
+of the header that has none. Both the copy and the hole where the weights would be are in memory alone, where the
+hole takes no room.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from gemtop.domain.errors import BadInputError
-from gemtop.engine.binding import GgufInitParams, c, text
-from gemtop.engine.files import show
+from gemtop.engine.binding import c, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,75 +22,51 @@ class FilePlace:
     size_bytes: int
 
 
-def write_skeleton(parts: Sequence[Path], target: Path) -> dict[str, FilePlace]:
-    """Write the skeleton of a model to `target`; the place of each tensor in the real files.
+class Skeleton:
+    """The skeletons of a model's parts as files without a name, to be closed, and the places of its real tensors."""
 
-    Raises BadInputError for a header that does not parse, OSError where the target cannot be written.
-    """
-    places: dict[str, FilePlace] = {}
-    out = c("gguf_init_empty")()
-    opened: list[tuple[int, ctypes.c_void_p]] = []
-    try:
-        for number, part in enumerate(parts):
-            tensors = ctypes.c_void_p()
-            header = c("gguf_init_from_file")(os.fsencode(part), GgufInitParams(True, ctypes.addressof(tensors)))
-            if not header:
-                raise BadInputError(f"{show(part)} is damaged or cut short: its GGUF header does not parse")
-            opened.append((header, tensors))
-            if number == 0:
-                _copy_keys(header, out)
-            places |= _add_tensors(header, tensors, number, out)
-        _set_vocabulary_size(opened, out)
-        if not c("gguf_write_to_file")(out, os.fsencode(target), True):
-            raise OSError(f"cannot write {target}")
-        os.truncate(target, target.stat().st_size + _data_size(out))
-    finally:
-        c("gguf_free")(out)
-        for header, tensors in opened:
-            c("gguf_free")(header)
-            c("ggml_free")(tensors)
-    return places
+    def __init__(self) -> None:
+        self.places: dict[str, FilePlace] = {}
+        self._files: list[int] = []
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where llama.cpp finds the parts, in this process."""
+        return tuple(f"/proc/self/fd/{file}" for file in self._files)
 
-def _copy_keys(header: int, out: int) -> None:
-    """Every key but the vocabulary's and the splitting's."""
-    c("gguf_set_kv")(out, header)
-    for index in reversed(range(c("gguf_get_n_kv")(out))):
-        key = text(c("gguf_get_key")(out, index))
-        if key.startswith(("tokenizer.", "split.")):
-            c("gguf_remove_key")(out, key.encode())
-    c("gguf_set_val_str")(out, b"tokenizer.ggml.model", b"no_vocab")
+    def add_part(self, context: int) -> None:
+        """Make the skeleton of the next part out of its header, a gguf_context, which loses its vocabulary.
+
+        Raises OSError where it cannot be written.
+        """
+        data, end = int(c("gguf_get_data_offset")(context)), 0
+        for index in range(c("gguf_get_n_tensors")(context)):
+            size, offset = (int(c(f"gguf_get_tensor_{what}")(context, index)) for what in ("size", "offset"))
+            name = text(c("gguf_get_tensor_name")(context, index))
+            self.places[name] = FilePlace(len(self._files), data + offset, size)
+            end = max(end, offset + size)
+        _leave_out_vocabulary(context)
+        self._files.append(os.memfd_create("gemtop-skeleton"))
+        if not c("gguf_write_to_file")(context, self.paths[-1].encode(), True):
+            raise OSError("the header cannot be copied")
+        alignment = int(c("gguf_get_alignment")(context))
+        os.truncate(self._files[-1], os.fstat(self._files[-1]).st_size + -(-end // alignment) * alignment)
+
+    def close(self) -> None:
+        while self._files:
+            os.close(self._files.pop())
 
 
-def _add_tensors(header: int, tensors: ctypes.c_void_p, part: int, out: int) -> dict[str, FilePlace]:
-    places = {}
-    data = int(c("gguf_get_data_offset")(header))
-    for index in range(c("gguf_get_n_tensors")(header)):
-        name = text(c("gguf_get_tensor_name")(header, index))
-        offset = data + int(c("gguf_get_tensor_offset")(header, index))
-        places[name] = FilePlace(part, offset, int(c("gguf_get_tensor_size")(header, index)))
-    tensor = c("ggml_get_first_tensor")(tensors)
-    while tensor:
-        c("gguf_add_tensor")(out, tensor)
-        tensor = c("ggml_get_next_tensor")(tensors, tensor)
-    return places
-
-
-def _set_vocabulary_size(opened: list[tuple[int, ctypes.c_void_p]], out: int) -> None:
-    """A model without a vocabulary has to say how many tokens its embedding is for."""
-    architecture = text(c("gguf_get_val_str")(out, c("gguf_find_key")(out, b"general.architecture")))
-    for header, _ in opened:
-        for index in range(c("gguf_get_n_tensors")(header)):
-            if c("gguf_get_tensor_name")(header, index) == b"token_embd.weight":
-                rows = c("gguf_get_tensor_ne")(header, index)[1]
-                c("gguf_set_val_u32")(out, f"{architecture}.vocab_size".encode(), rows)
-
-
-def _data_size(out: int) -> int:
-    return max(
-        (
-            int(c("gguf_get_tensor_offset")(out, index)) + int(c("gguf_get_tensor_size")(out, index))
-            for index in range(c("gguf_get_n_tensors")(out))
-        ),
-        default=0,
-    )
+def _leave_out_vocabulary(context: int) -> None:
+    """A model without a vocabulary has to say for how many tokens its embedding is."""
+    tokens, named = (c("gguf_find_key")(context, key) for key in (b"tokenizer.ggml.tokens", b"general.architecture"))
+    if tokens < 0 or named < 0:
+        return  # a further part of a split model, or one that llama.cpp will refuse
+    architecture = text(c("gguf_get_val_str")(context, named))
+    n_tokens = c("gguf_get_arr_n")(context, tokens)
+    for index in reversed(range(c("gguf_get_n_kv")(context))):
+        key = c("gguf_get_key")(context, index)
+        if key.startswith(b"tokenizer."):
+            c("gguf_remove_key")(context, key)
+    c("gguf_set_val_str")(context, b"tokenizer.ggml.model", b"no_vocab")
+    c("gguf_set_val_u32")(context, f"{architecture}.vocab_size".encode(), n_tokens)

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from gemtop.config import Paths
-from gemtop.domain.errors import GemtopError, LoadCancelledError
+from gemtop.domain.errors import BadInputError, GemtopError, LoadCancelledError
 from gemtop.domain.events import (
     BenchFinished,
     EngineCrashed,
@@ -24,6 +24,7 @@ from gemtop.domain.events import (
 )
 from gemtop.domain.model import BackendDevice, ModelHeader
 from gemtop.domain.settings import EngineSettings, OffloadSettings
+from gemtop.domain.text import one_line
 from gemtop.engine.planner import Planner
 from gemtop.engine.protocol import BenchRequest, EventSink
 
@@ -72,6 +73,9 @@ class LlamaEngine:
 
     def generate(self, request: GenerateRequest) -> None:
         self._submit(lambda: self._generate(request), self._run_failed)
+
+    def forget(self) -> None:
+        self._submit(self._forget, lambda _error: None)
 
     def bench(self, request: BenchRequest) -> None:
         self._submit(lambda: self._bench(request), lambda error: self._emit(BenchFinished("failed", str(error))))
@@ -144,8 +148,20 @@ class LlamaEngine:
         self._decoder = None
         header = read_header(path)
         check_language_model(header)
+        self._check_loadable(header)
         check_context(settings.context, header)
         self._take_up(header, settings, start_ns)
+
+    def _check_loadable(self, header: ModelHeader) -> None:
+        """Raises BadInputError for files that llama.cpp would refuse less clearly, or load as noise."""
+        from gemtop.engine.adopt_layout import check_layout
+        from gemtop.engine.gguf_scan import is_header_only
+
+        if is_header_only(header.path, self._paths):
+            raise BadInputError(
+                f"{one_line(header.path)} is a header for planning, without weights; gemtop pull the model"
+            )
+        check_layout(header)
 
     def _apply(self, settings: EngineSettings) -> None:
         """Change what is loaded; where that fails, what was there before is made again."""
@@ -240,6 +256,10 @@ class LlamaEngine:
         if self._decoder is None:
             raise GemtopError("no model is loaded")
         self._decoder.generate(request, self._emit)
+
+    def _forget(self) -> None:
+        if self._decoder is not None:
+            self._decoder.clear()
 
     def _bench(self, request: BenchRequest) -> None:
         from gemtop.engine.bench import Bench

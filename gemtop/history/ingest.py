@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemtop.config import Paths
 from gemtop.domain.errors import HistoryError
-from gemtop.domain.records import LedgerRow, RunBegin, RunEnd, SessionBegin, SessionEnd
+from gemtop.domain.records import LedgerRow, RunBegin, RunEnd, SessionBegin, SessionEnd, TunePoint
 from gemtop.history.crashed import end_unfinished
 from gemtop.history.database import Database, HistoryLockedError, quoted
 from gemtop.history.lines import DEVICE_COLUMNS, HOST_COLUMNS
@@ -88,6 +88,12 @@ _LEDGER = f"""
     FROM {_records("ledger", LedgerRow)}
     WHERE t_ns IS NOT NULL AND load_number IS NOT NULL AND device IS NOT NULL
 """
+_TUNE_POINTS = f"""
+    INSERT INTO store.tune_points BY NAME
+    SELECT * REPLACE (t_ns - $zero AS t_ns), $session AS session_id
+    FROM {_records("tune", TunePoint)}
+    WHERE t_ns IS NOT NULL AND tuning_id IS NOT NULL AND n_ctx IS NOT NULL
+"""
 _TOKENS = """
     INSERT INTO store.tokens
     SELECT run_id, "index", t_ns - $zero, token_id, TRY_CAST(phase AS store.phase) FROM (
@@ -139,6 +145,7 @@ _SESSION_ENDS = f"""
 _BY_KIND = {
     "run_begin": _RUNS,
     "ledger": _LEDGER,
+    "tune": _TUNE_POINTS,
     "tokens": _TOKENS,
     "devices": _DEVICES,
     "hosts": _HOSTS,

@@ -8,7 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from gemtop.domain.records import LedgerRow, Record, RunBegin, RunEnd, SessionBegin, SessionEnd, TokenRow
+from gemtop.domain.records import (
+    LedgerRow,
+    Record,
+    RunBegin,
+    RunEnd,
+    SessionBegin,
+    SessionEnd,
+    TokenRow,
+    TunePoint,
+)
 from gemtop.domain.telemetry import DeviceSample, HostSample
 
 KINDS: dict[type, str] = {
@@ -17,6 +26,7 @@ KINDS: dict[type, str] = {
     RunBegin: "run_begin",
     RunEnd: "run_end",
     LedgerRow: "ledger",
+    TunePoint: "tune",
 }
 TOKEN_COLUMNS = ("index", "t_ns", "token_id", "phase")
 DEVICE_COLUMNS = tuple(f.name for f in fields(DeviceSample) if f.name != "reasons")

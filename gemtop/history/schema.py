@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gemtop import __version__
 from gemtop.domain.errors import HistoryError
-from gemtop.history import schema_v1, schema_v2
+from gemtop.history import schema_v1, schema_v2, schema_v3
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -49,6 +49,12 @@ MIGRATIONS: tuple[Migration, ...] = (
         "the memory ledger of each load, runs of kind apply, and where the parts of a model were",
         schema_v2.STATEMENTS,
         schema_v2.COMMENTS,
+    ),
+    _migration(
+        3,
+        "what each tuning measured, and its Pareto front",
+        schema_v3.STATEMENTS,
+        schema_v3.COMMENTS,
     ),
 )
 

@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
@@ -23,7 +24,7 @@ from gemtop.domain.text import one_line
 from gemtop.supervisor import RESTART
 from gemtop.tui.messages import ModelChosen, SessionHappened, SessionReady
 from gemtop.tui.screens.live import LiveScreen
-from gemtop.tui.startup import Resume, Startup, save_resume, take_resume
+from gemtop.tui.startup import Resume, Startup, save_resume, take_resume, without_rpc
 from gemtop.tui.widgets import spans
 
 if TYPE_CHECKING:
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 
     from gemtop.domain.settings import EngineSettings
     from gemtop.session import Session, SessionEvent
+    from gemtop.tui.tuning import Plans
 
     MakeSession = Callable[[Callable[[SessionEvent], None]], Session]
+    MakePlans = Callable[[], Plans]
 
 _LAST = "last"
 _WIDTHS: list[tuple[int, str]] = [(0, "-tiny"), (40, "-narrow"), (100, "-normal"), (160, "-wide")]
@@ -56,13 +59,23 @@ class GemtopApp(App[int]):
         Binding("ctrl+c", "leave_or_copy", "Quit", show=False, priority=True),
     ]
 
-    def __init__(self, startup: Startup, paths: Paths, make_session: MakeSession | None = None) -> None:
+    def __init__(
+        self,
+        startup: Startup,
+        paths: Paths,
+        make_session: MakeSession | None = None,
+        make_plans: MakePlans | None = None,
+    ) -> None:
         super().__init__()
         self.startup = startup
         self.paths = paths
         self._make_session = make_session or self._real_session
+        self.make_plans = make_plans or self._real_plans
         self.session: Session | None = None
         self.settings: EngineSettings = startup.settings
+        """Those in force; until a model is loaded, those asked for."""
+        self.change_s: dict[bool, float] = {}
+        """Seconds the last change of this model took, by whether its weights were kept."""
         self.sampling = startup.sampling
         self.n_predict = startup.n_predict
         self.resume: Resume | None = None
@@ -111,10 +124,17 @@ class GemtopApp(App[int]):
 
         return make_session("tui", self.paths, listener, self.startup.session_id, unrecorded_ok=True)
 
+    def _real_plans(self) -> Plans:
+        from gemtop.assembly import make_planner
+
+        return make_planner(self.paths)
+
     def _session_event(self, event: SessionEvent) -> None:
         """Called on the engine's and the sampler's threads."""
         if type(event).__name__ not in _POLLED and not self._leaving:
-            self.post_message(SessionHappened(event))
+            session = self.session
+            number, request = (session.run_number, session.last_request) if session else (0, None)
+            self.post_message(SessionHappened(event, number, request))
 
     async def on_event(self, event: events.Event) -> None:
         """A key that begins a prompt moves the focus before the next key is passed to whatever has it."""
@@ -125,7 +145,7 @@ class GemtopApp(App[int]):
 
     def on_session_happened(self, message: SessionHappened) -> None:
         if not self._leaving:  # what was under way when the user left finds no widgets any more
-            self._live.session_happened(message.event)
+            self._live.session_happened(message.event, message.run_number, message.request)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.name in ("start", "find"):
@@ -164,7 +184,10 @@ class GemtopApp(App[int]):
         if path is None:
             self.run_worker(self._find_demo, thread=True, name="find", exit_on_error=False)
             return
+        if self.settings.lora and self.model_path not in (None, path):
+            self.settings = replace(self.settings, lora=())  # adapters belong to the model they were given for
         self.model_path = path
+        self.change_s = {}
         assert self.session is not None
         self.session.open(path, self.settings)
 
@@ -218,11 +241,16 @@ class GemtopApp(App[int]):
         self._exit_words = words
         self.leave(code)
 
-    def restart(self) -> None:
-        """Start the program anew in place, with the same model, settings and conversation."""
+    def restart(self, *, alone: bool = False) -> None:
+        """Start the program anew in place, with the same model, settings and conversation.
+
+        `alone` leaves out the RPC servers, and what names their devices.
+        """
         session = self.session
         if session is None:
             return
+        if alone:
+            self.settings = without_rpc(self.settings)
         last = session.last_request
         save_resume(
             self.paths,

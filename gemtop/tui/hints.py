@@ -17,11 +17,12 @@ LIVE_KEYS = (
     KeyHint("Enter", "Prompt", "type"),
     KeyHint("Esc", "Stop", "stop"),
     KeyHint("r", "Again", "again"),
-    KeyHint("t", "Sampling", "sampling"),
-    KeyHint("l", "Log", "log"),
+    KeyHint("t", "Tune", "tune"),
+    KeyHint("s", "Sampling", "sampling"),
     KeyHint("m", "Models", "models"),
     KeyHint("?", "Keys", "keys"),
     KeyHint("q", "Quit", "leave"),
+    KeyHint("l", "Log", "log"),
 )
 PROMPT_KEYS = (
     KeyHint("Enter", "Run", "submit_prompt"),

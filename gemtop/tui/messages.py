@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 if TYPE_CHECKING:
+    from gemtop.domain.events import GenerateRequest
     from gemtop.session import SessionEvent
 
 
 class SessionHappened(Message):
     """Something happened in the session; tokens and progress are polled instead."""
 
-    def __init__(self, event: SessionEvent) -> None:
+    def __init__(self, event: SessionEvent, run_number: int, request: GenerateRequest | None) -> None:
         self.event = event
+        self.run_number, self.request = run_number, request
+        """The run it happened in and what that was asked for: by the time this is read, another may have begun."""
         super().__init__()
 
 

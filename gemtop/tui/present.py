@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gemtop.domain.model import LoadedModel
+from gemtop.domain import plan
+from gemtop.domain.model import DeviceMemory, LoadedModel
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
+from gemtop.domain.text import one_line
 from gemtop.run import RunView
-from gemtop.session import SessionView
+from gemtop.session import Mark, SessionView
 from gemtop.tui.widgets.header import HeaderText, model_header
 from gemtop.tui.widgets.values import Value
 
@@ -25,6 +27,8 @@ STOP_WORDS = {
 def header_text(view: SessionView) -> HeaderText:
     """The model and its settings on the left, where it runs and the run's state on the right."""
     right: list[tuple[str, str]] = [] if view.problem is None else [("not recorded", "bad")]
+    if view.applying:
+        right.append(("applying ...", "warn"))
     if view.model is not None:
         right.append((_place(view.model), "muted"))
     if view.run is not None:
@@ -103,6 +107,7 @@ def device_rows(view: SessionView) -> list[list[Value]]:
             rows += _gpu_rows(info, sample)
     if not view.devices:
         rows += [[Value("GPU", "N/A")], [Value("", _why_no_gpu(view.telemetry), "muted", left=True)]]
+    rows += ledger_rows(view.memory)
     if len(view.host_samples) > 1:  # the first has no CPU load yet
         rows += _host_rows(view.host_samples[-1])
     return rows
@@ -147,14 +152,39 @@ def _host_rows(s: HostSample) -> list[list[Value]]:
     ]
 
 
+def ledger_rows(memory: Sequence[DeviceMemory]) -> list[list[Value]]:
+    """What the model holds of each device by what it is for, and all of it beside what was planned."""
+    if not memory:
+        return []
+    rows = [[Value(one_line(entry.device), _parts(entry.measured), left=True)] for entry in memory]
+    measured = sum(entry.measured.total_bytes for entry in memory)
+    planned = [entry.predicted.total_bytes for entry in memory if entry.predicted is not None]
+    known = len(planned) == len(memory)
+    reason = next((entry.reason for entry in memory if entry.reason), None) or "unknown"
+    words = plan.gib(sum(planned)) if known else f"N/A ({one_line(reason)})"
+    return [*rows, [Value("measured", plan.gib(measured)), Value("planned", words)]]
+
+
+def _parts(use: plan.MemoryUse) -> str:
+    unit, name, digits = (_GIB, "GiB", 2) if use.total_bytes >= _GIB else (plan.MIB, "MiB", 0)
+    sizes = (use.weights_bytes, use.kv_bytes, use.compute_bytes + use.output_bytes)
+    words = ("weights", "KV", "compute")
+    return "  ".join(f"{word} {size / unit:,.{digits}f}" for word, size in zip(words, sizes, strict=True)) + f" {name}"
+
+
 def _unknown(reasons: Mapping[str, str], name: str) -> str:
     return f"N/A ({reasons.get(name, 'not read')})"
 
 
-def run_rows(runs: Sequence[RunView]) -> list[list[Value]]:
-    """The last runs, newest first."""
+def run_rows(runs: Sequence[RunView], marks: Sequence[Mark] = ()) -> list[list[Value]]:
+    """The last runs, newest first. A change of settings, of which `marks` has one for each, is a line of its own."""
+    changes = dict(zip((run.number for run in runs if run.kind == "apply"), marks, strict=False))
     rows = []
     for run in reversed(runs[-40:]):
+        if run.number in changes:
+            mark = changes[run.number]
+            rows.append([Value(f"{run.number:>3}", f"apply {mark.label}  {mark.change_s:.1f} s", "muted", left=True)])
+            continue
         speed = run.timing.decode_tokens_per_s
         rows.append(
             [

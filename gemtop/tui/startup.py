@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gemtop.config import Paths, read_state, write_state
@@ -38,6 +38,18 @@ class Resume:
     n_predict: int
     conversation: tuple[tuple[str, str], ...]
     last_prompt: str | None
+
+
+def without_rpc(settings: EngineSettings) -> EngineSettings:
+    """The same settings on this machine's devices alone."""
+    offload = settings.offload
+    own = tuple(name for name in offload.devices if not name.startswith("RPC"))
+    kept = tuple(pair for pair in offload.override_tensor if not pair[1].startswith("RPC"))
+    # Shares and the main device are counted over all devices, so they mean something else without some of them.
+    return replace(
+        settings,
+        offload=replace(offload, rpc_servers=(), devices=own, tensor_split=(), main_gpu=0, override_tensor=kept),
+    )
 
 
 def _name(process: int) -> str:

@@ -12,7 +12,11 @@ from gemtop.cli.main import COMMANDS
 from tests.cli.commands import LIMIT_S, command, gemtop, refused
 from tests.conftest import child_environment
 
-HEAVY = ("textual", "llama_cpp", "plotext", "pynvml", "numpy", "duckdb", "psutil")
+HEAVY = ("textual", "llama_cpp", "plotext", "pynvml", "numpy", "duckdb", "psutil", "huggingface_hub", "httpx2")
+
+
+WITHOUT_HISTORY = ("pull", "adopt", "devices")
+"""Commands that neither read nor write the history."""
 
 
 def modules_after(*arguments: str) -> set[str]:
@@ -63,8 +67,9 @@ def test_help_names_every_command_and_exit_code() -> None:
 def test_every_command_has_help(name: str) -> None:
     done = gemtop(name, "--help")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert f"usage: gemtop {name}" in done.stdout.decode()
-    assert "--db" in done.stdout.decode()
+    text = done.stdout.decode()
+    assert f"usage: gemtop {name}" in text
+    assert ("--db" in text) == (name not in WITHOUT_HISTORY)
 
 
 def test_the_version() -> None:

@@ -167,6 +167,7 @@ OLLAMA = {
         BLOB, "Q4_0", "qat", "QAT Q4_0", Q4_0, {"quantize.imatrix.file": "/out/google_gemma-3-27b-it-qat.imatrix"}
     ),
     "nothing at all": Case(BLOB, "unknown", "unknown", "unknown"),
+    "a qat tag and nothing else": Case(BLOB, "unknown", "qat", "QAT unknown", known_as="gemma3:27b-it-qat"),
 }  # fmt: skip
 
 NOT_SO = {

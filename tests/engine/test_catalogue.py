@@ -122,9 +122,7 @@ def test_a_blob_that_gets_another_name_is_looked_at_again(machine: Machine) -> N
     assert blob.exists()
 
 
-@pytest.mark.parametrize(
-    "damage", [b"{", b'{"gemtop": "0", "models": {"x": 3}}', b"\xff"]
-)
+@pytest.mark.parametrize("damage", [b"{", b'{"gemtop": "0", "models": {"x": 3}}', b"\xff"])
 def test_a_cache_that_is_damaged_is_made_again(machine: Machine, damage: bytes) -> None:
     machine.gguf(machine.here / "a.gguf")
     before = listed(machine)

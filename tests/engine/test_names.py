@@ -58,9 +58,11 @@ def test_every_name_that_is_listed_leads_to_its_file(machine: Machine) -> None:
     machine.lmstudio("a/b/same.gguf")
     machine.gguf(machine.home / "models" / "one" / "same.gguf")
     machine.gguf(machine.home / "models" / "two" / "same.gguf")
+    machine.lmstudio("a/b/mine.gguf")
+    machine.gguf(machine.home / "models" / "mine.gguf")
     machine.gguf(machine.here / "here.gguf")
     listed = [model for model in stored_models() if model.store != "demo"]
-    assert len(listed) == 11
+    assert len(listed) == 13
     for model in listed:
         assert os.path.realpath(resolve(model.name, machine.paths)) == os.path.realpath(model.path), model
 

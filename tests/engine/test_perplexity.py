@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gemtop.engine.adopt_text import PAGE
+from gemtop.engine.adopt_text import BETWEEN, PAGE
 from gemtop.engine.binding import llama, token_array
 from gemtop.engine.log import EngineLog
 from gemtop.engine.perplexity import clear, first_counted, perplexity, token_nll
 
-N_TOKENS = 96
+N_TOKENS = 64
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def all_logits(context: Any, text: list[int]) -> Any:
 
 def tokens(model: Any) -> list[int]:
     buffer = (llama.llama_token * 512)()
-    text = PAGE.encode()
+    text = (PAGE + BETWEEN).encode()
     n = llama.llama_tokenize(llama.llama_model_get_vocab(model), text, len(text), buffer, 512, True, False)
     assert n >= N_TOKENS
     return list(buffer[:N_TOKENS])
@@ -74,11 +74,11 @@ def test_each_token_is_predicted_from_all_before_it(model: Any) -> None:
 def test_the_batch_makes_no_difference(model: Any) -> None:
     text = tokens(model)
     found = []
-    for n_batch in (128, 40):  # of three batches the second counts from its middle
+    for n_batch in (128, 28):  # of three batches the second counts from its middle
         own = context(model, n_batch)
-        found.append(token_nll(own, text, 50))
+        found.append(token_nll(own, text, 35))
         llama.llama_free(own)
-    assert len(found[0]) == N_TOKENS - 51
+    assert len(found[0]) == N_TOKENS - 36
     assert found[0].mean() == pytest.approx(found[1].mean(), rel=0.03)  # other kernels round otherwise
     assert np.corrcoef(found[0], found[1])[0, 1] > 0.99
 
@@ -96,8 +96,8 @@ def test_the_value_and_its_error() -> None:
 def test_what_the_context_holds_comes_before(model: Any) -> None:
     text = tokens(model)
     own = context(model, 128)
-    whole = token_nll(own, text, 60)
+    whole = token_nll(own, text, 44)
     clear(own)
-    assert len(token_nll(own, text[:40], 39)) == 0
-    assert token_nll(own, text[40:], 20).mean() == pytest.approx(whole.mean(), rel=0.03)
+    assert len(token_nll(own, text[:24], 23)) == 0
+    assert token_nll(own, text[24:], 20).mean() == pytest.approx(whole.mean(), rel=0.03)
     llama.llama_free(own)

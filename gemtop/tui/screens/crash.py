@@ -10,6 +10,8 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
+from gemtop.domain.text import one_line
+
 if TYPE_CHECKING:
     from gemtop.tui.app import GemtopApp
 
@@ -19,13 +21,16 @@ class CrashScreen(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,r", "restart", "Start anew"),
+        Binding("w", "restart_alone", "Start anew without the RPC servers"),
         Binding("escape", "dismiss", "Look around"),
         Binding("q", "leave", "Quit"),
     ]
 
-    def __init__(self, words: str) -> None:
+    def __init__(self, words: str, rpc_servers: tuple[str, ...] = ()) -> None:
+        """What llama.cpp said, and the RPC servers in use, which may be what was lost."""
         super().__init__()
         self._words = words
+        self._rpc_servers = rpc_servers
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
@@ -36,8 +41,16 @@ class CrashScreen(ModalScreen[None]):
                 "process: r starts gemtop anew, here, with the same model, settings and conversation.",
                 markup=False,
             )
+            if self._rpc_servers:
+                servers = one_line(", ".join(self._rpc_servers))
+                yield Static(
+                    f"If an RPC server was lost, w starts without {servers}, on this machine's devices alone.",
+                    markup=False,
+                )
             with Horizontal(id="buttons"):
                 yield Button("Start anew (r)", id="restart", variant="primary", compact=True)
+                if self._rpc_servers:
+                    yield Button("Without RPC (w)", id="alone", compact=True)
                 yield Button("Look around (Esc)", id="look", compact=True)
                 yield Button("Quit (q)", id="leave", compact=True)
 
@@ -45,6 +58,8 @@ class CrashScreen(ModalScreen[None]):
         match event.button.id:
             case "restart":
                 self.action_restart()
+            case "alone":
+                self.action_restart_alone()
             case "leave":
                 self.action_leave()
             case _:
@@ -52,6 +67,10 @@ class CrashScreen(ModalScreen[None]):
 
     def action_restart(self) -> None:
         cast("GemtopApp", self.app).restart()
+
+    def action_restart_alone(self) -> None:
+        if self._rpc_servers:
+            cast("GemtopApp", self.app).restart(alone=True)
 
     def action_leave(self) -> None:
         cast("GemtopApp", self.app).action_leave()

@@ -22,7 +22,7 @@ from gemtop.tui.widgets.values import ValueGrid
 
 if TYPE_CHECKING:
     from gemtop.charts.live import LiveCharts
-    from gemtop.domain.events import EngineCrashed
+    from gemtop.domain.events import EngineCrashed, GenerateRequest, ModelLoaded, RunStarted
     from gemtop.session import RunRecorded, Session, SessionEvent, SessionView
     from gemtop.tui.app import GemtopApp
 
@@ -39,7 +39,8 @@ class LiveScreen(Screen[None]):
         Binding("escape", "stop", "Stop"),
         Binding("r", "again", "Again"),
         Binding("n", "new", "New chat"),
-        Binding("t", "sampling", "Sampling"),
+        Binding("t", "tune", "Tune"),
+        Binding("s", "sampling", "Sampling"),
         Binding("l", "log", "Log"),
         Binding("m", "models", "Models"),
         Binding("question_mark", "keys", "Keys"),
@@ -55,6 +56,9 @@ class LiveScreen(Screen[None]):
         self._pieces = 0
         self._log_count = 0
         self._problem: str | None = None
+        self._loaded: ModelLoaded | None = None
+        self._change = ""
+        """The change of settings that has just been made, in a few words."""
 
     @property
     def _app(self) -> GemtopApp:
@@ -86,6 +90,20 @@ class LiveScreen(Screen[None]):
         self.set_interval(FRAME_S, self.show_frame)
         self.set_interval(TEXT_S, self.show_text)
 
+    def _compositor_refresh(self) -> None:
+        """Behind a dialog, have it repaint what changed here and no more.
+
+        Textual 8.2 marks the whole screen for the next repaint as well, sixty times a second: 125 KB/s for nothing.
+        """
+        if self.app.screen is self or self.app.is_inline:
+            super()._compositor_refresh()
+            return
+        regions = self._compositor._dirty_regions
+        if regions and self.is_current:
+            self.app.screen.refresh(*regions)
+            regions.clear()
+        self._dirty_widgets.clear()
+
     # What is shown
 
     def show_frame(self) -> None:
@@ -104,7 +122,7 @@ class LiveScreen(Screen[None]):
         self.query_one("#header", HeaderLine).show_text(present.header_text(view))
         figures = self.query_one("#figures", ValueGrid)
         figures.show_rows(present.figure_rows(view, self.size.width))
-        for name, rows in (("#devices", present.device_rows(view)), ("#runs", present.run_rows(view.runs))):
+        for name, rows in (("#devices", present.device_rows(view)), ("#runs", present.run_rows(view.runs, view.marks))):
             grid = self.query_one(name, ValueGrid)
             if grid.display:
                 grid.show_rows(rows)
@@ -120,9 +138,11 @@ class LiveScreen(Screen[None]):
     def _show_charts(self, charts: LiveCharts, view: SessionView) -> None:
         timing = view.run.timing if view.run else None
         now, devices, samples, hosts = view.t_ns, view.devices, view.device_samples, view.host_samples
-        self.query_one("#speed", Chart).show_spec(charts.speed(now, view.prefill_rate, view.decode_rate, timing))
-        self.query_one("#memory", Chart).show_spec(charts.memory(now, devices, samples, hosts))
-        self.query_one("#power", Chart).show_spec(charts.power(now, devices, samples, hosts))
+        marks = [(mark.t_ns, mark.label) for mark in view.marks]
+        speed = charts.speed(now, view.prefill_rate, view.decode_rate, timing, marks)
+        self.query_one("#speed", Chart).show_spec(speed)
+        self.query_one("#memory", Chart).show_spec(charts.memory(now, devices, samples, hosts, marks))
+        self.query_one("#power", Chart).show_spec(charts.power(now, devices, samples, hosts, marks))
 
     def show_text(self) -> None:
         """What was generated since the last time."""
@@ -142,35 +162,44 @@ class LiveScreen(Screen[None]):
 
     # What happened
 
-    def session_happened(self, event: SessionEvent) -> None:
-        """Act on something that happened in the session, told by the application."""
-        from gemtop.domain.events import EngineCrashed, LoadFailed, ModelLoaded, Notice, RunFinished, RunStarted
+    def session_happened(self, event: SessionEvent, run_number: int, request: GenerateRequest | None) -> None:
+        """Act on something that happened in the session, told by the application; `run_number` is where."""
+        from gemtop.domain.events import (
+            EngineCrashed,
+            LoadFailed,
+            ModelLoaded,
+            Notice,
+            RunFinished,
+            RunStarted,
+            SettingsRefused,
+        )
         from gemtop.session import RunRecorded
 
         match event:
             case RunStarted():
-                self._run_started()
+                self._run_started(event, run_number, request)
             case RunRecorded():
                 self._run_recorded(event)
             case RunFinished() if event.status == "failed" and self.session and not self.session.busy:
                 self._refused(event.message or "the run failed")
             case ModelLoaded():
-                self._model_loaded()
+                self._model_loaded(event)
             case LoadFailed():
                 self._refused(event.message)
+            case SettingsRefused():
+                self._tell(event.message)
+                self.notify(event.message, title="not applied", severity="error", timeout=15, markup=False)
             case Notice():
                 self.notify(event.text, severity="warning", timeout=10, markup=False)
             case EngineCrashed():
                 self._crashed(event)
         self.show_frame()
 
-    def _run_started(self) -> None:
-        session = self.session
-        if session is None or session.last_request is None:
-            return
-        self._shown_run, self._shown_text, self._pieces = session.run_number, 0, 0
+    def _run_started(self, event: RunStarted, run_number: int, request: GenerateRequest | None) -> None:
+        self._shown_run, self._shown_text, self._pieces = run_number, 0, 0
         self.query_one("#figures", ValueGrid).forget_widths()
-        self.query_one("#output", StreamView).mark(f"> {session.last_request.prompt}")
+        if event.kind == "generate" and request is not None and not request.resume:
+            self.query_one("#output", StreamView).mark(f"> {request.prompt}")
 
     def _run_recorded(self, event: RunRecorded) -> None:
         self.show_text()
@@ -179,12 +208,31 @@ class LiveScreen(Screen[None]):
         self._shown_text = len(event.output)
         if event.row["status"] == "failed":
             self._tell(event.message or "the run failed")
+        if event.begin.kind == "apply" and event.row["status"] == "finished" and self._change:
+            self._applied(event)
         crashed = event.row["status"] == "crashed"  # what llama.cpp said comes next
-        if self._app.startup.quit_when_done and not crashed:
+        goes_on = self.session is not None and self.session.busy  # after a change of settings
+        if self._app.startup.quit_when_done and not crashed and not goes_on:
             self._app.leave(EXIT_FAILURE if event.row["status"] == "failed" else EXIT_OK)
 
-    def _model_loaded(self) -> None:
-        app = self._app
+    def _applied(self, event: RunRecorded) -> None:
+        """Say what a change of settings took."""
+        tokens, rate = event.row["prompt_tokens"], event.row["prefill_tokens_per_s"]
+        words = f"{self._change}: {event.row['load_s']:.1f} s"
+        if tokens and rate:
+            words += f", and {tokens:,} tokens decoded again in {tokens / rate:.1f} s"
+        self.notify(words, title="applied", timeout=6, markup=False)
+
+    def _model_loaded(self, event: ModelLoaded) -> None:
+        from gemtop.run import changes
+
+        app, before = self._app, self._loaded
+        self._loaded, app.settings = event, event.settings
+        if app.change_s and before is not None:  # settings of this model were changed, or taken back
+            app.change_s[event.weights_kept] = event.change_s
+            self._change = changes(before, event) if event.settings != before.settings else ""
+            return
+        app.change_s[False] = event.model.load_s
         app.remember_model()
         resume, app.resume = app.resume, None
         if resume is not None and self.session is not None:
@@ -203,7 +251,7 @@ class LiveScreen(Screen[None]):
         if self._app.startup.quit_when_done:
             self._app.leave_with(EXIT_CRASHED, f"llama.cpp gave up: {event.message}")
             return
-        self.app.push_screen(CrashScreen(event.message))
+        self.app.push_screen(CrashScreen(event.message, self._app.settings.offload.rpc_servers))
 
     def _tell(self, words: str) -> None:
         self.query_one("#output", StreamView).mark(words, "bad")
@@ -304,6 +352,20 @@ class LiveScreen(Screen[None]):
         if self.session is not None and not self.session.busy:
             self.session.new_conversation()
             self.query_one("#output", StreamView).mark("- new conversation -", "muted")
+
+    def action_tune(self) -> None:
+        session = self.session
+        view = session.view(0) if session is not None else None
+        if view is None or view.model is None or view.crashed:
+            self.notify("there is no model to tune yet; m opens one", severity="warning")
+            return
+        if view.applying:
+            self.notify("a change is being made already; Esc stops it", severity="warning")
+            return
+
+        from gemtop.tui.screens.tune import TuneScreen
+
+        self.app.push_screen(TuneScreen(view, self._app.make_plans))
 
     def action_sampling(self) -> None:
         from gemtop.tui.screens.sampling import SamplingScreen
