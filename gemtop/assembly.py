@@ -7,7 +7,8 @@ from gemtop.domain.errors import HistoryError
 from gemtop.domain.records import Record, SessionEnd
 from gemtop.engine.planner import Planner
 from gemtop.engine.worker import LlamaEngine
-from gemtop.session import Listener, Session, begin_session
+from gemtop.session import Session, begin_session
+from gemtop.view import Listener
 
 
 class Unrecorded:

@@ -8,7 +8,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from gemtop import __version__
@@ -29,13 +29,14 @@ from gemtop.domain.events import (
     TokenGenerated,
 )
 from gemtop.domain.figures import TimingAccumulator
-from gemtop.domain.model import DeviceMemory, LoadedModel
-from gemtop.domain.rates import RatePoint, RateSeries
-from gemtop.domain.records import Record, RunBegin, RunKind, SessionBegin, SessionEnd, TokenRow, run_row
+from gemtop.domain.model import LoadedModel
+from gemtop.domain.rates import RateSeries
+from gemtop.domain.records import Record, RunKind, SessionBegin, SessionEnd, TokenRow, run_row
 from gemtop.domain.settings import EngineSettings, SamplingSettings
-from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
+from gemtop.domain.telemetry import DeviceSample, HostSample, TelemetryStatus
 from gemtop.engine.protocol import BenchRequest, Engine, EventSink
 from gemtop.run import MeasuredRun, RunView, begin_run, changes, ledger_rows
+from gemtop.view import Listener, Mark, RunRecorded, SessionView
 
 _KEEP_SAMPLES = 3000
 """Ten minutes of samples at 5 Hz stay in memory for the charts."""
@@ -70,66 +71,6 @@ class Sampler(Protocol):
     def wait_past(self, t_ns: int, timeout_s: float) -> bool: ...
 
     def stop(self) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class RunRecorded:
-    """A run has ended and its figures are final. `row` has the names of the view `runs`."""
-
-    row: dict[str, Any]
-    begin: RunBegin
-    prompt: str | None
-    output: str
-    reasons: dict[str, str]
-    message: str | None
-
-
-SessionEvent = EngineEvent | RunRecorded | TelemetryStatus
-Listener = Callable[[SessionEvent], None]
-"""Called on the thread where it happened; it must return at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionView:
-    """Everything a screen shows, taken at one moment."""
-
-    t_ns: int
-    session_id: str
-    model: LoadedModel | None
-    loading: float | None
-    """Fraction loaded; None when nothing is being loaded."""
-    load_error: str | None
-    crashed: str | None
-    """What llama.cpp said before it gave up."""
-    run: RunView | None
-    """The run that goes on, or the last one."""
-    runs: tuple[RunView, ...]
-    prefill_rate: tuple[RatePoint, ...]
-    decode_rate: tuple[RatePoint, ...]
-    devices: tuple[DeviceInfo, ...]
-    device_samples: tuple[DeviceSample, ...]
-    host_samples: tuple[HostSample, ...]
-    telemetry: TelemetryStatus | None
-    problem: str | None
-    """What keeps the history from being written."""
-    settings: EngineSettings | None
-    """What was asked for of the model that is loaded."""
-    memory: tuple[DeviceMemory, ...]
-    """What it takes of each device, measured and predicted."""
-    marks: tuple[Mark, ...]
-    """When settings were changed."""
-    applying: bool
-    """A change of settings is being made."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A change of settings, for the charts."""
-
-    t_ns: int
-    label: str
-    """What changed: "ctx 8192 -> 16384"."""
-    change_s: float
 
 
 def begin_session(command: str, session_id: str | None = None) -> SessionBegin:

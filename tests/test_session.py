@@ -31,7 +31,8 @@ from gemtop.domain.settings import ContextSettings, EngineSettings, SamplingSett
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
 from gemtop.engine.protocol import BenchRequest
 from gemtop.history.reader import Reader
-from gemtop.session import RunRecorded, Session, SessionEvent, begin_session
+from gemtop.session import Session, begin_session
+from gemtop.view import RunRecorded, SessionEvent
 from tests.engines import DEADLINE_S, FakeEngine, fake_model
 from tests.fakes import CARD_0, CARD_1, VRAM_BYTES, WATTS, FakeSampler, ListRecorder
 

@@ -241,7 +241,7 @@ def check_repetitions(repetitions: int) -> None:
 
 def measure(run: Headless, case: Case, model: LoadedModel, label: str) -> Result | None:
     """Run one test on what is loaded; None where it was interrupted. Raises GemtopError where it failed."""
-    from gemtop.session import RunRecorded
+    from gemtop.view import RunRecorded
 
     test = case.test
     rows: list[dict[str, Any]] = []

@@ -16,7 +16,8 @@ from gemtop.domain.events import EngineCrashed, LoadFailed, LoadProgress, LogLin
 from gemtop.domain.model import LoadedModel
 from gemtop.domain.settings import EngineSettings
 from gemtop.domain.text import one_line, printable
-from gemtop.session import Session, SessionEvent
+from gemtop.session import Session
+from gemtop.view import SessionEvent
 
 
 class Progress:

@@ -15,7 +15,7 @@ from gemtop.domain.text import printable
 
 if TYPE_CHECKING:
     from gemtop.cli.headless import Headless
-    from gemtop.session import RunRecorded
+    from gemtop.view import RunRecorded
 
 
 def add_parser(commands: Any) -> None:
@@ -67,7 +67,7 @@ def _prompt(given: str | None) -> str:
 
 def _follow(run: Headless, *, stream: bool) -> RunRecorded:
     """Pass the text on until the run is recorded."""
-    from gemtop.session import RunRecorded
+    from gemtop.view import RunRecorded
 
     out = _Output() if stream else None
     begun, total = False, 0

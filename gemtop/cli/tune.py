@@ -17,7 +17,6 @@ from gemtop.engine.protocol import BenchRequest
 if TYPE_CHECKING:
     from gemtop.cli.headless import Headless
     from gemtop.domain.model import DeviceMemory
-    from gemtop.engine.planner import Planner
 
 CACHE_TYPES = ["f16", "q8_0", "q4_0"]
 MICRO_BATCHES = [512, 256, 128]
@@ -119,7 +118,8 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_fixed(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("the same for all").add_argument
+    fixed = parser.add_argument_group("the same for all")
+    add = fixed.add_argument
     add("-t", "--threads", dest="n_threads", type=int, metavar="N", help="CPU threads (default: physical cores)")
     add(
         "-fa",
@@ -132,7 +132,7 @@ def _add_fixed(parser: argparse.ArgumentParser) -> None:
     add("--swa-full", action="store_true", help="keep the whole context for sliding-window layers too")
     add("--mmap", action=argparse.BooleanOptionalAction, default=True, help="map the file (default) or read it")
     add("--repack", action=argparse.BooleanOptionalAction, default=True, help="repacked CPU weights (default)")
-    add("--rpc", type=options.endpoints, default=(), metavar="HOST:PORT,...", help="add RPC servers' devices")
+    options.add_placement(fixed)
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -147,16 +147,18 @@ def _sizes(text: str) -> tuple[int, ...]:
 def main(args: argparse.Namespace) -> int:
     where = paths(args.db)
     decode, prefill = _tests(args)
-    path = options.model_path(args, where)
     from gemtop.cli.headless import headless
+    from gemtop.cli.plan import learned_reserves
     from gemtop.cli.tune_report import report
     from gemtop.engine.planner import Planner
 
     with Planner(where) as planner:
+        planner.start()  # it loads llama.cpp while the model is looked up
+        path = options.model_path(args, where)
         job = make_job(args, path, decode, prefill, planner)
         tuning = None if args.fresh else saved(where, job.key)
         if tuning is None:
-            tuning = _planned(args, job, planner)
+            tuning = _planned(args, job, Planning(job, planner, args.memory, learned_reserves(where)))
     with headless("tune", where, verbose=args.verbose) as run:
         run.say(_beginning(tuning))
         tuning.tuning_id = tuning.tuning_id or run.session.session_id
@@ -193,16 +195,13 @@ def _tests(args: argparse.Namespace) -> tuple[BenchRequest, BenchRequest | None]
     return decode, prefill
 
 
-def _planned(args: argparse.Namespace, job: Job, planner: Planner) -> Tuning:
+def _planned(args: argparse.Namespace, job: Job, planning: Planning) -> Tuning:
     from gemtop.cli.headless import Progress
 
     progress = Progress()
-
-    def show(asked: int, candidate: Candidate) -> None:
-        progress.show(f"planning, {asked + 1}: {job.describe(candidate)}")
-
+    planning.on_question = lambda n, candidate: progress.show(f"planning, {n}: {job.describe(candidate)}")
     try:
-        return Planning(job, planner, args.memory, show).tuning(args)
+        return planning.tuning(args)
     finally:
         progress.clear()
 

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from gemtop.cli import options
 from gemtop.config import Paths, read_state, write_state
 from gemtop.domain.errors import BadInputError, GemtopError
 from gemtop.domain.plan import CONTEXT_STEP, Plan, gib, largest
-from gemtop.domain.settings import DEFAULT_N_CTX, ContextSettings, EngineSettings, OffloadSettings, settings_to_dict
+from gemtop.domain.settings import DEFAULT_N_CTX, ContextSettings, EngineSettings, settings_to_dict
 from gemtop.domain.text import one_line
 from gemtop.domain.tuning import Candidate, Need, Point, Space, contexts, point_from_dict, to_measure, worthwhile
 from gemtop.engine.protocol import BenchRequest
@@ -138,12 +138,11 @@ def make_job(
     """The job, for one question to the planner. Raises BadInputError for what cannot be planned at all."""
     from gemtop.engine.planner import PlanRequest
 
-    offload = OffloadSettings(-1, args.mmap, args.rpc, args.repack)
     context = ContextSettings(
         n_ctx=CONTEXT_STEP, n_threads=args.n_threads, flash_attn=args.flash_attn, swa_full=args.swa_full,
         type_k=args.cache_types[0], type_v=args.cache_types[0],
     )  # fmt: skip
-    base = EngineSettings(offload, context)
+    base = EngineSettings(options.offload_settings(args, n_gpu_layers=-1), context, tuple(args.lora))
     plan = planner.plan(PlanRequest(path, base, search=False))
     # Only now that a child process has read the file without dying of it:
     from gemtop.engine.binding import llama_build
@@ -177,26 +176,25 @@ def make_job(
 class Planning:
     """What candidates would take, asked of llama.cpp's dry run, and what of it fits."""
 
-    def __init__(
-        self, job: Job, planner: Planner, budget: tuple[int, ...], on_question: Callable[[int, Candidate], None]
-    ) -> None:
+    def __init__(self, job: Job, planner: Planner, budget: tuple[int, ...], reserves: Mapping[str, int]) -> None:
         """`budget` is a size in bytes for all devices, or one for each; none where all that is free may be used.
 
-        `on_question` is told before each question how many there were. Raises BadInputError for a budget of as many
-        devices as are not there.
+        Raises BadInputError for a budget of another number of devices than there are.
         """
         n = len(job.devices) or 1
         if len(budget) > 1 and len(budget) != n:
             here = f"{', '.join(job.devices)} here" if job.devices else "no device here"
             raise BadInputError(f"--memory: {len(budget)} sizes, but {here}; give one size, or one for each device")
-        self._job, self._planner, self._on_question = job, planner, on_question
+        self._job, self._planner, self._reserves = job, planner, reserves
         self._budget = budget * n if len(budget) == 1 else budget
         self._needs: dict[Candidate, Need | None] = {}
+        self.on_question: Callable[[int, Candidate], None] = lambda _number, _candidate: None
+        """Told before each question, with its number."""
 
     def need(self, candidate: Candidate) -> Need | None:
         """None where llama.cpp refuses the candidate."""
         if candidate not in self._needs:
-            self._on_question(len(self._needs), candidate)
+            self.on_question(len(self._needs) + 1, candidate)
             self._needs[candidate] = self._ask(candidate)
         return self._needs[candidate]
 
@@ -205,7 +203,9 @@ class Planning:
 
         job = self._job
         try:
-            plan = self._planner.plan(PlanRequest(job.header.path, job.settings(candidate), search=False))
+            plan = self._planner.plan(
+                PlanRequest(job.header.path, job.settings(candidate), search=False, reserves=self._reserves)
+            )
         except GemtopError:
             return None
         return self._judge(plan)

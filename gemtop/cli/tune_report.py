@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gemtop.cli import bench
 from gemtop.domain.plan import gib
 from gemtop.domain.records import TunePoint
-from gemtop.domain.settings import ContextSettings, EngineSettings
+from gemtop.domain.settings import EngineSettings
 from gemtop.domain.statistics import MeanSd
 from gemtop.domain.text import one_line
 from gemtop.domain.tuning import FULL_SPEED, Candidate, Point, candidate_dict, front, half_interval_95, recommended
@@ -45,24 +45,29 @@ def _in_order(points: Sequence[Point]) -> list[Point]:
 
 
 def start_command(job: Job, candidate: Candidate) -> str:
-    """How to run the model with a candidate's settings."""
-    settings, usual = job.settings(candidate), EngineSettings(context=ContextSettings())
-    context, offload = settings.context, settings.offload
-    words = ["gemtop", "run", job.name, "-c", str(candidate.n_ctx)]
-    if candidate.cache_type != usual.context.type_k:
-        words += ["-ctk", candidate.cache_type, "-ctv", candidate.cache_type]
-    if offload.n_gpu_layers >= 0:
-        words += ["-ngl", str(offload.n_gpu_layers)]
-    if context.n_ubatch != usual.context.n_ubatch:
-        words += ["-ub", str(context.n_ubatch)]
-    if context.n_threads is not None:
-        words += ["-t", str(context.n_threads)]
-    if context.flash_attn != usual.context.flash_attn:
-        words += ["-fa", context.flash_attn]
+    """How to run the model with a candidate's settings: the flags that differ from their defaults."""
+    wanted, usual = job.settings(candidate), EngineSettings()
+    context, offload = wanted.context, wanted.offload
+    words = ["gemtop", "run", job.name]
+    for flags, value, default in (
+        (("-c",), context.n_ctx, usual.context.n_ctx),
+        (("-ctk", "-ctv"), context.type_k, usual.context.type_k),
+        (("-ngl",), offload.n_gpu_layers, usual.offload.n_gpu_layers),
+        (("-ub",), context.n_ubatch, usual.context.n_ubatch),
+        (("-t",), context.n_threads, usual.context.n_threads),
+        (("-fa",), context.flash_attn, usual.context.flash_attn),
+        (("--rpc",), ",".join(offload.rpc_servers), ""),
+        (("-dev",), ",".join(offload.devices), ""),
+        (("-sm",), offload.split_mode, usual.offload.split_mode),
+        (("-ts",), ",".join(f"{share:g}" for share in offload.tensor_split), ""),
+        (("-mg",), offload.main_gpu, usual.offload.main_gpu),
+        (("-ot",), ",".join(f"{pattern}={buffer}" for pattern, buffer in offload.override_tensor), ""),
+    ):
+        if value != default:
+            words += [word for flag in flags for word in (flag, str(value))]
+    words += [word for adapter in wanted.lora for word in ("--lora", f"{adapter.path}={adapter.scale:g}")]
     words += ["--swa-full"] * context.swa_full
     words += ["--no-mmap"] * (not offload.use_mmap) + ["--no-repack"] * (not offload.use_extra_bufts)
-    if offload.rpc_servers:
-        words += ["--rpc", ",".join(offload.rpc_servers)]
     return one_line(shlex.join(words))
 
 

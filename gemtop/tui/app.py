@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from textual.worker import Worker
 
     from gemtop.domain.settings import EngineSettings
-    from gemtop.session import Session, SessionEvent
+    from gemtop.session import Session
     from gemtop.tui.tuning import Plans
+    from gemtop.view import SessionEvent
 
     MakeSession = Callable[[Callable[[SessionEvent], None]], Session]
     MakePlans = Callable[[], Plans]

@@ -8,7 +8,7 @@ from textual.message import Message
 
 if TYPE_CHECKING:
     from gemtop.domain.events import GenerateRequest
-    from gemtop.session import SessionEvent
+    from gemtop.view import SessionEvent
 
 
 class SessionHappened(Message):

@@ -9,9 +9,9 @@ from gemtop.domain.model import DeviceMemory, LoadedModel
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
 from gemtop.domain.text import one_line
 from gemtop.run import RunView
-from gemtop.session import Mark, SessionView
 from gemtop.tui.widgets.header import HeaderText, model_header
 from gemtop.tui.widgets.values import Value
+from gemtop.view import Mark, SessionView
 
 _GIB = 2**30
 STOP_WORDS = {

@@ -13,7 +13,7 @@ from gemtop.domain.settings import CACHE_TYPES, EngineSettings, LoraAdapter
 from gemtop.domain.text import one_line
 from gemtop.engine.planner import PlanRequest
 from gemtop.run import RunView
-from gemtop.session import SessionView
+from gemtop.view import SessionView
 
 _HOST = "CPU"
 """llama.cpp's name of the host, which a plan calls "host"."""

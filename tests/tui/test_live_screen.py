@@ -20,7 +20,7 @@ from gemtop.domain.model import LoadedModel
 from gemtop.domain.records import RunBegin, RunEnd, SessionEnd
 from gemtop.domain.settings import EngineSettings, SamplingSettings
 from gemtop.domain.telemetry import DeviceInfo
-from gemtop.session import Session, SessionEvent, begin_session
+from gemtop.session import Session, begin_session
 from gemtop.supervisor import RESTART
 from gemtop.tui.app import GemtopApp
 from gemtop.tui.screens.crash import CrashScreen
@@ -31,6 +31,7 @@ from gemtop.tui.screens.sampling import SamplingScreen
 from gemtop.tui.startup import Resume, Startup, save_resume
 from gemtop.tui.widgets.prompt import PromptArea
 from gemtop.tui.widgets.stream import StreamView
+from gemtop.view import SessionEvent
 from tests.engines import FakeEngine, fake_model
 from tests.fakes import CARD_0, CARD_1, FakeSampler, ListRecorder
 from tests.gguf_files import gemma

@@ -23,8 +23,9 @@ from gemtop.tui.widgets.values import ValueGrid
 if TYPE_CHECKING:
     from gemtop.charts.live import LiveCharts
     from gemtop.domain.events import EngineCrashed, GenerateRequest, ModelLoaded, RunStarted
-    from gemtop.session import RunRecorded, Session, SessionEvent, SessionView
+    from gemtop.session import Session
     from gemtop.tui.app import GemtopApp
+    from gemtop.view import RunRecorded, SessionEvent, SessionView
 
 FRAME_S = 0.5
 TEXT_S = 0.125
@@ -173,7 +174,7 @@ class LiveScreen(Screen[None]):
             RunStarted,
             SettingsRefused,
         )
-        from gemtop.session import RunRecorded
+        from gemtop.view import RunRecorded
 
         match event:
             case RunStarted():

@@ -24,8 +24,9 @@ from gemtop.tui.tuning import Knob, Loaded, Plans
 from gemtop.tui.widgets.tune_panel import PanelText, Row, TunePanel
 
 if TYPE_CHECKING:
-    from gemtop.session import Session, SessionView
+    from gemtop.session import Session
     from gemtop.tui.app import GemtopApp
+    from gemtop.view import SessionView
 
 _SEARCH_AFTER_S = 0.8
 """A choice has to stand so long before the longest contexts are searched for: that takes a second or two."""
