@@ -91,7 +91,7 @@ def fake_model(path: str = "fake.gguf", *, chat_template: bool = True, n_ctx: in
 class FakeEngine:
     """Says what a script has it say, on a thread of its own. A path that does not exist fails to load.
 
-    A prompt's words come back as tokens, over and over. `gate`, where given, is waited for before each token,
+    A prompt's words come back as tokens, over and over, and go on where they were when a run is resumed. `gate`, where given, is waited for before each token,
     so that a test decides when one comes. The prompt "crash" makes it give up as llama.cpp does.
     """
 
@@ -184,12 +184,14 @@ class FakeEngine:
         if len(words) > model.n_ctx:
             self._emit(RunFinished(clock(), "failed", "error", 0, "the prompt is too long: shorten it or raise -c"))
             return
-        self._emit(RunStarted(clock(), tuple(range(len(words))), 0, request.sampling.seed))
-        self._emit(PrefillProgress(clock(), len(words)))
+        resumed = self._used - len(words) if request.resume else 0
+        prompt = (self._used - 1,) if request.resume else tuple(range(len(words)))
+        self._emit(RunStarted(clock(), prompt, self._used - 1 if request.resume else 0, request.sampling.seed))
+        self._emit(PrefillProgress(clock(), len(prompt)))
         if request.prompt == "crash":
             self._emit(EngineCrashed(clock(), "ggml.c:1: GGML_ASSERT(false) failed"))
             return
-        n, used = 0, len(words)
+        n, used = 0, len(words) + resumed
         reason = "length"
         while request.n_predict < 0 or n < request.n_predict:
             if self._gate is not None:
@@ -197,7 +199,7 @@ class FakeEngine:
             if self._stop.wait(_FAKE_TOKEN_S):
                 reason = "cancelled"
                 break
-            self._emit(TokenGenerated(clock(), n, " " + words[n % len(words)]))
+            self._emit(TokenGenerated(clock(), n, " " + words[(n + resumed) % len(words)]))
             n += 1
             used += 1
             if used >= model.n_ctx:

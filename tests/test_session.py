@@ -23,6 +23,7 @@ from gemtop.domain.events import (
     ModelLoaded,
     RunFinished,
     RunStarted,
+    SettingsRefused,
     TokenGenerated,
 )
 from gemtop.domain.model import BackendDevice, LoadedModel
@@ -330,7 +331,84 @@ def test_nothing_to_run_again_is_no_error(sitting: Sitting) -> None:
     assert not sitting.session.busy
 
 
-# What a front end sees
+# Settings that change under a conversation
+
+
+def with_n_ctx(n_ctx: int) -> EngineSettings:
+    return EngineSettings(context=ContextSettings(n_ctx=n_ctx))
+
+
+def test_a_change_is_a_run_of_its_own_and_a_mark(sitting: Sitting) -> None:
+    sitting.run("one two three", 2)
+    sitting.session.apply(with_n_ctx(2048))
+    recorded = sitting.wait_for(RunRecorded)
+    assert (recorded.row["kind"], recorded.row["status"], recorded.row["n_ctx"]) == ("apply", "finished", 2048)
+    assert (recorded.row["prompt_tokens"], recorded.row["generated_tokens"], recorded.row["load_s"]) == (5, 0, 0.01)
+    view = sitting.session.view()
+    assert [mark.label for mark in view.marks] == ["ctx 4096→2048"]
+    assert view.settings == with_n_ctx(2048) and not view.applying and not sitting.session.busy
+
+
+def test_what_a_change_interrupts_goes_on_after_it() -> None:
+    gate = threading.Semaphore(3)
+    sitting = Sitting(fake_model(), gate=gate)
+    sitting.open()
+    sitting.session.generate(GenerateRequest("a b c d", 9, GREEDY))
+    for _ in range(3):
+        sitting.wait_for(TokenGenerated)
+    sitting.session.apply(with_n_ctx(2048))
+    assert sitting.wait_for(RunRecorded).row["status"] == "cancelled"
+    assert sitting.wait_for(RunRecorded).row["kind"] == "apply"
+    for _ in range(9):
+        gate.release()
+    resumed = sitting.wait_for(RunRecorded)
+    texts = [event.text for event in sitting.told if isinstance(event, TokenGenerated)]
+    assert "".join(texts) == " a b c d a b c d a"
+    assert (resumed.row["status"], resumed.row["stop_reason"]) == ("finished", "length")
+    assert sitting.session.conversation == [("a b c d", " a b c d a b c d a")]
+    sitting.session.close()
+
+
+def test_a_change_that_is_refused_leaves_everything_and_the_run_goes_on() -> None:
+    gate = threading.Semaphore(2)
+    sitting = Sitting(fake_model(), gate=gate)
+    sitting.open()
+    sitting.session.generate(GenerateRequest("a b c d", 4, GREEDY))
+    for _ in range(2):
+        sitting.wait_for(TokenGenerated)
+    sitting.session.apply(with_n_ctx(5))
+    assert "too small" in sitting.wait_for(SettingsRefused).message
+    for _ in range(4):
+        gate.release()
+    while sitting.wait_for(RunRecorded).row["status"] != "finished":
+        pass
+    assert sitting.session.conversation == [("a b c d", " a b c d")]
+    assert sitting.session.settings == EngineSettings() and not sitting.session.applying
+    sitting.session.close()
+
+
+def test_stopping_in_a_change_resumes_nothing() -> None:
+    sitting = Sitting(fake_model(), gate=threading.Semaphore(1))
+    sitting.open()
+    sitting.session.generate(GenerateRequest("a b", 50, GREEDY))
+    sitting.wait_for(TokenGenerated)
+    sitting.session.apply(with_n_ctx(2048))
+    sitting.session.stop()
+    while sitting.wait_for(RunRecorded).row["kind"] != "apply":
+        pass
+    assert not sitting.session.busy
+    sitting.session.close()
+
+
+def test_no_change_without_a_model() -> None:
+    sitting = Sitting()
+    sitting.session.apply(with_n_ctx(2048))
+    assert not sitting.session.applying
+    sitting.session.close()
+
+
+def test_busy_and_ready() -> None:
+    sees
 
 
 def test_busy_and_ready() -> None:

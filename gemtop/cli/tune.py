@@ -222,7 +222,7 @@ def _sit(run: Headless, job: Job, tuning: Tuning, save: Callable[[], None]) -> E
         save()
         remaining = _remaining(time.monotonic() - begin_s, done, len(left))
         if done == 1:
-            run.say(f"{len(left) - 1} more candidates{remaining}")
+            run.say(f"{len(left) - 1} more to measure{remaining}")
         number = len(tuning.candidates) - len(left) + done + 1
         label = f"{number}/{len(tuning.candidates)}{remaining}, {job.short(candidate)}"
         point = None

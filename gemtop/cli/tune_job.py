@@ -226,15 +226,18 @@ class Planning:
         tried = Space(self._contexts(args), types, tuple(args.micro_batches), self._job.n_layers)
         found = worthwhile(tried, self.need)
         if not found:
-            within = f" in {' and '.join(map(gib, args.memory))}" if args.memory else ""
-            least = min(tried.contexts)
-            raise BadInputError(
-                f"nothing fits{within}, not even a context of {least:,} tokens; gemtop plan "
-                f"{one_line(self._job.name)} -c {least} says what is missing"
-            )
+            raise BadInputError(self._nothing_fits(args, min(tried.contexts)))
         chosen = {candidate: found[candidate] for candidate in to_measure(tuple(found), args.most)}
         fit = sum(need is not None and need.fits for need in self._needs.values())
         return Tuning(chosen, planned=len(self._needs), fit=fit, worthwhile=len(found))
+
+    def _nothing_fits(self, args: argparse.Namespace, n_ctx: int) -> str:
+        known = [need.memory_bytes for c, need in self._needs.items() if need is not None and c.n_ctx == n_ctx]
+        ask = f"gemtop plan {one_line(self._job.name)} -c {n_ctx}"
+        if not known:
+            return f"llama.cpp refuses everything that was to be tried; {ask} says why"
+        within = f" in {' and '.join(map(gib, args.memory))}" if args.memory else ""
+        return f"nothing fits{within}: a context of {n_ctx:,} tokens takes {gib(min(known))} or more; see {ask}"
 
     def _contexts(self, args: argparse.Namespace) -> tuple[int, ...]:
         """The contexts to try: those that hold the tests. Raises BadInputError where none does."""

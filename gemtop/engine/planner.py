@@ -168,7 +168,10 @@ def _last_words(child: subprocess.Popen[bytes]) -> str:
 
 def parse_sizes(text: str) -> tuple[int, ...]:
     """Memory sizes as `24GiB,24576MiB`; GB is 10^9 bytes, G and GiB are 2^30. Raises BadInputError."""
-    return tuple(_size(part.strip()) for part in text.split(","))
+    sizes = tuple(_size(part.strip()) for part in text.split(","))
+    if len(sizes) > _MOST_CARDS:
+        raise BadInputError(f"--gpu-memory names {len(sizes)} cards; llama.cpp shares a model among {_MOST_CARDS} at most")
+    return sizes
 
 
 _UNITS: Sequence[tuple[str, int]] = (
@@ -176,6 +179,8 @@ _UNITS: Sequence[tuple[str, int]] = (
     ("t", 1 << 40), ("g", 1 << 30), ("m", 1 << 20),
 )  # fmt: skip
 _LARGEST_BYTES = 1 << 50
+_MOST_CARDS = 16
+"""LLAMA_MAX_DEVICES."""
 
 
 def _size(text: str) -> int:

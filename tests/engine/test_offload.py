@@ -63,7 +63,8 @@ def test_a_split_over_two_servers_says_the_same(
         assert memory.predicted is not None
         assert abs(memory.predicted.weights_bytes - memory.measured.weights_bytes) < 0.001 * 2**28
         assert abs(memory.predicted.kv_bytes - memory.measured.kv_bytes) < 10_000
-        assert abs(memory.predicted.compute_bytes - memory.measured.compute_bytes) < 10_000
+        # With several devices llama.cpp's own dry run counts one set of copies between them too many.
+        assert 0 <= memory.predicted.compute_bytes - memory.measured.compute_bytes < 6 << 20
     assert engine.run(REQUEST)[0] == text
     one = apply(engine, settings(replace(offload, devices=(second.device,), tensor_split=())))
     assert [memory.device for memory in one.memory] == ["CPU", second.device]
