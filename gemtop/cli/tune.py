@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from gemtop.cli import bench, options
@@ -216,34 +216,41 @@ def _beginning(tuning: Tuning) -> str:
 
 def _sit(run: Headless, job: Job, tuning: Tuning, save: Callable[[], None]) -> EngineCrashedError | None:
     """Measure what is left, until it is done, stopped, or llama.cpp gives up; that is returned then."""
-    begin_s, left = time.monotonic(), tuning.left()
-    for done, candidate in enumerate(left):
-        tuning.begun.append(candidate)
+    try:
+        for label, candidate in _in_turn(run, job, tuning):
+            tuning.at_hand = candidate
+            save()
+            try:
+                point = _measure(run, job, candidate, tuning.candidates[candidate], label)
+                if point is not None:
+                    tuning.points.append(point)
+            except EngineCrashedError as error:
+                tuning.failed[candidate] = f"llama.cpp gave up: {run.session.crashed}"
+                return error
+            except GemtopError as error:
+                run.say(f"{job.describe(candidate)} is left out: {error}")
+                tuning.failed[candidate] = str(error)
+            tuning.at_hand = None
+            save()
+            if run.interrupted:
+                break
+    except KeyboardInterrupt:
+        run.interrupted = True
+        run.session.stop()
+    finally:
+        tuning.at_hand = None
         save()
+    return None
+
+
+def _in_turn(run: Headless, job: Job, tuning: Tuning) -> Iterator[tuple[str, Candidate]]:
+    """What is left to measure, each with a label for its progress that says how long the rest will take."""
+    begin_s, left, total = time.monotonic(), tuning.left(), len(tuning.candidates)
+    for done, candidate in enumerate(left):
         remaining = _remaining(time.monotonic() - begin_s, done, len(left))
         if done == 1:
             run.say(f"{len(left) - 1} more to measure{remaining}")
-        number = len(tuning.candidates) - len(left) + done + 1
-        label = f"{number}/{len(tuning.candidates)}{remaining}, {job.short(candidate)}"
-        point = None
-        try:
-            point = _measure(run, job, candidate, tuning.candidates[candidate], label)
-        except KeyboardInterrupt:
-            run.interrupted = True
-        except EngineCrashedError as error:
-            tuning.failed[candidate] = f"llama.cpp gave up: {run.session.crashed}"
-            save()
-            return error
-        except GemtopError as error:
-            run.say(f"{job.describe(candidate)} is left out: {error}")
-            tuning.failed[candidate] = str(error)
-        if point is not None:
-            tuning.points.append(point)
-        tuning.begun.remove(candidate)
-        save()
-        if run.interrupted:
-            break
-    return None
+        yield f"{total - len(left) + done + 1}/{total}{remaining}, {job.short(candidate)}", candidate
 
 
 def _remaining(elapsed_s: float, done: int, total: int) -> str:

@@ -89,8 +89,10 @@ class Tuning:
     points: list[Point] = field(default_factory=list)
     failed: dict[Candidate, str] = field(default_factory=dict)
     """Why a candidate could not be measured."""
-    begun: list[Candidate] = field(default_factory=list)
-    """Candidates in the midst of which the process is, or was killed."""
+    at_hand: Candidate | None = None
+    """What is being measured."""
+    deaths: list[Candidate] = field(default_factory=list)
+    """What was being measured when the process was killed."""
 
     def left(self) -> list[Candidate]:
         measured = {point.candidate for point in self.points}
@@ -102,7 +104,7 @@ class Tuning:
             "candidates": [[asdict(candidate), size_bytes] for candidate, size_bytes in self.candidates.items()],
             "points": [asdict(point) for point in self.points],
             "failed": [[asdict(candidate), reason] for candidate, reason in self.failed.items()],
-            "begun": [asdict(candidate) for candidate in self.begun],
+            "deaths": [asdict(candidate) for candidate in (*self.deaths, self.at_hand) if candidate],
         }
         write_state(where, key, state)
 
@@ -116,12 +118,12 @@ def saved(where: Paths, key: str) -> Tuning | None:
             candidates={Candidate(**candidate): size_bytes for candidate, size_bytes in state["candidates"]},
             points=[point_from_dict(point) for point in state["points"]],
             failed={Candidate(**candidate): reason for candidate, reason in state["failed"]},
-            begun=[Candidate(**candidate) for candidate in state["begun"]],
+            deaths=[Candidate(**candidate) for candidate in state["deaths"]],
         )
     except (KeyError, TypeError, ValueError):  # there is none, or it is of another version of gemtop
         return None
     for candidate in tuning.left():
-        if tuning.begun.count(candidate) >= _MOST_DEATHS:
+        if tuning.deaths.count(candidate) >= _MOST_DEATHS:
             tuning.failed[candidate] = f"gemtop was killed {_MOST_DEATHS} times while it was measured"
     return tuning
 

@@ -27,7 +27,7 @@ from tests.rpc_server import rpc_server
 
 TINY = ("-t", 1, "-n", 4, "-r", 1, "-p", 0)
 ONE = (*TINY, "-c", 512, "--cache-types", "q8_0", "-ub", 128)
-TWO = ("-t", 1, "-n", 12, "-r", 3, "-p", 0, "-c", "512,768", "--cache-types", "q8_0", "-ub", 128)
+TWO = ("-t", 1, "-n", 10, "-r", 2, "-p", 0, "-c", "512,768", "--cache-types", "q8_0", "-ub", 128)
 """Two candidates, of which the second takes its time."""
 
 pytestmark = pytest.mark.usefixtures("warm")
@@ -121,7 +121,7 @@ def test_stopped_it_prints_what_it_has_and_goes_on_where_it_was(
         "SELECT count(*) FROM runs JOIN tune ON measured_in = runs.session_id AND runs.n_ctx = tune.n_ctx"
         " WHERE kind = 'tg'"
     )
-    assert rows(warm, runs_of_points) == [(6,)], "nothing was measured twice"
+    assert rows(warm, runs_of_points) == [(4,)], "nothing was measured twice"
 
 
 def _check_table(text: str, model_path: str) -> None:
@@ -134,7 +134,7 @@ def _check_table(text: str, model_path: str) -> None:
     cells = [cell.strip() for cell in row.strip("| ").split("|")]
     assert cells[:4] == ["*", "768", "q8_0", "128"], "the longest comes first"
     assert re.fullmatch(r"\d+\.\d\d ± \d+\.\d\d", cells[4])
-    assert "at depth 0: decode over 12 tokens" in text
+    assert "at depth 0: decode over 10 tokens" in text
     assert start_command == f"gemtop run {model_path} -c 768 -ctk q8_0 -ctv q8_0 -ub 128 -t 1"
 
 
@@ -152,7 +152,7 @@ def test_killed_it_loses_only_the_candidate_at_hand(
     table = list(csv.DictReader(io.StringIO(done.stdout.decode())))
     assert [row["n_ctx"] for row in table] == ["768", "512"]
     for row in table:
-        assert (row["depth"], row["decode_tokens_per_s_n"], row["prefill_tokens_per_s_mean"]) == ("20", "3", "")
+        assert (row["depth"], row["decode_tokens_per_s_n"], row["prefill_tokens_per_s_mean"]) == ("20", "2", "")
         assert float(row["decode_tokens_per_s_mean"]) > 0
     assert rows(warm, "SELECT status FROM sessions ORDER BY started_at") == [("crashed",), ("finished",)]
     assert rows(warm, "SELECT count(*) FROM tune WHERE decode_tokens_per_s > 0 AND n_depth = 20") == [(2,)]
@@ -208,7 +208,7 @@ def test_a_candidate_that_kills_the_process_again_is_not_tried_a_third_time(fold
     candidates = {Candidate(n_ctx, "f16", 0, 512): n_ctx for n_ctx in (512, 1024)}
     deadly, other = candidates
     for deaths in (1, 2):
-        tuning = Tuning(candidates, 2, 2, 2, "x", begun=[deadly] * deaths)
+        tuning = Tuning(candidates, 2, 2, 2, "x", deaths=[deadly] * (deaths - 1), at_hand=deadly)
         tuning.save(folders, "tune-x")
         again = saved(folders, "tune-x")
         assert again is not None

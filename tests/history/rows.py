@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from gemtop.config import Paths
-from gemtop.domain.records import LedgerRow, Record, RunBegin, RunEnd, SessionBegin, SessionEnd, TokenRow
+from gemtop.domain.records import LedgerRow, Record, RunBegin, RunEnd, SessionBegin, SessionEnd, TokenRow, TunePoint
 from gemtop.domain.telemetry import DeviceSample, HostSample
 from gemtop.history.ingest import TakenIn, take_in_dead
 from gemtop.history.lines import Encoder
@@ -137,6 +137,42 @@ def ledger_row(device: str = "CUDA0", load_number: int = 1, **changes: Any) -> L
         device_used_bytes=414 * 2**20,
     )
     return replace(row, **changes)
+
+
+def tune_point(tuning_id: str = "20261123-100000-aaaa0001", **changes: Any) -> TunePoint:
+    """A candidate of a tuning that was measured and is on the front."""
+    point = TunePoint(
+        t_ns=STARTED_NS + 2 * S,
+        tuning_id=tuning_id,
+        model_name="Gemma 3 270M",
+        model_fingerprint="abc",
+        quantization="Q4_0",
+        variant="QAT Q4_0",
+        llama_build="b6000",
+        device_names=("CUDA0",),
+        n_ctx=8192,
+        n_gpu_layers=19,
+        type_k="f16",
+        type_v="f16",
+        n_batch=2048,
+        n_ubatch=512,
+        swa_full=False,
+        n_prompt=512,
+        n_gen=64,
+        n_depth=0,
+        repetitions=3,
+        planned_bytes=350 * 2**20,
+        on_front=True,
+        measured_bytes=351 * 2**20,
+        flash_attn="on",
+        n_threads=2,
+        decode_tokens_per_s=100.0,
+        decode_sd=1.0,
+        prefill_tokens_per_s=2000.0,
+        prefill_sd=10.0,
+        measured_in=tuning_id,
+    )
+    return replace(point, **changes)
 
 
 def tokens(

@@ -13,7 +13,18 @@ from gemtop.domain.records import Record, SessionEnd
 from gemtop.domain.telemetry import DeviceSample, HostSample
 from gemtop.history import queries
 from gemtop.history.reader import Reader
-from tests.history.rows import STARTED_AT_MS, STARTED_NS, S, ledger_row, put_in, run, run_end, session, tokens
+from tests.history.rows import (
+    STARTED_AT_MS,
+    STARTED_NS,
+    S,
+    ledger_row,
+    put_in,
+    run,
+    run_end,
+    session,
+    tokens,
+    tune_point,
+)
 
 GAPS = (0.1, 0.1, 0.4, 0.1, 0.2)
 
@@ -107,9 +118,27 @@ def test_ledger(paths: Paths) -> None:
     assert _run(paths, "ledger", model="llama") == []
 
 
+def test_tune(paths: Paths) -> None:
+    first, second = "20261123-100000-aaaa0001", "20261123-120000-bbbb0001"
+    lean = tune_point(first, type_k="q8_0", type_v="q8_0", measured_bytes=300 * 2**20, on_front=False)
+    put_in(paths, [session(first), tune_point(first, n_ctx=4096), lean], first)
+    failed = tune_point(
+        second, n_ctx=65_536, on_front=False, measured_bytes=None, decode_tokens_per_s=None, reason="no room"
+    )
+    later = session(second, started_at_ms=STARTED_AT_MS + 7_200_000)
+    put_in(paths, [later, tune_point(second, model_name="Gemma 3 27B"), failed], second)
+    rows = _run(paths, "tune")
+    assert [(r["n_ctx"], r["on_front"], r["reason"]) for r in rows] == [(65_536, False, "no room"), (8192, True, None)]
+    assert (rows[1]["planned_mib"], rows[1]["measured_mib"], rows[1]["decode_tokens_per_s"]) == (350.0, 351.0, 100.0)
+    assert [r["n_ctx"] for r in _run(paths, "tune", front="true")] == [8192]
+    assert [r["type_k"] for r in _run(paths, "tune", tuning_id=first)] == ["q8_0", "f16"]
+    assert [r["tuning_id"] for r in _run(paths, "tune", model="27b")] == [second]
+    assert _run(paths, "tune", model="llama") == []
+
+
 def test_the_shipped_queries_run_on_an_empty_history_and_have_whole_headers(paths: Paths) -> None:
     found = queries.all_queries()
-    assert [q.name for q in found][:4] == ["sessions", "variants", "slowest_tokens", "ledger"]
+    assert [q.name for q in found][:5] == ["sessions", "variants", "slowest_tokens", "ledger", "tune"]
     for query in found:
         assert query.title[0].isupper() and not query.title.endswith(".")
         assert query.sentence.endswith(".")

@@ -23,10 +23,12 @@ from gemtop.history import schema
 from gemtop.history.database import Database
 from gemtop.history.ingest import take_in_dead
 from gemtop.history.ledger import learned_overhead_bytes
-from tests.history.rows import ask, ledger_row, put_in, run, session
+from tests.history.rows import ask, ledger_row, put_in, run, session, tune_point
 
 DATA = Path(__file__).parent / "data"
 V1 = DATA / "history_v1.duckdb"
+LAST = schema.MIGRATIONS[-1].version
+VERSIONS = [(migration.version,) for migration in schema.MIGRATIONS]
 BROKEN = (
     schema.MIGRATIONS[0],
     schema.Migration(2, "broken", (*schema.MIGRATIONS[1].statements, "SELECT nonsense")),
@@ -77,10 +79,11 @@ def test_the_history_of_version_1_is_one(old: Paths) -> None:
 
 def test_a_history_of_version_1_is_brought_up_to_date_with_everything_in_it(old: Paths) -> None:
     columns, before = _columns(V1), _everything(V1)
-    assert ask(old, "SELECT version FROM store.migrations ORDER BY 1") == [(1,), (2,)]
+    assert ask(old, "SELECT version FROM store.migrations ORDER BY 1") == VERSIONS
     assert _everything(old.history, columns) == before
     assert [row[0] for row in ask(old, "DESCRIBE runs")] == [name.strip('"') for name in columns["main.runs"]]
     assert ask(old, "FROM ledger") == []
+    assert ask(old, "FROM tune") == []
     assert ask(old, "SELECT DISTINCT * EXCLUDE (run_id) FROM run_placement") == [(None, None, None, None, None)]
     bare = "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND comment IS NULL"
     assert ask(old, bare) == []
@@ -88,7 +91,8 @@ def test_a_history_of_version_1_is_brought_up_to_date_with_everything_in_it(old:
 
 def test_it_goes_on_being_written(old: Paths) -> None:
     later = "20261125-100000-cccc0001"
-    put_in(old, [session(later), run(later, kind="apply", split_mode="row"), ledger_row()], later)
+    records = [session(later), run(later, kind="apply", split_mode="row"), ledger_row(), tune_point(later)]
+    put_in(old, records, later)
     assert ask(old, "SELECT kind, count(*) FROM runs GROUP BY 1 ORDER BY 1") == [
         ("generate", 1),
         ("tg", 1),
@@ -96,6 +100,7 @@ def test_it_goes_on_being_written(old: Paths) -> None:
     ]
     assert ask(old, "SELECT split_mode FROM run_placement WHERE split_mode IS NOT NULL") == [("row",)]
     assert learned_overhead_bytes(old, "NVIDIA Test", "580.10") == 64 * 2**20
+    assert ask(old, "SELECT tuning_id, session_id, n_ctx, on_front FROM tune") == [(later, later, 8192, True)]
     with Database(old.history).open() as con, pytest.raises(duckdb.ConstraintException):
         con.execute("INSERT INTO store.runs BY NAME SELECT * FROM store.runs")
 
@@ -122,12 +127,12 @@ def test_the_copy_before_is_the_file_as_it_was_and_as_private(old: Paths) -> Non
 
 def test_only_the_last_copy_is_kept(old: Paths) -> None:
     ask(old, "FROM runs")
-    later = (*schema.MIGRATIONS, schema.Migration(3, "a test", ("CREATE TABLE store.x (a INT)",)))
+    later = (*schema.MIGRATIONS, schema.Migration(LAST + 1, "a test", ("CREATE TABLE store.x (a INT)",)))
     foreign = _copy_of(old, 0)
     foreign.write_text("someone else's tables")
     with Database(old.history, later).open():
         pass
-    assert sorted(old.history.parent.glob("*.bak*")) == [foreign, _copy_of(old, 2)]
+    assert sorted(old.history.parent.glob("*.bak*")) == [foreign, _copy_of(old, LAST)]
 
 
 def test_a_migration_that_fails_changes_nothing_and_copies_once(old: Paths) -> None:
@@ -167,7 +172,7 @@ with Database(history, migrations).open():
 def test_a_process_killed_after_the_first_migration_leaves_a_history(paths: Paths) -> None:
     paths.history.parent.mkdir(parents=True)
     assert subprocess.run([sys.executable, "-c", _DIE, str(paths.history), ""]).returncode == -signal.SIGKILL
-    assert ask(paths, "SELECT version FROM store.migrations ORDER BY 1") == [(1,), (2,)]
+    assert ask(paths, "SELECT version FROM store.migrations ORDER BY 1") == VERSIONS
 
 
 @pytest.mark.parametrize("when", ["halfway", "before it is closed"])
@@ -183,7 +188,7 @@ def test_a_process_killed_during_a_migration_leaves_a_whole_history(old: Paths, 
         assert child.wait(60) == -signal.SIGKILL
     assert reached.exists() is (when == "halfway")
     with Database(old.history).open() as con:
-        assert schema.version(con) == 2
+        assert schema.version(con) == LAST
         assert con.execute("SELECT count(*) FROM runs").fetchone() == (2,)
     assert _everything(old.history, _columns(V1)) == before
 
