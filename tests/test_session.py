@@ -407,8 +407,7 @@ def test_no_change_without_a_model() -> None:
     sitting.session.close()
 
 
-def test_busy_and_ready() -> None:
-    sees
+# What a front end sees
 
 
 def test_busy_and_ready() -> None:

@@ -170,7 +170,9 @@ def parse_sizes(text: str) -> tuple[int, ...]:
     """Memory sizes as `24GiB,24576MiB`; GB is 10^9 bytes, G and GiB are 2^30. Raises BadInputError."""
     sizes = tuple(_size(part.strip()) for part in text.split(","))
     if len(sizes) > _MOST_CARDS:
-        raise BadInputError(f"--gpu-memory names {len(sizes)} cards; llama.cpp shares a model among {_MOST_CARDS} at most")
+        raise BadInputError(
+            f"--gpu-memory names {len(sizes)} cards; llama.cpp shares a model among {_MOST_CARDS} at most"
+        )
     return sizes
 
 

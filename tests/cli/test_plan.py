@@ -1,0 +1,87 @@
+"""gemtop plan and gemtop devices as a user runs them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import gemtop, refused
+from tests.engine.test_planner import sparse
+from tests.hub_server import serving
+from tests.rpc_server import rpc_server
+
+__all__ = ["sparse"]
+
+
+def test_the_ledger_of_a_27b_on_a_card_that_is_not_here(sparse: dict[str, str]) -> None:
+    done = gemtop("plan", sparse["27b"], "--gpu-memory", "24GiB", "-c", "32768")
+    text = done.stdout.decode()
+    assert (done.returncode, done.stderr) == (0, b"")
+    for words in ("QAT Q4_0", "GPU0", "host", "KV global", "2,560", "624", "longest context", "63 of 63", "fits"):
+        assert words in text
+    assert max(map(len, text.splitlines()[:-1])) <= 100
+
+
+def test_json_has_what_scripts_rely_on(sparse: dict[str, str]) -> None:
+    done = gemtop("plan", sparse["27b"], "--gpu-memory", "24GiB,24GiB", "-ctk", "q8_0", "-ctv", "q8_0", "--json")
+    found = json.loads(done.stdout)
+    assert [device["name"] for device in found["devices"]] == ["GPU0", "GPU1"]
+    assert found["settings"]["type_k"] == "q8_0" and found["fits"] is True
+    assert set(found["max_n_ctx"]) == {"f16", "q8_0", "q4_0"} and found["max_n_gpu_layers"] == 63
+    assert "fits" in found["verdict"]
+
+
+def test_that_it_does_not_fit_is_an_answer(sparse: dict[str, str]) -> None:
+    done = gemtop("plan", sparse["27b"], "--gpu-memory", "8GiB", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 0 and found["fits"] is False
+    assert "too little" in found["verdict"] and 0 < found["max_n_gpu_layers"] < 63
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-c", "1e12"), ("-c", "1e12")),
+        (("-c", "1000000000000"), ("64 times",)),
+        (("--gpu-memory", "0"), ("--gpu-memory 0", "24GiB")),
+        (("--gpu-memory=-3GiB",), ("--gpu-memory",)),
+        (("--gpu-memory", "24GiB", "--rpc", "box:1"), ("leave out",)),
+        (("-ctv", "q8_0", "-fa", "off"), ("flash attention",)),
+        (("--rpc", "127.0.0.1:1"), ("no RPC server at 127.0.0.1:1",)),
+        (("--device", "CUDA9"), ("there is no device 'CUDA9'",)),
+    ],
+)
+def test_bad_input_is_one_line(model_path: str, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    refused(gemtop("plan", model_path, *arguments), *words)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path, model_path: str) -> None:
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(Path(model_path).read_bytes()[:100_000])
+    refused(gemtop("plan", str(cut)), "cut.gguf", "damaged or cut short")
+
+
+def test_devices_are_listed_with_their_memory() -> None:
+    with rpc_server() as (endpoint, _):
+        found = json.loads(gemtop("devices", "--rpc", endpoint, "--json").stdout)
+        assert [(device["name"], device["kind"]) for device in found] == [("CPU", "cpu"), ("RPC0", "gpu")]
+        assert all(device["memory_total_bytes"] > 0 for device in found)
+    text = gemtop("devices").stdout.decode()
+    assert text.splitlines()[0].startswith("name") and "CPU" in text
+    refused(gemtop("devices", "--rpc", "127.0.0.1:1"), "no RPC server at 127.0.0.1:1")
+
+
+def test_a_model_of_the_hub_is_planned_from_its_header(sparse: dict[str, str], tmp_path: Path) -> None:
+    with serving() as hub:
+        hub.add("google/gemma-3-4b-it-qat-q4_0-gguf", "gemma-3-4b-it-q4_0.gguf", Path(sparse["4b"]), sha256="0" * 64)
+        environment = {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "", "HF_HOME": str(tmp_path / "hf")}
+        name = "hf:google/gemma-3-4b-it-qat-q4_0-gguf"
+        done = gemtop("plan", name, "--gpu-memory", "8GiB", "--json", **environment)
+        found = json.loads(done.stdout)
+        assert found["fits"] and found["model"]["training"] == "qat"
+        assert found["model"]["size_bytes"] == Path(sparse["4b"]).stat().st_size
+        assert sum(file.stat().st_blocks for file in tmp_path.rglob("*.gguf")) * 512 < 20e6
+        header = next(tmp_path.rglob("gemma-3-4b-it-q4_0.gguf"))
+        refused(gemtop("run", str(header), "-p", "x"), "without weights", "gemtop pull")

@@ -1,0 +1,22 @@
+"""The demo model in other formats, requantised in this process: derived, whatever they are called."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gemtop.engine.binding import llama
+
+FILE_TYPES = {"F16": 1, "Q4_0": 2, "Q8_0": 7, "Q2_K": 10}
+
+
+def derive(source: str, folder: Path, name: str) -> Path:
+    """Write the model in another format."""
+    target = folder / f"gemma-3-270m-derived-{name}.gguf"
+    params = llama.llama_model_quantize_default_params()
+    params.ftype, params.allow_requantize, params.nthread = FILE_TYPES[name], True, 2
+    silent = llama.llama_log_callback(lambda *_: None)
+    llama.llama_log_set(silent, None)
+    assert llama.llama_model_quantize(os.fsencode(source), os.fsencode(target), params) == 0
+    llama.llama_log_set(llama.llama_log_callback(), None)
+    return target
