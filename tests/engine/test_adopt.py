@@ -16,6 +16,7 @@ import pytest
 
 from gemtop.domain.classify import classify
 from gemtop.domain.errors import BadInputError, GemtopError
+from gemtop.domain.settings import OffloadSettings
 from gemtop.engine import probe_model
 from gemtop.engine.adopt import Adoption, Stage, adopt
 from gemtop.engine.adopt_check import Reading, check, read_twice, readings
@@ -24,6 +25,7 @@ from gemtop.engine.adopt_text import PAGE
 from gemtop.engine.binding import llama, token_array
 from gemtop.engine.gguf import read_header
 from gemtop.engine.log import EngineLog
+from gemtop.engine.params import ModelParams
 from gemtop.engine.perplexity import token_nll
 from tests.engine.ollama_layout import LACKING, VISION_KEYS, facts, make, pull
 from tests.gemma_files import write_gemma
@@ -412,7 +414,9 @@ def _as_a_user() -> Iterator[None]:
 def _load(path: str) -> Any:
     EngineLog(lambda _line: None).install()
     llama.llama_backend_init()
-    return llama.llama_model_load_from_file(path.encode(), llama.llama_model_default_params())
+    # By name: the registry of this process may hold devices of RPC servers that have gone.
+    params = ModelParams(OffloadSettings(n_gpu_layers=0, devices=("none",)))
+    return llama.llama_model_load_from_file(path.encode(), params.struct)
 
 
 def _run(path: str) -> tuple[list[int], Any, list[int]]:

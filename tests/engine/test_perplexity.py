@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gemtop.domain.settings import OffloadSettings
 from gemtop.engine.adopt_text import BETWEEN, PAGE
 from gemtop.engine.binding import llama, token_array
 from gemtop.engine.log import EngineLog
+from gemtop.engine.params import ModelParams
 from gemtop.engine.perplexity import clear, first_counted, perplexity, token_nll
 
 N_TOKENS = 64
@@ -22,7 +24,9 @@ N_TOKENS = 64
 def model(model_path: str) -> Iterator[Any]:
     EngineLog(lambda _line: None).install()
     llama.llama_backend_init()
-    loaded = llama.llama_model_load_from_file(model_path.encode(), llama.llama_model_default_params())
+    # By name: the registry of this process may hold devices of RPC servers that have gone.
+    params = ModelParams(OffloadSettings(n_gpu_layers=0, devices=("none",)))
+    loaded = llama.llama_model_load_from_file(model_path.encode(), params.struct)
     yield loaded
     llama.llama_model_free(loaded)
 
