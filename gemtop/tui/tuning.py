@@ -358,8 +358,8 @@ def ledger_lines(now: Loaded, plan: Plan | None) -> list[LedgerLine]:
     """One for each device and one for the host; without a plan, what is there now."""
     measured = {("host" if memory.device == _HOST else memory.device): memory.measured for memory in now.memory}
     ledgers: Mapping[str, Ledger] = {} if plan is None else {ledger.memory.name: ledger for ledger in plan.ledgers}
-    names = [*(name for name in measured if name != "host"), *(name for name in ledgers if name not in measured)]
-    return [_ledger_line(name, measured.get(name), ledgers.get(name)) for name in [*names, "host"]]
+    names = [*dict.fromkeys(name for name in (*measured, *ledgers) if name != "host"), "host"]
+    return [_ledger_line(name, measured.get(name), ledgers.get(name)) for name in names]
 
 
 def _ledger_line(name: str, before: MemoryUse | None, ledger: Ledger | None) -> LedgerLine:

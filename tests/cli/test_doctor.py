@@ -101,7 +101,8 @@ def test_a_build_that_dies_is_described_and_the_command_to_rebuild_it(tmp_path: 
     """An instruction the CPU lacks kills whoever loads the library: here, a module that does the same."""
     package = tmp_path / "llama_cpp"
     package.mkdir()
-    (package / "__init__.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGILL)\n")
+    (package / "__init__.py").write_text("")
+    (package / "llama_cpp.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGILL)\n")
     done = gemtop("doctor", PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
     text = done.stdout.decode()

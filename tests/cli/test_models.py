@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def test_the_fit_is_shown_as_it_was_planned(
     (machine.here / "bad.gguf").write_text("x")
     answers = {"big-27b-Q4_0.gguf": Fit(False, "1 GiB short"), "small-4b-Q4_0.gguf": Fit(True, "5 GiB free")}
 
-    def plan(entries: Any, _where: Paths) -> dict[str, Fit]:
+    def plan(entries: Any, _where: Paths, _progress: object) -> dict[str, Fit]:
         assert {entry.name for entry in entries} == set(answers), "what cannot be loaded is not planned"
         return {entry.path: answers[entry.name] for entry in entries}
 
@@ -137,12 +138,30 @@ def test_the_fit_is_shown_as_it_was_planned(
     assert lines[2].startswith("small-4b") and "  yes  " in lines[2]
 
 
-def test_on_a_terminal_it_tells_how_far_it_is_and_keeps_to_the_width(machine: Machine) -> None:
+class Terminal(io.StringIO):
+    """A stderr that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_what_takes_more_than_a_moment_tells_how_far_it_is(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        machine.gguf(machine.here / f"gemma-3-4b-it-{number}-Q4_0.gguf")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(models, "_A_MOMENT_S", -1.0)
+    assert len(rows()) == 3
+    assert "reading headers: 3 of 3" in terminal.getvalue()
+    assert "planning: 2 of 3" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r\x1b[K"), "the line is gone in the end"
+
+
+def test_on_a_terminal_it_keeps_to_the_width(machine: Machine) -> None:
     for number in range(3):
         machine.gguf(machine.here / f"gemma-3-4b-it-with-a-long-name-{number}-Q4_0.gguf")
     with GemtopTerminal(["models"], columns=140, rows=30) as terminal:
         assert terminal.wait() == 0
-        assert b"reading headers: 3 of 3" in terminal.raw
         lines = terminal.text.splitlines()
         assert len([line for line in lines if line.startswith("gemma") and line.endswith("…")]) == 3
     with GemtopTerminal(["models"], columns=90, rows=30) as terminal:

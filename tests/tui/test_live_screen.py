@@ -301,7 +301,7 @@ def test_no_binding_is_missing_from_the_list_of_keys() -> None:
 
 async def test_sampling_is_changed_for_the_runs_to_come(folders: Paths) -> None:
     async with gemtop(folders) as screen:
-        await screen.type("t")
+        await screen.type("s")
         await screen.until(lambda: isinstance(screen.app.screen, SamplingScreen), "the dialog")
         assert screen.app.screen.query_one("#temperature", Input).value == "0.8"
         assert screen.app.screen.query_one("#seed", Input).value == "-1"
@@ -333,7 +333,7 @@ async def test_sampling_is_changed_for_the_runs_to_come(folders: Paths) -> None:
 async def test_sampling_that_cannot_be_changes_nothing(folders: Paths, name: str, value: str, words: str) -> None:
     async with gemtop(folders) as screen:
         before = (screen.app.sampling, screen.app.n_predict)
-        await screen.type("t")
+        await screen.type("s")
         await screen.until(lambda: isinstance(screen.app.screen, SamplingScreen), "the dialog")
         dialog = screen.app.screen
         dialog.query_one("#top_p", Input).value = "0.5"
@@ -574,7 +574,7 @@ async def test_any_size_of_terminal(folders: Paths, size: tuple[int, int], devic
             assert ("QAT Q4_0" if size[0] >= 80 else "gemma-3-27") in text
             assert "one two three" in text
         assert all(len(line) <= size[0] for line in text.splitlines())
-        for key in ("l", "question_mark", "escape", "t", "escape"):
+        for key in ("l", "question_mark", "escape", "s", "escape", "t", "escape"):
             await screen.pilot.press(key)
         await screen.pilot.resize_terminal(100, 30)
         await screen.until_shown("one two three", "tokens/s")
@@ -606,6 +606,6 @@ async def test_loading_shows_how_far_it_is(folders: Paths) -> None:
 
 async def test_the_fields_of_the_dialog_stay_within_small_terminals(folders: Paths) -> None:
     async with gemtop(folders, Options(size=(60, 20))) as screen:
-        await screen.type("t")
+        await screen.type("s")
         await screen.until_shown("sampling of the runs to come", "min-p", "Esc leaves it as it was")
         assert screen.app.screen.query_one("#note", Static).region.bottom <= 20
