@@ -92,7 +92,8 @@ class FakeEngine:
     """Says what a script has it say, on a thread of its own. A path that does not exist fails to load.
 
     A prompt's words come back as tokens, over and over, and go on where they were when a run is resumed. `gate`, where
-    given, is waited for before each token, so that a test decides when one comes. The prompt "crash" makes it give up as llama.cpp does.
+    given, is waited for before each token, so that a test decides when one comes. The prompt "crash" makes it give up
+    as llama.cpp does.
     """
 
     def __init__(
