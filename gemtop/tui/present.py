@@ -33,8 +33,7 @@ def header_text(view: SessionView) -> HeaderText:
         right.append((_place(view.model), "muted"))
     if view.run is not None:
         right.append((f"run {view.run.number}", "text"))
-        state = "running" if view.run.status is None else STOP_WORDS.get(view.run.stop_reason or "", view.run.status)
-        right.append((state, _state_role(view.run)))
+        right.append((_state(view.run), _state_role(view.run)))
     left: tuple[tuple[str, str], ...] = (("gemtop", "title"),)
     if view.model is not None:
         left += model_header(view.model)
@@ -45,6 +44,14 @@ def header_text(view: SessionView) -> HeaderText:
 
 def _place(model: LoadedModel) -> str:
     return " + ".join(d.description for d in model.devices) or "CPU"
+
+
+def _state(run: RunView) -> str:
+    if run.status is None:
+        return "running"
+    if run.kind == "apply" and run.status == "finished":
+        return "applied"
+    return STOP_WORDS.get(run.stop_reason or "", run.status)
 
 
 def _state_role(run: RunView) -> str:
