@@ -14,6 +14,7 @@ from gemtop.tui.widgets.values import Value
 from gemtop.view import Mark, SessionView
 
 _GIB = 2**30
+_UNKNOWN = "N/A"
 STOP_WORDS = {
     "end_of_generation": "end of text",
     "length": "-n reached",
@@ -113,11 +114,18 @@ def device_rows(view: SessionView) -> list[list[Value]]:
         if sample is not None:
             rows += _gpu_rows(info, sample)
     if not view.devices:
-        rows += [[Value("GPU", "N/A")], [Value("", _why_no_gpu(view.telemetry), "muted", left=True)]]
+        rows += [[Value("GPU", _UNKNOWN)], [Value("", _why_no_gpu(view.telemetry), "muted", left=True)]]
     rows += ledger_rows(view.memory)
     if len(view.host_samples) > 1:  # the first has no CPU load yet
         rows += _host_rows(view.host_samples[-1])
-    return rows
+    return [part for row in rows for part in _unknowns_apart(row)]
+
+
+def _unknowns_apart(row: list[Value]) -> list[list[Value]]:
+    """A line for each value of a row that has an unknown one: its reason is longer than any column should be."""
+    if len(row) == 1 or not any(value.text.startswith(_UNKNOWN) for value in row):
+        return [row]
+    return [[Value(v.label, v.text, v.role, left=v.text.startswith(_UNKNOWN))] for v in row]
 
 
 def _why_no_gpu(status: TelemetryStatus | None) -> str:
@@ -168,7 +176,7 @@ def ledger_rows(memory: Sequence[DeviceMemory]) -> list[list[Value]]:
     planned = [entry.predicted.total_bytes for entry in memory if entry.predicted is not None]
     known = len(planned) == len(memory)
     reason = next((entry.reason for entry in memory if entry.reason), None) or "unknown"
-    words = plan.gib(sum(planned)) if known else f"N/A ({one_line(reason)})"
+    words = plan.gib(sum(planned)) if known else f"{_UNKNOWN} ({one_line(reason)})"
     return [*rows, [Value("measured", plan.gib(measured)), Value("planned", words)]]
 
 
@@ -180,7 +188,7 @@ def _parts(use: plan.MemoryUse) -> str:
 
 
 def _unknown(reasons: Mapping[str, str], name: str) -> str:
-    return f"N/A ({reasons.get(name, 'not read')})"
+    return f"{_UNKNOWN} ({reasons.get(name, 'not read')})"
 
 
 def run_rows(runs: Sequence[RunView], marks: Sequence[Mark] = ()) -> list[list[Value]]:
