@@ -16,6 +16,7 @@ from tests.fakes import CARD_0, FakeSampler, ListRecorder
 from tests.tui.test_live_screen import gemtop
 
 NO_WINDOW = "needs an earlier sample to compare with"
+NOT_SUPPORTED = "not supported by this card"
 
 
 def view() -> SessionView:
@@ -54,7 +55,7 @@ def test_an_unknown_reading_has_a_line_of_its_own_for_its_reason() -> None:
     )
     rows = present.device_rows(replace(now, host_samples=(host, host), device_samples=(card,)))
     assert [value.text for value in row_of("CPU", rows)] == [f"N/A ({NO_WINDOW})"]
-    assert [value.text for value in row_of("VRAM", rows)] == ["N/A (not supported by this card)"]
+    assert [value.text for value in row_of("VRAM", rows)] == [f"N/A ({NOT_SUPPORTED})"]
     assert [value.text for value in row_of("power", rows)] == ["100 W"]
     assert all(len(row) == 1 for row in rows if any(value.text.startswith("N/A") for value in row))
 
