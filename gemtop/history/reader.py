@@ -101,7 +101,7 @@ class Reader:
 
         if not paths.history.exists():
             con = duckdb.connect()
-            schema.migrate(con, str(paths.history))
+            schema.migrate(con, str(paths.history), comments=False)
             cls._restrict(con)
             return cls(con, None)
         if not IN_THIS_PROCESS.acquire(timeout=max(wait_s, 1.0)):

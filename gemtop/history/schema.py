@@ -28,13 +28,13 @@ class Migration:
     version: int
     what: str
     statements: tuple[str, ...]
+    comments: tuple[str, ...] = ()
+    """What tables and columns mean, for whoever asks the file; they take longer than all the rest."""
 
 
 def _migration(number: int, what: str, statements: tuple[str, ...], comments: Mapping[str, str]) -> Migration:
     quoted = {target: text.replace("'", "''") for target, text in comments.items()}
-    return Migration(
-        number, what, statements + tuple(f"COMMENT ON {target} IS '{text}'" for target, text in quoted.items())
-    )
+    return Migration(number, what, statements, tuple(f"COMMENT ON {t} IS '{text}'" for t, text in quoted.items()))
 
 
 MIGRATIONS: tuple[Migration, ...] = (
@@ -89,10 +89,13 @@ def refuse_newer(found: int, name: str, migrations: Sequence[Migration] = MIGRAT
         )
 
 
-def migrate(con: DuckDBPyConnection, name: str, migrations: Sequence[Migration] = MIGRATIONS) -> int:
+def migrate(
+    con: DuckDBPyConnection, name: str, migrations: Sequence[Migration] = MIGRATIONS, *, comments: bool = True
+) -> int:
     """Bring the database in use to the last version, each step in a transaction of its own.
 
-    Returns the version it had before. Raises NewerHistoryError for one that is beyond, and duckdb.Error.
+    `comments` puts the meaning of tables and columns into it as well. Returns the version it had before. Raises
+    NewerHistoryError for one that is beyond, and duckdb.Error.
     """
     before = version(con)
     refuse_newer(before, name, migrations)
@@ -101,7 +104,8 @@ def migrate(con: DuckDBPyConnection, name: str, migrations: Sequence[Migration] 
             continue
         con.execute("BEGIN")
         try:
-            con.execute(";\n".join(migration.statements))  # one by one they take twice the time
+            statements = (*migration.statements, *(migration.comments if comments else ()))
+            con.execute(";\n".join(statements))  # one by one they take twice the time
             con.execute(
                 "INSERT INTO store.migrations VALUES (?, ?, now(), ?)",
                 [migration.version, migration.what, __version__],

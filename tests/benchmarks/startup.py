@@ -69,10 +69,13 @@ def main() -> None:
     say(machine())
     with tempfile.TemporaryDirectory() as folder:
         os.environ.update(XDG_STATE_HOME=folder, GEMTOP_DB=str(Path(folder) / "history.duckdb"))
-        gemtop("query", "SELECT 1")
+        gemtop("run", "--demo", "-p", "One run to ask for", "-n", "2", "-t", "1")
         say(f"python -c pass: {spread([python_alone() for _ in range(args.runs)])} s")
         say(f"gemtop --help: {spread([seconds('--help') for _ in range(args.runs)])} s")
-        say(f"gemtop query 'SELECT 1': {spread([seconds('query', 'SELECT 1') for _ in range(args.runs)])} s")
+        one_row = ("query", "SELECT decode_tokens_per_s FROM runs")
+        say(f"gemtop query, one row of a history: {spread([seconds(*one_row) for _ in range(args.runs)])} s")
+        none = ("query", "SELECT 1", "--db", str(Path(folder) / "none.duckdb"))
+        say(f"gemtop query where there is no history yet: {spread([seconds(*none) for _ in range(args.runs)])} s")
         say(f"the supervisor's fork: {spread([1000 * fork_seconds() for _ in range(args.runs)])} ms")
         frames = [first_frame([]) for _ in range(args.runs)]
         say(f"first frame at 120x40, header and keys: {spread([painted for painted, _, _ in frames])} s")
