@@ -56,6 +56,7 @@ def test_types_fit(paths: Paths) -> None:
 
 
 def test_everything_has_a_comment(paths: Paths) -> None:
+    put_in(paths, whole_session())
     bare = """
         SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND comment IS NULL
         UNION ALL SELECT table_name, NULL FROM duckdb_tables() WHERE NOT internal AND comment IS NULL
