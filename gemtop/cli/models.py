@@ -17,7 +17,7 @@ from gemtop.config import Paths, load_config, paths
 from gemtop.domain.errors import EXIT_OK, GemtopError
 from gemtop.domain.model import Fit, ModelEntry
 from gemtop.domain.settings import EngineSettings
-from gemtop.domain.text import one_line
+from gemtop.domain.text import one_line, text_width
 
 if TYPE_CHECKING:
     from gemtop.engine.stores.stored import StoredModel
@@ -138,8 +138,6 @@ def _why_not_planned(entry: ModelEntry) -> str:
 
 def _table(entries: Sequence[ModelEntry], fits: dict[str, Fit]) -> None:
     """One line each. A terminal too narrow for that has the name on a line of its own, and the evidence cut."""
-    from gemtop.history.formats import text_width
-
     rows = [_HEADS, *([*_cells(entry, fits.get(entry.path)), _evidence(entry)] for entry in entries)]
     widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
     room: int | None = None
@@ -190,8 +188,6 @@ def _parameters(count: int) -> str:
 
 def _cut(text: str, room: int | None) -> str:
     """As much of a text as there is room for."""
-    from gemtop.history.formats import text_width
-
     while room is not None and text_width(text) > room:
         text = text[: -2 if text.endswith("…") else -1] + "…"
     return text

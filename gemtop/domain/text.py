@@ -35,3 +35,8 @@ def cell_width(char: str) -> int:
     if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf"):
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def text_width(text: str) -> int:
+    """Terminal cells of a line of text."""
+    return len(text) if text.isascii() else sum(map(cell_width, text))

@@ -10,7 +10,7 @@ from decimal import Decimal
 from itertools import chain, islice
 from typing import Any, TextIO
 
-from gemtop.domain.text import cell_width, printable
+from gemtop.domain.text import printable, text_width
 
 Row = Sequence[Any]
 NULL = "NULL"
@@ -61,11 +61,6 @@ def short(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="milliseconds")
     return printable(exact(value)).replace("\t", "␉").replace("\n", "␊")
-
-
-def text_width(text: str) -> int:
-    """Terminal cells of a text."""
-    return len(text) if text.isascii() else sum(map(cell_width, text))
 
 
 def _padded(text: str, width: int, right: bool) -> str:

@@ -21,8 +21,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from gemtop.charts.spec import ChartSpec, Mark, Reading, Series
+from gemtop.domain.text import text_width
 from gemtop.tui.widgets import spans
-from gemtop.tui.widgets.cells import CellWidget, clip, text_width
+from gemtop.tui.widgets.cells import CellWidget, clip
 from gemtop.tui.widgets.chart import Chart
 from gemtop.tui.widgets.palette import ROLES, role_style
 from gemtop.tui.widgets.values import Value, ValueGrid

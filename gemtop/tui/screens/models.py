@@ -12,10 +12,9 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import WorkerCancelled, get_current_worker
 
-from gemtop.domain.text import one_line
+from gemtop.domain.text import one_line, text_width
 from gemtop.tui.hints import KeyHint
 from gemtop.tui.messages import ModelChosen
-from gemtop.tui.widgets.cells import text_width
 from gemtop.tui.widgets.header import HeaderLine, HeaderText
 from gemtop.tui.widgets.keyline import KeyLine
 

@@ -13,7 +13,7 @@ from textual.widget import Widget
 
 from gemtop.charts.grid import BLANK, Canvas, CellRow, Cells, blank_row, changed_runs
 from gemtop.charts.spec import Reading
-from gemtop.domain.text import cell_width, one_line
+from gemtop.domain.text import cell_width, one_line, text_width
 from gemtop.tui.widgets.palette import role_style
 
 
@@ -206,11 +206,6 @@ class CellWidget(Widget):
         """See `on_focus`."""
         if self.framed:
             self.rebuild()
-
-
-def text_width(text: str) -> int:
-    """Cells a line of text takes."""
-    return sum(map(cell_width, text))
 
 
 def clip(text: str, width: int) -> str:

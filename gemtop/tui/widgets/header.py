@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gemtop.charts.grid import Canvas, Cells
-from gemtop.domain.text import one_line
-from gemtop.tui.widgets.cells import CellWidget, clip, text_width
+from gemtop.domain.text import one_line, text_width
+from gemtop.tui.widgets.cells import CellWidget, clip
 
 if TYPE_CHECKING:
     from gemtop.domain.model import LoadedModel

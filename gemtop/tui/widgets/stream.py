@@ -8,7 +8,8 @@ from textual import events
 from textual.binding import Binding, BindingType
 
 from gemtop.charts.grid import Canvas, CellRow, Cells, blank_row
-from gemtop.tui.widgets.cells import CellWidget, clip, text_width
+from gemtop.domain.text import text_width
+from gemtop.tui.widgets.cells import CellWidget, clip
 from gemtop.tui.widgets.wrap import WrappedText
 
 WHEEL_ROWS = 3

@@ -12,9 +12,10 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from gemtop.charts.grid import Canvas, Cells
+from gemtop.domain.text import text_width
 from gemtop.tui.hints import KeyHint, fitting
 from gemtop.tui.tuning import LedgerLine
-from gemtop.tui.widgets.cells import CellWidget, clip, text_width
+from gemtop.tui.widgets.cells import CellWidget, clip
 
 TYPED = frozenset("0123456789.,-")
 """Characters that begin a value or go on with one."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gemtop.charts.grid import Canvas, Cells
-from gemtop.domain.text import one_line
-from gemtop.tui.widgets.cells import CellWidget, clip, text_width
+from gemtop.domain.text import one_line, text_width
+from gemtop.tui.widgets.cells import CellWidget, clip
 
 _GAP = 3
 """Blanks between one pair and the next; fewer where the width is short."""
