@@ -24,7 +24,7 @@ RESET = (
     "\x1b[?1004l\x1b[?2004l\x1b[?2048l"  # focus reports, bracketed paste, in-band resizes off
     "\x1b[<u"  # the keyboard protocol of before
     "\x1b[?1049l"  # the screen of before
-    "\x1b[?25h\x1b[0m"  # cursor and plain colours
+    "\x1b[?7h\x1b[?25h\x1b[0m"  # long lines wrap, cursor and plain colours
 )
 
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH, signal.SIGUSR1)

@@ -7,9 +7,9 @@ SELECT
     s.duration_s,
     s.command,
     coalesce(s.status::VARCHAR, 'live') AS status,
-    r.runs,
+    coalesce(r.runs, 0) AS runs,
     r.models,
-    r.generated_tokens,
+    coalesce(r.generated_tokens, 0) AS generated_tokens,
     r.best_decode_tokens_per_s
 FROM sessions AS s
 LEFT JOIN (

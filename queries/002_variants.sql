@@ -1,11 +1,13 @@
 -- Decode speed and memory by variant
--- Finished runs of each variant on each machine: how many, how fast with the spread, and the most memory they took.
+-- Finished runs of each variant on each machine, prompts and benchmarks apart: how many, how fast with the spread, and the most memory they took.
 -- param: model text = null  only models whose name contains this
 SELECT
     model_name,
     variant,
     coalesce(gpu_name, host) AS machine,
     n_gpu_layers,
+    n_threads,
+    kind,
     count(*) AS n,
     avg(decode_tokens_per_s) AS decode_tokens_per_s,
     coalesce(stddev_samp(decode_tokens_per_s), 0) AS decode_sd,

@@ -1,13 +1,13 @@
 -- Slowest tokens of a run
 -- The generated tokens that took longest, and what the cards and the machine were doing then.
--- param: run_id text = null  the run; the last one where none is given
+-- param: run_id text = null  the run; the last prompt that was run where none is given
 -- param: n integer = 20  how many tokens
 WITH chosen AS (
     SELECT run_id, session_id
     FROM runs
     WHERE run_id = $run_id::VARCHAR
         OR ($run_id::VARCHAR IS NULL AND run_id = (
-            SELECT run_id FROM runs WHERE generated_tokens > 1 ORDER BY started_at DESC, run_id DESC LIMIT 1
+            SELECT run_id FROM runs WHERE kind = 'generate' AND generated_tokens > 1 ORDER BY started_at DESC, run_id DESC LIMIT 1
         ))
 ),
 gaps AS (

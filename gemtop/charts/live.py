@@ -14,6 +14,8 @@ DEFAULT_SPAN_S = 60.0
 Moments = Sequence[tuple[int, str]]
 """(monotonic ns, words) of what is marked on the charts: changes of settings."""
 _GIB = 2**30
+_NOW_NS = 1_500_000_000
+"""Speed that was taken within it is of now."""
 
 
 class LiveCharts:
@@ -53,7 +55,9 @@ class LiveCharts:
         window = self._window(now_ns)
         slow = tuple((self._seconds(p.t_ns), p.tokens_per_s) for p in decode)
         fast = tuple((self._seconds(p.t_ns), p.tokens_per_s) for p in prefill)
+        now = [p.tokens_per_s for p in decode[-1:] if now_ns - p.t_ns < _NOW_NS]
         readings = (
+            _number_reading("now", now[0] if now else None, ""),
             _number_reading("decode", timing.decode_tokens_per_s if timing else None, "decode"),
             _number_reading("prefill", timing.prefill_tokens_per_s if timing else None, "prefill"),
         )

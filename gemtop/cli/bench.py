@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gemtop.cli import options
@@ -18,7 +19,7 @@ from gemtop.domain.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError, Gemto
 from gemtop.domain.events import BenchFinished
 from gemtop.domain.model import LoadedModel
 from gemtop.domain.records import RUN_FIELDS
-from gemtop.domain.settings import ContextSettings, EngineSettings, FlashAttention
+from gemtop.domain.settings import ContextSettings, EngineSettings, FlashAttention, check_context
 from gemtop.domain.statistics import MeanSd, mean_sd
 from gemtop.engine.protocol import BenchRequest
 
@@ -26,19 +27,25 @@ if TYPE_CHECKING:
     from gemtop.cli.headless import Headless
 
 T = TypeVar("T")
+_DEFAULTS: dict[str, list[Any]] = {
+    "n_prompt": [512], "n_gen": [128], "n_depth": [0], "n_gpu_layers": [-1], "n_batch": [2048], "n_ubatch": [512],
+    "n_threads": [0], "flash_attn": ["auto"], "type_k": ["f16"], "type_v": ["f16"],
+}  # fmt: skip
 _LONGEST_RANGE = 1000
 
 
 def comma_list(convert: Callable[[str], T]) -> Callable[[str], list[T]]:
     """A type for argparse: comma-separated values, and ranges FIRST-LAST[+STEP|*FACTOR] of integers."""
 
+    whole = convert in (int, options.layers)
+
     def parse(text: str) -> list[T]:
         values: list[T] = []
         for part in text.split(","):
-            values.extend(convert(v) for v in (_range(part) if convert is int else [part]))
+            values.extend(convert(v) for v in (_range(part) if whole else [part]))
         return values
 
-    parse.__name__ = f"list of {convert.__name__}"
+    parse.__name__ = f"list of {'int' if whole else convert.__name__}"
     return parse
 
 
@@ -81,27 +88,26 @@ def add_parser(commands: Any) -> None:
     add("paths", nargs="*", metavar="MODEL", help="paths of GGUF files, or names gemtop models shows")
     add("-m", "--model", action="append", default=[], metavar="MODEL", help="the same, as llama-bench has it")
     add("--demo", action="store_true", help="the demo model, Gemma 3 270M")
-    add("-p", "--n-prompt", type=ints, default=[512], metavar="N", help="prompt tokens (default: 512; 0: no test)")
-    add("-n", "--n-gen", type=ints, default=[128], metavar="N", help="tokens to generate (default: 128; 0: no test)")
-    add("-d", "--n-depth", type=ints, default=[0], metavar="N", help="context depth before the test (default: 0)")
-    add("-r", "--repetitions", type=int, default=5, metavar="N", help="repetitions of each test (default: 5)")
+    # A flag that is repeated adds to its list, as in llama-bench; _DEFAULTS is for those that are not given.
+    add = partial(parser.add_argument, action="extend")
+    add("-p", "--n-prompt", type=ints, metavar="N", help="prompt tokens (default: 512; 0: no test)")
+    add("-n", "--n-gen", type=ints, metavar="N", help="tokens to generate (default: 128; 0: no test)")
+    add("-d", "--n-depth", type=ints, metavar="N", help="context depth before the test (default: 0)")
     add(
         "-ngl",
         "--gpu-layers",
         "--n-gpu-layers",
         dest="n_gpu_layers",
-        type=ints,
-        default=[-1],
+        type=comma_list(options.layers),
         metavar="N",
         help="layers on the GPU (default: all)",
     )
-    add("-b", "--batch-size", dest="n_batch", type=ints, default=[2048], metavar="N", help="batch (default: 2048)")
+    add("-b", "--batch-size", dest="n_batch", type=ints, metavar="N", help="batch (default: 2048)")
     add(
         "-ub",
         "--ubatch-size",
         dest="n_ubatch",
         type=ints,
-        default=[512],
         metavar="N",
         help="micro-batch (default: 512)",
     )
@@ -110,7 +116,6 @@ def add_parser(commands: Any) -> None:
         "--threads",
         dest="n_threads",
         type=ints,
-        default=[0],
         metavar="N",
         help="CPU threads (default: physical cores)",
     )
@@ -118,7 +123,6 @@ def add_parser(commands: Any) -> None:
         "-fa",
         "--flash-attn",
         type=comma_list(options.flash_attention),
-        default=["auto"],
         metavar="on|off|auto",
         help="flash attention (default: auto)",
     )
@@ -127,7 +131,6 @@ def add_parser(commands: Any) -> None:
         "--cache-type-k",
         dest="type_k",
         type=comma_list(options.cache_type),
-        default=["f16"],
         metavar="TYPE",
         help="K cache (default: f16)",
     )
@@ -136,10 +139,11 @@ def add_parser(commands: Any) -> None:
         "--cache-type-v",
         dest="type_v",
         type=comma_list(options.cache_type),
-        default=["f16"],
         metavar="TYPE",
         help="V cache (default: f16)",
     )
+    add = parser.add_argument
+    add("-r", "--repetitions", type=int, default=5, metavar="N", help="repetitions of each test (default: 5)")
     add("--mmap", action=argparse.BooleanOptionalAction, default=True, help="map the file (default) or read it")
     add("--repack", action=argparse.BooleanOptionalAction, default=True, help="repacked CPU weights (default)")
     options.add_placement(parser)
@@ -172,24 +176,30 @@ class Result:
 
 def main(args: argparse.Namespace) -> int:
     where = paths(args.db)
+    for name, default in _DEFAULTS.items():
+        setattr(args, name, getattr(args, name) or default)
     cases = list(_cases(args, _models(args, where)))
+    for case in cases:  # what cannot be is said before anything is measured
+        check_context(case.settings.context, None)
     from gemtop.cli.headless import headless
 
     writer = _Writer(args)
     with headless("bench", where, verbose=args.verbose) as run:
         loaded: tuple[str, EngineSettings] | None = None
         model: LoadedModel | None = None
-        for number, case in enumerate(cases, 1):
-            if model is None or loaded != (case.path, case.settings):
-                model = run.load(case.path, case.settings)
-                loaded = (case.path, case.settings)
-            result = measure(run, case, model, f"test {number} of {len(cases)}")
-            if result is None:
-                break
-            writer.write(result)
-            if run.interrupted:  # too late to stop that test, and no other may begin
-                break
-        writer.end(model)
+        try:
+            for number, case in enumerate(cases, 1):
+                if model is None or loaded != (case.path, case.settings):
+                    model = run.load(case.path, case.settings)
+                    loaded = (case.path, case.settings)
+                result = measure(run, case, model, f"test {number} of {len(cases)}")
+                if result is None:
+                    break
+                writer.write(result)
+                if run.interrupted:  # too late to stop that test, and no other may begin
+                    break
+        finally:  # what was measured before a case that failed is worth having
+            writer.end(model)
         return EXIT_INTERRUPTED if run.interrupted else EXIT_OK
 
 

@@ -5,19 +5,30 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import NoReturn
 
 from gemtop.config import Paths
-from gemtop.domain.errors import EXIT_FAILURE, BadInputError, EngineCrashedError, GemtopError, HistoryError
+from gemtop.domain.errors import (
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    BadInputError,
+    EngineCrashedError,
+    GemtopError,
+    HistoryError,
+)
 from gemtop.domain.events import EngineCrashed, LoadFailed, LoadProgress, LogLine, ModelLoaded, Notice
 from gemtop.domain.model import LoadedModel
 from gemtop.domain.settings import EngineSettings
 from gemtop.domain.text import one_line, printable
 from gemtop.session import Session
 from gemtop.view import SessionEvent
+
+_PATIENCE_S = 5.0
+"""From an interruption until another one leaves at once, with what is in the spool."""
 
 
 class Progress:
@@ -58,6 +69,7 @@ class Headless:
             try:
                 event = self._events.get()
             except KeyboardInterrupt:
+                be_patient()
                 self.interrupted = True
                 self.session.stop()
                 continue
@@ -112,6 +124,7 @@ def headless(command: str, paths: Paths, *, verbose: bool = False) -> Iterator[H
     try:
         yield run
     except BaseException as error:
+        be_patient()
         run.interrupted = run.interrupted or isinstance(error, KeyboardInterrupt)
         ended = run.close()
         if run.session.problem:
@@ -121,11 +134,28 @@ def headless(command: str, paths: Paths, *, verbose: bool = False) -> Iterator[H
             run.say(str(error) or "interrupted")
             leave(error.exit_code if isinstance(error, GemtopError) else EXIT_FAILURE)
         raise
+    be_patient()
     if not run.close():
         run.say("llama.cpp does not stop; leaving without it")
         leave(EXIT_FAILURE)
     if run.session.problem:
         raise HistoryError(run.session.problem)
+
+
+def be_patient() -> None:
+    """What is under way is being ended and written down: further signals are heard only if that takes too long.
+
+    An interrupted close would lose the end of the session, and keys repeat.
+    """
+    since_s = time.monotonic()
+
+    def hear(_number: int, _frame: object) -> None:
+        if time.monotonic() - since_s > _PATIENCE_S:
+            leave(EXIT_INTERRUPTED)
+
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _interrupt):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, hear)
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -42,14 +43,29 @@ def main(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Whoever read has enough. Python would complain when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()  # whoever read has enough
         return EXIT_OK
     except GemtopError as error:
         sys.stderr.write(f"gemtop: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _discard_stdout()
+        file = f" {error.filename}" if error.filename else ""
+        sys.stderr.write(f"gemtop: the output{file} could not be written: {error.strerror}; make room on that disk\n")
+        return EXIT_BAD_INPUT
+
+
+def _discard_stdout() -> None:
+    """Point stdout at nothing: Python would complain when it flushes it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+_ERRORS = {"stdin": "surrogateescape", "stdout": "replace", "stderr": "backslashreplace"}
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _prepare_streams() -> None:
@@ -59,7 +75,7 @@ def _prepare_streams() -> None:
         if stream is None:  # the files opened from here on would else take its place
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
         elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors={"stdin": "surrogateescape", "stdout": "replace"}.get(name))
+            stream.reconfigure(encoding="utf-8", errors=_ERRORS[name])
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -59,6 +59,11 @@ def not_negative(text: str) -> int:
     return value
 
 
+def layers(text: str) -> int:
+    """A number of layers, or llama.cpp's word for all of them."""
+    return -1 if text == "all" else int(text)
+
+
 def endpoints(text: str) -> tuple[str, ...]:
     """Names or addresses with commas between them."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
@@ -118,10 +123,10 @@ def add_engine(parser: argparse._ActionsContainer) -> None:
         "--gpu-layers",
         "--n-gpu-layers",
         dest="n_gpu_layers",
-        type=int,
+        type=layers,
         default=-1,
         metavar="N",
-        help="layers on the GPU (default: all)",
+        help="layers on the GPU, a number or all (default: all)",
     )
     add("-b", "--batch-size", dest="n_batch", type=int, default=2048, metavar="N", help="batch (default: 2048)")
     add("-ub", "--ubatch-size", dest="n_ubatch", type=int, default=512, metavar="N", help="micro-batch (default: 512)")

@@ -14,7 +14,7 @@ from gemtop.cli import options
 from gemtop.config import Paths, read_state, write_state
 from gemtop.domain.errors import BadInputError, GemtopError
 from gemtop.domain.plan import CONTEXT_STEP, Plan, gib, largest
-from gemtop.domain.settings import DEFAULT_N_CTX, ContextSettings, EngineSettings, settings_to_dict
+from gemtop.domain.settings import DEFAULT_N_CTX, ContextSettings, EngineSettings, check_context, settings_to_dict
 from gemtop.domain.text import one_line
 from gemtop.domain.tuning import Candidate, Need, Point, Space, contexts, point_from_dict, to_measure, worthwhile
 from gemtop.engine.protocol import BenchRequest
@@ -149,10 +149,11 @@ def make_job(
     # Only now that a child process has read the file without dying of it:
     from gemtop.engine.binding import llama_build
     from gemtop.engine.gguf import read_header
-    from gemtop.engine.model import check_context
 
     header = read_header(path)
-    check_context(replace(context, n_ctx=max(args.contexts or [args.max_context or CONTEXT_STEP])), header)
+    check_context(
+        replace(context, n_ctx=max(args.contexts or [args.max_context or CONTEXT_STEP])), header.trained_context
+    )
     flags = ("contexts", "max_context", "cache_types", "micro_batches", "memory", "most")
     known = [
         header.fingerprint,

@@ -176,7 +176,8 @@ def _explanation(job: Job, tuning: Tuning) -> str:
         "* Pareto front: more context, faster decode, less memory. What a smaller cache\n"
         "type costs in quality is not in it.\n"
         f"\nbuild: {job.llama_build}\n"
-        f"\nThe longest context at full decode speed (within {slack:.0f} % of the fastest, or noise):\n"
+        f"\nThe longest context at full decode speed (within {slack:.0f} % of the fastest, or noise),\n"
+        "and of several such the most precise cache, on the front or not, since it fits:\n"
         f"{command}\n"
     )
 

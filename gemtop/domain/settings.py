@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from gemtop.domain.errors import BadInputError
+
 FlashAttention = Literal["auto", "on", "off"]
 SplitMode = Literal["none", "layer", "row"]
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
@@ -55,6 +57,10 @@ class ContextSettings:
     swa_full: bool = False
     """Keep the whole context for sliding-window layers too."""
 
+    def tokens(self, trained: int) -> int:
+        """Context length asked for of a model that was trained for so many tokens."""
+        return min(DEFAULT_N_CTX, trained) if self.n_ctx is None else self.n_ctx or trained
+
 
 @dataclass(frozen=True, slots=True)
 class LoraAdapter:
@@ -86,6 +92,27 @@ class SamplingSettings:
     @property
     def greedy(self) -> bool:
         return self.temperature <= 0
+
+
+def check_context(context: ContextSettings, trained: int | None) -> None:
+    """Raises BadInputError for settings that no context of a model trained for `trained` tokens can have.
+
+    None leaves that out: what can be said before the model is read.
+    """
+    if context.n_ctx is not None and context.n_ctx < 0:
+        raise BadInputError(f"-c {context.n_ctx}: a context cannot be negative; 0 is the trained context")
+    if context.n_ctx is not None and trained and context.n_ctx > 64 * trained:
+        raise BadInputError(
+            f"a context of {context.n_ctx:,} tokens: the model was trained for {trained:,}, and 64 times that is no use"
+        )
+    for flag, value in (("-b", context.n_batch), ("-ub", context.n_ubatch)):
+        if value < 1:
+            raise BadInputError(f"{flag} {value}: at least 1 token")
+    for flag, threads in (("-t", context.n_threads), ("-tb", context.n_threads_batch)):
+        if threads is not None and not 1 <= threads <= 512:
+            raise BadInputError(f"{flag} {threads}: between 1 and 512 threads")
+    if context.flash_attn == "off" and context.type_v not in ("f32", "f16", "bf16"):
+        raise BadInputError(f"-ctv {context.type_v} needs flash attention; leave out -fa off")
 
 
 def settings_to_dict(settings: EngineSettings) -> dict[str, Any]:

@@ -237,29 +237,9 @@ class LlamaModel:
 def check_room(context: ContextSettings, header: ModelHeader, n_tokens: int) -> None:
     """Raises BadInputError where a conversation of `n_tokens` does not go into such a context."""
     trained = header.trained_context or DEFAULT_N_CTX
-    n_ctx = min(DEFAULT_N_CTX, trained) if context.n_ctx is None else context.n_ctx or trained
-    n_ctx = -(-n_ctx // CONTEXT_STEP) * CONTEXT_STEP
+    n_ctx = -(-context.tokens(trained) // CONTEXT_STEP) * CONTEXT_STEP
     if n_tokens >= n_ctx:
         raise BadInputError(
             f"a context of {n_ctx:,} tokens is too small: the conversation holds {n_tokens:,}; "
             "begin a new one first, or choose a larger context"
         )
-
-
-def check_context(context: ContextSettings, header: ModelHeader) -> None:
-    """Raises BadInputError for settings no context can have."""
-    if context.n_ctx is not None and context.n_ctx < 0:
-        raise BadInputError(f"-c {context.n_ctx}: a context cannot be negative; 0 is the trained context")
-    trained = header.trained_context
-    if context.n_ctx is not None and trained and context.n_ctx > 64 * trained:
-        raise BadInputError(
-            f"-c {context.n_ctx}: the model was trained for {trained:,} tokens; a context 64 times that is no use"
-        )
-    for flag, value in (("-b", context.n_batch), ("-ub", context.n_ubatch)):
-        if value < 1:
-            raise BadInputError(f"{flag} {value}: at least 1 token")
-    for flag, threads in (("-t", context.n_threads), ("-tb", context.n_threads_batch)):
-        if threads is not None and not 1 <= threads <= 512:
-            raise BadInputError(f"{flag} {threads}: between 1 and 512 threads")
-    if context.flash_attn == "off" and context.type_v not in ("f32", "f16", "bf16"):
-        raise BadInputError(f"-ctv {context.type_v} needs flash attention; leave out -fa off")

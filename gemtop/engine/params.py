@@ -6,7 +6,7 @@ import ctypes
 from typing import Any
 
 from gemtop.domain.errors import BadInputError
-from gemtop.domain.settings import DEFAULT_N_CTX, ContextSettings, OffloadSettings
+from gemtop.domain.settings import ContextSettings, OffloadSettings
 from gemtop.engine import binding, stand_ins
 from gemtop.engine.binding import DEVICE_KINDS, c, llama, text
 from gemtop.engine.devices import backend_handles, physical_cores
@@ -95,7 +95,7 @@ def context_params(wanted: ContextSettings, trained: int) -> Any:
     """llama_context_params for a model trained for this many tokens."""
     n_threads = wanted.n_threads or physical_cores()
     params = llama.llama_context_default_params()
-    params.n_ctx = min(DEFAULT_N_CTX, trained) if wanted.n_ctx is None else wanted.n_ctx or trained
+    params.n_ctx = wanted.tokens(trained)
     params.n_batch = min(wanted.n_batch, _INT_MAX)
     params.n_ubatch = min(wanted.n_ubatch, _INT_MAX)
     params.n_threads = n_threads

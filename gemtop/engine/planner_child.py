@@ -28,7 +28,13 @@ from gemtop.domain.plan import (
     largest,
     plan_json,
 )
-from gemtop.domain.settings import ContextSettings, EngineSettings, OffloadSettings, settings_from_dict
+from gemtop.domain.settings import (
+    ContextSettings,
+    EngineSettings,
+    OffloadSettings,
+    check_context,
+    settings_from_dict,
+)
 from gemtop.engine import binding, preflight
 from gemtop.engine.adopt_layout import check_layout
 from gemtop.engine.dry_run import DryRun
@@ -36,7 +42,6 @@ from gemtop.engine.files import check_file
 from gemtop.engine.gguf import check_language_model, part_paths, read_header
 from gemtop.engine.log import EngineLog
 from gemtop.engine.machine import Machine, host_memory
-from gemtop.engine.model import check_context
 from gemtop.engine.plan_cache import PlanCache
 from gemtop.engine.skeleton import Skeleton
 
@@ -87,7 +92,7 @@ class Planner:
         """The whole answer to one request, as engine.planner makes it."""
         settings, machine = self._settings(request)
         model = self._read(request["path"])
-        check_context(settings.context, model.header)
+        check_context(settings.context, model.header.trained_context)
         cache = PlanCache(Path(request["cache"]), model.header.fingerprint, machine)
         question = _Question(model, settings, machine, cache)
         try:

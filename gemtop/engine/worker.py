@@ -17,13 +17,14 @@ from gemtop.domain.events import (
     GenerateRequest,
     LoadFailed,
     LoadProgress,
+    LogLine,
     ModelLoaded,
     Notice,
     RunFinished,
     SettingsRefused,
 )
 from gemtop.domain.model import BackendDevice, ModelHeader
-from gemtop.domain.settings import EngineSettings, OffloadSettings
+from gemtop.domain.settings import EngineSettings, OffloadSettings, check_context
 from gemtop.domain.text import one_line
 from gemtop.engine.planner import Planner
 from gemtop.engine.protocol import BenchRequest, EventSink
@@ -131,10 +132,16 @@ class LlamaEngine:
         from gemtop.engine.log import EngineLog
 
         abort.install(self._aborted)
-        self._log = EngineLog(self._emit)
+        self._log = EngineLog(self._log_line)
         self._log.install()
         with self._lock:
             self._stop = binding.StopFlag()
+
+    def _log_line(self, line: LogLine) -> None:
+        """Pass a line of the log on; what llama.cpp takes for a failure when it was stopped is none."""
+        if line.level == "error" and self._stop is not None and self._stop.is_set():
+            line = replace(line, level="info", text=f"stopped: {line.text}")
+        self._emit(line)
 
     def _aborted(self, message: str) -> None:
         self._crashed.set()
@@ -142,14 +149,13 @@ class LlamaEngine:
 
     def _open(self, path: str, settings: EngineSettings) -> None:
         from gemtop.engine.gguf import check_language_model, read_header
-        from gemtop.engine.model import check_context
 
         start_ns = time.monotonic_ns()
         self._decoder = None
         header = read_header(path)
         check_language_model(header)
         self._check_loadable(header)
-        check_context(settings.context, header)
+        check_context(settings.context, header.trained_context)
         self._take_up(header, settings, start_ns)
 
     def _check_loadable(self, header: ModelHeader) -> None:
@@ -165,13 +171,13 @@ class LlamaEngine:
 
     def _apply(self, settings: EngineSettings) -> None:
         """Change what is loaded; where that fails, what was there before is made again."""
-        from gemtop.engine.model import check_context, check_room
+        from gemtop.engine.model import check_room
 
         if self._decoder is None or self._model is None or self._settings is None:
             raise GemtopError("no model is loaded")
         start_ns, header, before = time.monotonic_ns(), self._model.header, self._settings
         content = self._decoder.content()
-        check_context(settings.context, header)
+        check_context(settings.context, header.trained_context)
         check_room(settings.context, header, len(content.tokens))
         try:
             self._take_up(header, settings, start_ns)

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.widgets import TextArea
 from textual.worker import WorkerState
 
 from gemtop.config import Paths, read_state, write_state
 from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_OK, GemtopError
 from gemtop.domain.text import one_line
 from gemtop.supervisor import RESTART
+from gemtop.tui import paste
 from gemtop.tui.messages import ModelChosen, SessionHappened, SessionReady
 from gemtop.tui.screens.live import LiveScreen
 from gemtop.tui.startup import Resume, Startup, save_resume, take_resume, without_rpc
@@ -57,6 +59,7 @@ class GemtopApp(App[int]):
     VERTICAL_BREAKPOINTS = _HEIGHTS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "leave", "Quit", show=False, priority=True),
+        Binding("ctrl+z", "suspend_process", "Suspend", show=False, priority=True),
         Binding("ctrl+c", "leave_or_copy", "Quit", show=False, priority=True),
     ]
 
@@ -84,15 +87,20 @@ class GemtopApp(App[int]):
         self._live = LiveScreen()
         self._leaving = False
         self._exit_words = ""
+        self._unrecorded = False
+        """The session could not be written down."""
 
     # From start to end
 
     def run_and_report(self) -> int:
         """Run until the user leaves; say in a line what is kept, and return the exit code."""
         spans.install()
+        paste.install()
         code = self.run()
         if self._exit_words:
             sys.stderr.write(f"gemtop: {self._exit_words}\n")
+        if code == EXIT_OK and self._unrecorded and self.startup.quit_when_done:
+            return EXIT_BAD_INPUT  # as the headless commands have it: a script must not take this for done
         if code is None:  # an exception ended the application; Textual has shown it
             self._close_session("the screen failed")
             return self.return_code or 1
@@ -158,8 +166,10 @@ class GemtopApp(App[int]):
         """A model that cannot be had: shown, or told on the command line where nobody looks."""
         if self.startup.quit_when_done:
             self.leave_with(EXIT_BAD_INPUT, words)
-        else:
-            self.notify(words, severity="error", timeout=15, markup=False)
+            return
+        self.notify(words, severity="error", timeout=15, markup=False)
+        if self.session is not None and not self.session.ready and self.screen is self._live:
+            self.action_models()  # a screen without a model is of no use
 
     # Models
 
@@ -218,7 +228,8 @@ class GemtopApp(App[int]):
 
     def action_leave_or_copy(self) -> None:
         """Ctrl-C copies where text is selected, and leaves elsewhere: what a user of either kind expects."""
-        selected = self.screen.get_selected_text()
+        focused = self.focused
+        selected = focused.selected_text if isinstance(focused, TextArea) else self.screen.get_selected_text()
         if selected:
             self.copy_to_clipboard(selected)
         else:
@@ -276,6 +287,7 @@ class GemtopApp(App[int]):
         if session.crashed and not self._exit_words:
             self._exit_words = f"llama.cpp gave up: {session.crashed}; the session is kept in the history as crashed"
         elif session.problem:
+            self._unrecorded = True
             self._exit_words = self._exit_words or session.problem
         elif runs and not self._exit_words:
             self._exit_words = f"{runs} {'run' if runs == 1 else 'runs'} recorded; see them with: gemtop query sessions"

@@ -11,6 +11,8 @@ class KeyHint(NamedTuple):
     key: str
     text: str
     action: str
+    stays: bool = False
+    """Shown however narrow the line is."""
 
 
 LIVE_KEYS = (
@@ -20,9 +22,10 @@ LIVE_KEYS = (
     KeyHint("t", "Tune", "tune"),
     KeyHint("s", "Sampling", "sampling"),
     KeyHint("m", "Models", "models"),
-    KeyHint("?", "Keys", "keys"),
-    KeyHint("q", "Quit", "leave"),
     KeyHint("l", "Log", "log"),
+    KeyHint("y", "Copy", "copy"),
+    KeyHint("?", "Keys", "keys", stays=True),
+    KeyHint("q", "Quit", "leave", stays=True),
 )
 PROMPT_KEYS = (
     KeyHint("Enter", "Run", "submit_prompt"),
@@ -30,15 +33,18 @@ PROMPT_KEYS = (
     KeyHint("Esc", "Stop, leave the prompt", "leave_prompt"),
 )
 PROMPT_PLACEHOLDER = "Enter or a capital letter starts a prompt"
+TYPING_PLACEHOLDER = "type a prompt; Enter runs it"
 
 
 def fitting(hints: tuple[KeyHint, ...], width: int) -> list[tuple[int, KeyHint]]:
-    """Hints with the column each begins at; those that find no room are left out. Their texts are ASCII."""
-    found, x = [], 1
-    for hint in hints:
-        cells = len(hint.key) + 1 + len(hint.text)
-        if x + cells > width:
-            break
-        found.append((x, hint))
-        x += cells + 2
-    return found
+    """Hints with the column each begins at; of those that find no room the last ones go. Their texts are ASCII."""
+    kept = list(hints)
+    while kept:
+        found, x = [], 1
+        for hint in kept:
+            found.append((x, hint))
+            x += len(hint.key) + 1 + len(hint.text) + 2
+        if x - 2 <= width:
+            return found
+        kept.remove(next((hint for hint in reversed(kept) if not hint.stays), kept[-1]))
+    return []

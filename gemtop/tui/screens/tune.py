@@ -223,9 +223,21 @@ class TuneScreen(ModalScreen[None]):
 
     # What the user does
 
+    def on_tune_panel_moved(self, message: TunePanel.Moved) -> None:
+        """To the next row that can be changed."""
+        row, count = self._selected, len(self._knobs)
+        for _ in range(count):
+            row = (row + message.way) % count
+            if not self._knobs[row].fixed:
+                break
+        self._select(row)
+
     def on_tune_panel_selected(self, message: TunePanel.Selected) -> None:
+        self._select(message.row)
+
+    def _select(self, row: int) -> None:
         self._end_typing()
-        self._selected = message.row
+        self._selected = row
         self._said = ""
         self._show()
 

@@ -26,6 +26,8 @@ class CellWidget(Widget):
     gemtop.tui.widgets.palette.
     """
 
+    ALLOW_SELECT = False
+    """Textual would find no text in cells, and copy the widget's name."""
     ascii_only: bool = False
     """Draw frames and charts in plain ASCII; set on the class for a terminal without UTF-8."""
 

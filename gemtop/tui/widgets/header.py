@@ -45,7 +45,8 @@ class HeaderLine(CellWidget):
         for text, role in self._text.left:
             cells = text_width(text)
             if x + cells > limit:
-                canvas.put(x, 0, clip(text, max(0, limit - x)), role)
+                if role == "title":  # half a name says something, half a setting does not
+                    canvas.put(x, 0, clip(text, max(0, limit - x)), role)
                 break
             canvas.put(x, 0, text, role)
             x += cells + 2

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
-from gemtop.tui.hints import PROMPT_PLACEHOLDER
+from gemtop.tui.hints import PROMPT_PLACEHOLDER, TYPING_PLACEHOLDER
 
 
 class PromptArea(TextArea):
@@ -50,6 +50,12 @@ class PromptArea(TextArea):
         )
         self._earlier: list[str] = []
         self._recalled = 0
+
+    def on_focus(self) -> None:
+        self.placeholder = TYPING_PLACEHOLDER
+
+    def on_blur(self) -> None:
+        self.placeholder = PROMPT_PLACEHOLDER
 
     def action_submit(self) -> None:
         text = self.text

@@ -69,8 +69,8 @@ class TunePanel(CellWidget, can_focus=True):
     TunePanel { width: 76; max-width: 100%; height: auto; max-height: 100%; background: $surface; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,shift+tab", "select(-1)", "Up", show=False),
-        Binding("down,tab", "select(1)", "Down", show=False),
+        Binding("up,shift+tab", "move(-1)", "Up", show=False),
+        Binding("down,tab", "move(1)", "Down", show=False),
         Binding("left", "step(-1)", "Less", show=False),
         Binding("right", "step(1)", "More", show=False),
         Binding("space", "switch", "Switch", show=False),
@@ -82,6 +82,13 @@ class TunePanel(CellWidget, can_focus=True):
 
         def __init__(self, row: int) -> None:
             self.row = row
+            super().__init__()
+
+    class Moved(Message):
+        """So many rows down (1) or up (-1) from the one that is selected when this is read: keys may come in bursts."""
+
+        def __init__(self, way: int) -> None:
+            self.way = way
             super().__init__()
 
     class Stepped(Message):
@@ -210,8 +217,8 @@ class TunePanel(CellWidget, can_focus=True):
             event.stop()
             self.post_message(self.Typed(event.character))
 
-    def action_select(self, way: int) -> None:
-        self.post_message(self.Selected((self._text.selected + way) % max(1, len(self._text.rows))))
+    def action_move(self, way: int) -> None:
+        self.post_message(self.Moved(way))
 
     def action_step(self, way: int) -> None:
         self.post_message(self.Stepped(way))

@@ -1,0 +1,68 @@
+"""Pasted text, taken out of the terminal's input before Textual looks for escape sequences in it.
+
+Textual 8.2 leaves the paste at the first ESC inside it and takes the rest for keys, one by one and in another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from textual import events
+from textual._xterm_parser import XTermParser
+from textual.drivers import linux_driver
+from textual.message import Message
+
+from gemtop.domain.text import printable
+
+BEGIN, END = "\x1b[200~", "\x1b[201~"
+_SURE = 3
+"""Characters of BEGIN that are held back at the end of what was read: fewer may be a key by itself."""
+
+
+class PasteParser(XTermParser):
+    """Textual's parser, which never sees a paste."""
+
+    def __init__(self, debug: bool = False) -> None:
+        super().__init__(debug)
+        self._pasted: str | None = None
+        """What has come of a paste that goes on; None outside one."""
+        self._held = ""
+
+    def feed(self, data: str) -> Iterable[Message]:
+        """Parse what was read; nothing read is the end of the input."""
+        if not data:
+            yield from super().feed(data)
+            return
+        rest, self._held = self._held + data, ""
+        while rest:
+            if self._pasted is None:
+                keys, begun, rest = rest.partition(BEGIN)
+                if begun:
+                    self._pasted = ""
+                else:
+                    keys, self._held = _without_begun(keys)
+                if keys:
+                    yield from super().feed(keys)
+            else:
+                text, ended, rest = (self._pasted + rest).partition(END)
+                self._pasted = None if ended else text
+                if ended:
+                    yield events.Paste(harmless(text))
+
+
+def _without_begun(keys: str) -> tuple[str, str]:
+    """The keys, and the beginning of BEGIN that they end with."""
+    for length in range(len(BEGIN) - 1, _SURE - 1, -1):
+        if keys.endswith(BEGIN[:length]):
+            return keys[:-length], keys[-length:]
+    return keys, ""
+
+
+def harmless(text: str) -> str:
+    """What a terminal pasted, with line ends as they are in text and other control characters as pictures."""
+    return printable(text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def install() -> None:
+    """Have Textual's driver read the terminal with it."""
+    linux_driver.XTermParser = PasteParser  # type: ignore[attr-defined]
