@@ -185,7 +185,7 @@ def test_it_stops_and_goes_on_with_its_child(tmp_path: Path) -> None:
 
 def test_what_it_sends_to_put_a_terminal_back() -> None:
     """Nothing but modes: no text, no clearing of what the user had on the screen."""
-    for mode in ("?1049l", "?25h", "?1000l", "?1003l", "?1006l", "?2004l", "?2026l", "?1004l"):
+    for mode in ("?1049l", "?25h", "?1000l", "?1003l", "?1006l", "?2004l", "?2026l", "?1004l", "?7h"):
         assert f"\x1b[{mode}" in RESET
     assert "\x1b[2J" not in RESET
     assert "\x1bc" not in RESET

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import NoReturn
 
 from gemtop.config import Paths
@@ -65,14 +66,18 @@ class Headless:
 
     def events(self) -> Iterator[SessionEvent]:
         """Events as they come. Raises EngineCrashedError where llama.cpp gave up."""
+        give_up_s = math.inf
         while True:
             try:
-                event = self._events.get()
+                event = self._events.get(timeout=None if give_up_s == math.inf else give_up_s - time.monotonic())
             except KeyboardInterrupt:
                 be_patient()
                 self.interrupted = True
                 self.session.stop()
+                give_up_s = time.monotonic() + _PATIENCE_S
                 continue
+            except (Empty, ValueError):  # llama.cpp is stuck: closing says so
+                raise KeyboardInterrupt from None
             if isinstance(event, Notice):
                 self.say(f"warning: {event.text}")
             elif isinstance(event, LogLine):
@@ -132,7 +137,7 @@ def headless(command: str, paths: Paths, *, verbose: bool = False) -> Iterator[H
         if not ended:
             # A thread is parked or stuck inside llama.cpp: Python's own way out would wait for it.
             run.say(str(error) or "interrupted")
-            leave(error.exit_code if isinstance(error, GemtopError) else EXIT_FAILURE)
+            leave(error.exit_code if isinstance(error, GemtopError) else _code(run))
         raise
     be_patient()
     if not run.close():
@@ -140,6 +145,10 @@ def headless(command: str, paths: Paths, *, verbose: bool = False) -> Iterator[H
         leave(EXIT_FAILURE)
     if run.session.problem:
         raise HistoryError(run.session.problem)
+
+
+def _code(run: Headless) -> int:
+    return EXIT_INTERRUPTED if run.interrupted else EXIT_FAILURE
 
 
 def be_patient() -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-import socket
 from pathlib import Path
 from typing import Literal, cast
 
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.model import BackendDevice
-from gemtop.engine import stand_ins
+from gemtop.engine import rpc, stand_ins
 from gemtop.engine.binding import DEVICE_KINDS, BackendFeature, DeviceProps, GgmlInitParams, c, text
 
 _TOPOLOGY = Path("/sys/devices/system/cpu")
@@ -87,15 +86,16 @@ def cpu_features() -> tuple[str, ...]:
 def add_rpc_servers(endpoints: tuple[str, ...]) -> None:
     """Add the devices of llama.cpp RPC servers to the registry, each server once a process; no others are in use.
 
-    Each is asked for a connection first, those added earlier as well: llama.cpp aborts the process where nobody
-    answers.
+    Each is asked first: llama.cpp aborts the process where nobody answers, and waits for ever for one that is busy.
+    Those added earlier are busy with this program. Raises BadInputError.
     """
     from gemtop.engine import binding
 
     for endpoint in endpoints:
-        _check_reachable(endpoint)
         if endpoint in stand_ins.known:
+            rpc.check_there(endpoint)
             continue
+        rpc.check_free(endpoint)
         if "RPC" not in backends():
             raise BadInputError(
                 "this llama.cpp build has no RPC backend; rebuild it with: CMAKE_ARGS=-DGGML_RPC=on "
@@ -133,18 +133,6 @@ def _stand_in(handle: int) -> stand_ins.StandIn:
         pads_rows=bool(padded),
         remote=True,
     )
-
-
-def _check_reachable(endpoint: str) -> None:
-    host, _, port = endpoint.rpartition(":")
-    if not host or not port.isdigit():
-        raise BadInputError(f"--rpc takes HOST:PORT, not {endpoint}")
-    try:
-        socket.create_connection((host, int(port)), timeout=3).close()
-    except OSError as error:
-        raise BadInputError(
-            f"no RPC server at {endpoint}: {error.strerror or error}; start one or leave it out"
-        ) from None
 
 
 def physical_cores() -> int:

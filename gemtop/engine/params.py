@@ -48,6 +48,9 @@ class ModelParams:
             if name not in offered:
                 there = ", ".join(offered) or "none but the CPU"
                 raise BadInputError(f"there is no device {name!r}; there are: {there} (gemtop devices lists them)")
+        twice = {name for name in chosen if chosen.count(name) > 1}
+        if twice:
+            raise BadInputError(f"--device names {', '.join(sorted(twice))} more than once")
         if not offload.devices and stand_ins.not_in_use:
             chosen = _chosen_by_llama(offered)  # left to itself it would take those that are not in use as well
         if offload.devices or stand_ins.not_in_use:

@@ -26,11 +26,11 @@ from gemtop.supervisor import RESTART
 from gemtop.tui import paste
 from gemtop.tui.messages import ModelChosen, SessionHappened, SessionReady
 from gemtop.tui.screens.live import LiveScreen
-from gemtop.tui.startup import Resume, Startup, save_resume, take_resume, without_rpc
+from gemtop.tui.startup import Resume, Startup, save_resume, take_resume, without_servers
 from gemtop.tui.widgets import spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from textual.worker import Worker
 
@@ -202,6 +202,12 @@ class GemtopApp(App[int]):
         assert self.session is not None
         self.session.open(path, self.settings)
 
+    def open_again(self, without: Collection[str]) -> None:
+        """Try once more to load the model that could not be, without these RPC servers."""
+        if without:
+            self.settings = without_servers(self.settings, without)
+        self.open_model(self.model_path)
+
     def _find_demo(self) -> None:
         from gemtop.engine.stores.demo import demo_model
 
@@ -253,16 +259,16 @@ class GemtopApp(App[int]):
         self._exit_words = words
         self.leave(code)
 
-    def restart(self, *, alone: bool = False) -> None:
+    def restart(self, *, without: Collection[str] = ()) -> None:
         """Start the program anew in place, with the same model, settings and conversation.
 
-        `alone` leaves out the RPC servers, and what names their devices.
+        `without` are RPC servers to leave out, and with them what names their devices.
         """
         session = self.session
         if session is None:
             return
-        if alone:
-            self.settings = without_rpc(self.settings)
+        if without:
+            self.settings = without_servers(self.settings, without)
         last = session.last_request
         save_resume(
             self.paths,

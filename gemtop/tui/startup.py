@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -40,15 +41,17 @@ class Resume:
     last_prompt: str | None
 
 
-def without_rpc(settings: EngineSettings) -> EngineSettings:
-    """The same settings on this machine's devices alone."""
+def without_servers(settings: EngineSettings, lost: Collection[str]) -> EngineSettings:
+    """The same settings without these RPC servers, and without what names their devices."""
     offload = settings.offload
+    left = tuple(server for server in offload.rpc_servers if server not in lost)
+    # RPC devices are counted over all servers, so their names mean others without some of them.
     own = tuple(name for name in offload.devices if not name.startswith("RPC"))
     kept = tuple(pair for pair in offload.override_tensor if not pair[1].startswith("RPC"))
     # Shares and the main device are counted over all devices, so they mean something else without some of them.
     return replace(
         settings,
-        offload=replace(offload, rpc_servers=(), devices=own, tensor_split=(), main_gpu=0, override_tensor=kept),
+        offload=replace(offload, rpc_servers=left, devices=own, tensor_split=(), main_gpu=0, override_tensor=kept),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -269,6 +271,45 @@ def test_interrupted_in_mid_generation(
     assert 1 <= generated < 500
     assert output.startswith((text + rest).decode("utf-8", "ignore")), "what was printed is recorded"
     assert rows(warm, "SELECT status, end_reason FROM sessions") == [("finished", "interrupted")]
+
+
+def test_a_key_that_repeats_interrupts_once(warm: Paths, model_path: str, request: pytest.FixtureRequest) -> None:
+    """Ctrl-C held down: what was measured is written down all the same."""
+    process = start("run", model_path, "-p", "Once upon a time", *QUICK)
+    request.addfinalizer(killed_afterwards(process))
+    read_some(process)
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.01)
+    _, words = end(process)
+    assert (process.returncode, "Traceback" in words) == (130, False)
+    assert rows(warm, "SELECT status, end_reason FROM sessions") == [("finished", "interrupted")]
+    assert rows(warm, "SELECT status FROM runs") == [("cancelled",)]
+
+
+@pytest.mark.parametrize("arguments", [("run", "-p", "Hi", "-n", "3"), ("run", "-p", "Hi", "-n", "3", "--json")])
+def test_a_full_disk_behind_stdout(warm: Paths, model_path: str, arguments: tuple[str, ...]) -> None:
+    name, *flags = arguments
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command(name, model_path, *flags, *QUICK),
+            stdout=full, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=LIMIT_S, check=False,
+        )  # fmt: skip
+    words = done.stderr.decode()
+    assert done.returncode == 2
+    assert "No space left on device" in words and "Traceback" not in words
+
+
+def test_a_path_that_is_no_text(warm: Paths) -> None:
+    done = gemtop("run", os.fsdecode(b"bad/no\xffsuch.gguf"), "-p", "Hi")
+    refused(done, "no")
+
+
+def test_an_rpc_server_that_does_not_answer(warm: Paths, model_path: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        endpoint = f"127.0.0.1:{mute.getsockname()[1]}"
+        refused(gemtop("run", model_path, "-p", "Hi", "--rpc", endpoint, *QUICK), "one program at a time")
 
 
 def test_interrupted_while_loading(warm: Paths, model_path: str, request: pytest.FixtureRequest) -> None:

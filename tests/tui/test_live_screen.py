@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,9 +17,10 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
 from gemtop.config import Paths, read_state, write_state
+from gemtop.domain.events import LoadProgress
 from gemtop.domain.model import LoadedModel
 from gemtop.domain.records import RunBegin, RunEnd, SessionEnd
-from gemtop.domain.settings import EngineSettings, SamplingSettings
+from gemtop.domain.settings import EngineSettings, OffloadSettings, SamplingSettings
 from gemtop.domain.telemetry import DeviceInfo
 from gemtop.session import Session, begin_session
 from gemtop.supervisor import RESTART
@@ -510,9 +512,12 @@ async def test_when_llama_cpp_gives_up_it_says_so_and_lets_one_look(folders: Pat
         await screen.pilot.press("escape")
         await screen.until(lambda: isinstance(screen.app.screen, LiveScreen), "the screen behind it")
         await screen.until_shown("crashed")
-        await screen.type("Again\n")
-        await screen.until(lambda: any("no model is loaded" in words for words in screen.said), "nothing runs")
-        await screen.pilot.press("escape")
+        for keys in ("Again\n", "r", "m", "t"):
+            await screen.type(keys)
+            await screen.until(lambda: isinstance(screen.app.screen, CrashScreen), "the dialog once more")
+            await screen.pilot.press("escape")
+            await screen.until(lambda: isinstance(screen.app.screen, LiveScreen), "the screen behind it")
+        assert screen.prompt.text == "Again"
         await screen.type("q")
         await screen.until_ended()
         assert screen.app.return_value == 70
@@ -536,6 +541,64 @@ async def test_one_key_starts_it_anew_with_the_conversation(folders: Paths) -> N
         await screen.until_shown("> Once")
         assert screen.session.conversation[0] == ("Once", " Once Once Once Once Once Once")
         assert not list(folders.state.glob("resume-*.json")), "it is taken once"
+
+
+async def test_what_is_lost_is_left_out_and_nothing_else(folders: Paths) -> None:
+    """Of two RPC servers one is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        alive, gone = f"127.0.0.1:{there.getsockname()[1]}", "127.0.0.1:1"
+        async with gemtop(folders) as screen:
+            offload = OffloadSettings(rpc_servers=(alive, gone), devices=("RPC0", "RPC1"), tensor_split=(3, 1))
+            screen.app.settings = EngineSettings(offload)
+            await screen.type("\ncrash\n")
+            await screen.until_shown("No RPC server answers at 127.0.0.1:1: w goes on without")
+            await screen.type("w")
+            await screen.until_ended()
+            assert screen.app.return_value == RESTART
+    (left,) = list(folders.state.glob("resume-*.json"))
+    kept = json.loads(left.read_text())["settings"]["offload"]
+    assert (kept["rpc_servers"], kept["devices"], kept["tensor_split"]) == ([alive], [], [])
+
+
+async def test_where_no_server_is_lost_none_can_be_left_out(folders: Paths) -> None:
+    async with gemtop(folders) as screen:
+        await screen.type("\ncrash\n")
+        await screen.until(lambda: isinstance(screen.app.screen, CrashScreen), "the dialog")
+        await screen.type("w")
+        assert "(w)" not in screen.text
+        assert isinstance(screen.app.screen, CrashScreen)
+        await screen.type("q")
+        await screen.until_ended()
+
+
+async def test_a_prompt_entered_while_loading_runs_when_the_model_is_there(folders: Paths) -> None:
+    async with gemtop(folders) as screen:
+        screen.session._on_event(LoadProgress(0.5))
+        screen.session._model = None
+        await screen.type("One two\n")
+        await screen.until(lambda: any("runs when the model is loaded" in words for words in screen.said), "it says so")
+        await screen.pilot.press("escape")
+        assert screen.prompt.text == "One two", "taken back"
+        await screen.type("\n\n")
+        screen.app.open_model("fake.gguf")
+        await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
+        assert screen.recorder.of(RunBegin)[0].prompt == "One two"
+
+
+async def test_the_output_is_copied(folders: Paths) -> None:
+    async with gemtop(folders, Options(prompt="one two")) as screen:
+        await screen.type("y")
+        await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
+        await screen.until(lambda: "one two" in screen.output, "its text")
+        await screen.type("y")
+        await screen.until(lambda: "one two" in screen.app.clipboard, "copied")
+        assert screen.app.clipboard == screen.output
+
+
+async def test_the_keys_that_matter_stay_on_a_narrow_line(folders: Paths) -> None:
+    async with gemtop(folders, Options(size=(40, 20))) as screen:
+        await screen.until_shown("? Keys", "q Quit", "Enter Prompt")
+        assert "Sampling" not in screen.text
 
 
 async def test_the_last_prompt_comes_back_where_there_is_no_conversation(folders: Paths) -> None:
@@ -596,8 +659,6 @@ async def test_cards_are_shown_with_their_readings(folders: Paths) -> None:
 
 async def test_loading_shows_how_far_it_is(folders: Paths) -> None:
     async with gemtop(folders) as screen:
-        from gemtop.domain.events import LoadProgress
-
         screen.session.open("fake.gguf", EngineSettings())
         await screen.until(lambda: screen.session.ready, "it is loaded again")
         screen.session._on_event(LoadProgress(0.5))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
 import duckdb
+import psutil
 import pytest
 
 from gemtop.cli.main import main
@@ -116,11 +118,44 @@ def test_llama_cpp_gives_up_and_one_key_starts_anew(folders: Paths, model_path: 
             terminal.wait_until(
                 lambda: [c.pid for c in terminal.children()] not in ([], [before]), "the program starts anew"
             )
-            terminal.wait_for_text("no RPC server at")
+            terminal.wait_for_text("could not be loaded", f"No RPC server answers at {endpoint}: w goes on without")
+            terminal.type("w")
+            terminal.wait_for_text("Gemma 3 270m", "ngl 0/19", "Once upon a time")
             terminal.type("q")
             assert terminal.wait() == 0
             assert terminal.is_restored()
     assert rows(folders, "SELECT status, stop_reason FROM runs") == [("crashed", "crashed")]
+
+
+def test_suspended_and_brought_back(folders: Paths, model_path: str) -> None:
+    """As Ctrl-Z and the shell's fg do it."""
+    with GemtopTerminal([model_path, *QUICK]) as terminal:
+        terminal.wait_for_text("ctx 1024")
+        terminal.type("\x1a")
+        parent = psutil.Process(terminal.pid)
+        terminal.wait_until(lambda: parent.status() == psutil.STATUS_STOPPED, "the shell has its prompt")
+        assert terminal.is_restored()
+        os.killpg(terminal.pid, signal.SIGCONT)
+        terminal.wait_until(lambda: not terminal.is_restored(), "the screen is back")
+        terminal.type("Hello\r")
+        terminal.wait_for_text("> Hello")
+        terminal.type("\x1b")
+        terminal.wait_for_text("stopped")
+        terminal.type("q")
+        assert terminal.wait() == 0
+        assert terminal.is_restored()
+
+
+def test_a_paste_with_escape_sequences(folders: Paths, model_path: str) -> None:
+    with GemtopTerminal([model_path, *QUICK, "-n", "2"]) as terminal:
+        terminal.wait_for_text("ctx 1024")
+        terminal.type("\x1b[200~one \x1b[31m two\x1b[201~")
+        terminal.wait_for_text("one ␛[31m two")
+        terminal.type("\r")
+        terminal.wait_for_text("> one ␛[31m two", "-n reached")
+        terminal.type("q")
+        assert terminal.wait() == 0
+    assert rows(folders, "SELECT prompt FROM store.runs") == [("one ␛[31m two",)]
 
 
 def test_no_terminal_is_said_so(model_path: str, capfd: pytest.CaptureFixture[str]) -> None:

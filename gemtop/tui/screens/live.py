@@ -22,7 +22,7 @@ from gemtop.tui.widgets.values import ValueGrid
 
 if TYPE_CHECKING:
     from gemtop.charts.live import LiveCharts
-    from gemtop.domain.events import EngineCrashed, GenerateRequest, ModelLoaded, RunStarted
+    from gemtop.domain.events import EngineCrashed, GenerateRequest, LoadFailed, ModelLoaded, RunStarted
     from gemtop.session import Session
     from gemtop.tui.app import GemtopApp
     from gemtop.view import RunRecorded, SessionEvent, SessionView
@@ -190,6 +190,7 @@ class LiveScreen(Screen[None]):
                 self._model_loaded(event)
             case LoadFailed():
                 self._refused(event.message)
+                self._offer_without_servers(event)
             case SettingsRefused():
                 self._tell(event.message)
                 self.notify(event.message, title="not applied", severity="error", timeout=15, markup=False)
@@ -260,6 +261,23 @@ class LiveScreen(Screen[None]):
             return
         self.app.push_screen(CrashScreen(event.message, self._app.settings.offload.rpc_servers))
 
+    def _offer_without_servers(self, event: LoadFailed) -> None:
+        servers = self._app.settings.offload.rpc_servers
+        if servers and not event.cancelled and not self._app.startup.quit_when_done and "RPC" in event.message:
+            from gemtop.tui.screens.crash import LostServersScreen
+
+            self.app.push_screen(LostServersScreen(event.message, servers))
+
+    def _has_crashed(self) -> bool:
+        """Whether llama.cpp has given up; if so its dialog, which may have been left, is shown again."""
+        session = self.session
+        if session is None or session.crashed is None:
+            return False
+        from gemtop.tui.screens.crash import CrashScreen
+
+        self.app.push_screen(CrashScreen(session.crashed, self._app.settings.offload.rpc_servers))
+        return True
+
     def _tell(self, words: str) -> None:
         self.query_one("#output", StreamView).mark(words, "bad")
 
@@ -309,6 +327,9 @@ class LiveScreen(Screen[None]):
 
     def _generate(self, prompt: str) -> None:
         session, app = self.session, self._app
+        if self._has_crashed():
+            self.query_one("#prompt", PromptArea).text = prompt
+            return
         if session is None or not session.ready:
             self._keep_waiting(session, prompt)
             return
@@ -361,6 +382,8 @@ class LiveScreen(Screen[None]):
 
     def action_again(self) -> None:
         session, app = self.session, self._app
+        if self._has_crashed():
+            return
         if session is None or not session.ready or session.busy or session.last_request is None:
             self.notify("there is nothing to run again yet", severity="warning")
             return
@@ -373,8 +396,10 @@ class LiveScreen(Screen[None]):
 
     def action_tune(self) -> None:
         session = self.session
+        if self._has_crashed():
+            return
         view = session.view(0) if session is not None else None
-        if view is None or view.model is None or view.crashed:
+        if view is None or view.model is None:
             self.notify("there is no model to tune yet; m opens one", severity="warning")
             return
         if view.applying:
@@ -405,6 +430,8 @@ class LiveScreen(Screen[None]):
             self.call_after_refresh(self.show_frame)
 
     def action_models(self) -> None:
+        if self._has_crashed():
+            return
         if self.session is not None and self.session.busy:
             self.notify("a run is going on; Esc stops it", severity="warning")
             return
