@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gemtop.domain.energy import Window
 from gemtop.domain.events import ModelLoaded, RunFinished, RunStatus, StopReason
-from gemtop.domain.figures import Resources, Timing, TimingAccumulator, Window, resources
+from gemtop.domain.figures import Resources, Timing, TimingAccumulator, resources
 from gemtop.domain.records import LedgerRow, RunBegin, RunEnd, RunKind
 from gemtop.domain.telemetry import DeviceSample, HostSample
 

@@ -431,6 +431,7 @@ class Session:
         run = self._run
         assert run is not None
         if run.accumulator.first_token_ns is None:
+            self._sampler.poke()  # energy is split here
             self._decode_rate.begin(event.t_ns)
         else:
             self._decode_rate.add(event.t_ns)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
+from gemtop.domain.energy import Energy, Reading, Window, measured
 from gemtop.domain.statistics import percentile
 from gemtop.domain.telemetry import DeviceSample, HostSample
 
@@ -112,37 +112,12 @@ class Resources:
     energy_j: float | None = None
     prefill_j_per_token: float | None = None
     decode_j_per_token: float | None = None
+    power_mean_error_w: float | None = None
+    """How far off it may be, as of the three below."""
+    energy_error_j: float | None = None
+    prefill_j_per_token_error: float | None = None
+    decode_j_per_token_error: float | None = None
     reasons: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A span of time on the monotonic clock, in nanoseconds."""
-
-    start_ns: int
-    end_ns: int
-
-    @property
-    def seconds(self) -> float:
-        return (self.end_ns - self.start_ns) / 1e9
-
-
-def energy_j(curve: Sequence[tuple[int, float]], window: Window) -> float | None:
-    """Energy of a power curve in a window, by the trapezoid rule, borders interpolated.
-
-    `curve` is (t_ns, watts) in order of time. None where the curve does not reach over the whole window:
-    power is not guessed beyond the last reading.
-    """
-    if len(curve) < 2 or curve[0][0] > window.start_ns or curve[-1][0] < window.end_ns:
-        return None
-    total = 0.0
-    for (t0, p0), (t1, p1) in pairwise(curve):
-        a, b = max(t0, window.start_ns), min(t1, window.end_ns)
-        if b <= a or t1 == t0:
-            continue
-        slope = (p1 - p0) / (t1 - t0)
-        total += (p0 + slope * (a - t0) + p0 + slope * (b - t0)) / 2 * (b - a) / 1e9
-    return total
 
 
 def _vram_peak(by_device: dict[str, list[DeviceSample]], window: Window) -> int | None:
@@ -159,13 +134,19 @@ def _inside(t_ns: int, window: Window) -> bool:
     return window.start_ns <= t_ns <= window.end_ns
 
 
-def _total_energy(by_device: dict[str, list[DeviceSample]], window: Window) -> float | None:
-    parts = [
-        energy_j([(s.t_ns, s.power_w) for s in samples if s.power_w is not None], window)
-        for samples in by_device.values()
-    ]
-    known = [p for p in parts if p is not None]
-    return sum(known) if parts and len(known) == len(parts) else None
+def _total_energy(by_device: dict[str, list[DeviceSample]], window: Window) -> Energy | None:
+    """Of all devices together; None where one of them is not known."""
+    parts = [measured(_counter(samples), _power(samples), window) for samples in by_device.values()]
+    known = [part for part in parts if part is not None]
+    return sum(known[1:], known[0]) if known and len(known) == len(parts) else None
+
+
+def _counter(samples: Sequence[DeviceSample]) -> list[Reading]:
+    return [(s.t_ns, s.energy_j) for s in samples if s.energy_j is not None]
+
+
+def _power(samples: Sequence[DeviceSample]) -> list[Reading]:
+    return [(s.t_ns, s.power_w) for s in samples if s.power_w is not None]
 
 
 def resources(
@@ -204,17 +185,31 @@ def resources(
         prefill = total
     elif not prompt_tokens:  # a generation test
         decode = total
-    result = Resources(
-        vram_peak_bytes=_vram_peak(by_device, run),
-        ram_peak_bytes=ram_peak,
-        power_mean_w=total / run.seconds if total is not None and run.seconds > 0 else None,
-        energy_j=total,
-        prefill_j_per_token=prefill / prompt_tokens if prefill is not None and prompt_tokens else None,
-        decode_j_per_token=decode / decode_tokens if decode is not None and decode_tokens > 0 else None,
-        reasons=reasons,
-    )
-    for name in gpu_fields:
-        if getattr(result, name) is None:
+    figures: dict[str, float] = {}
+    for name, energy, count in (
+        ("power_mean_w", total, run.seconds),
+        ("energy_j", total, 1),
+        ("prefill_j_per_token", prefill, prompt_tokens),
+        ("decode_j_per_token", decode, decode_tokens),
+    ):
+        if energy is None or count <= 0:
             covered = total is not None and name.endswith("per_token")
-            reasons[name] = "this run has no such phase" if covered else "the GPU's readings do not cover the run"
-    return result
+            reasons[name] = "this run has no such phase" if covered else _NOT_COVERED
+        elif not energy.is_measured:
+            reasons[name] = f"too short to measure: {energy.joules:.1f} ± {energy.error_j:.1f} J"
+        else:
+            figures[name] = energy.joules / count
+            figures[_ERRORS[name]] = energy.error_j / count
+    vram_peak = _vram_peak(by_device, run)
+    if vram_peak is None:
+        reasons["vram_peak_bytes"] = _NOT_COVERED
+    return Resources(vram_peak_bytes=vram_peak, ram_peak_bytes=ram_peak, reasons=reasons, **figures)
+
+
+_NOT_COVERED = "the GPU's readings do not cover the run"
+_ERRORS = {
+    "power_mean_w": "power_mean_error_w",
+    "energy_j": "energy_error_j",
+    "prefill_j_per_token": "prefill_j_per_token_error",
+    "decode_j_per_token": "decode_j_per_token_error",
+}

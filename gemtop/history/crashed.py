@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gemtop.domain.figures import Resources, Timing, Window, resources, timing
+from gemtop.domain.energy import Window
+from gemtop.domain.figures import Resources, Timing, resources, timing
 from gemtop.domain.telemetry import DeviceSample, HostSample
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _samples(con: DuckDBPyConnection, session_id: str, run: Window) -> tuple[lis
     """Readings of a run, and for each device one beyond either end of it."""
     rows = con.execute(
         """
-        SELECT t_ns, device, vram_used_bytes, power_w, process_rss_bytes FROM (
+        SELECT t_ns, device, vram_used_bytes, power_w, energy_j, process_rss_bytes FROM (
             SELECT *, lead(t_ns) OVER w AS next_ns, lag(t_ns) OVER w AS last_ns
             FROM store.samples WHERE session_id = $session WINDOW w AS (PARTITION BY device ORDER BY t_ns)
         ) WHERE coalesce(next_ns, t_ns) >= $start AND coalesce(last_ns, t_ns) <= $end ORDER BY t_ns
@@ -46,11 +47,11 @@ def _samples(con: DuckDBPyConnection, session_id: str, run: Window) -> tuple[lis
         {"session": session_id, "start": run.start_ns, "end": run.end_ns},
     ).fetchall()
     devices = [
-        DeviceSample(t_ns, device, vram_used_bytes=vram, power_w=power)
-        for t_ns, device, vram, power, _ in rows
+        DeviceSample(t_ns, device, vram_used_bytes=vram, power_w=power, energy_j=energy)
+        for t_ns, device, vram, power, energy, _ in rows
         if device != "host"
     ]
-    return devices, [HostSample(row[0], process_rss_bytes=row[4]) for row in rows if row[1] == "host"]
+    return devices, [HostSample(row[0], process_rss_bytes=row[5]) for row in rows if row[1] == "host"]
 
 
 def _end_run(con: DuckDBPyConnection, session_id: str, run: tuple[str, int, list[str]], message: str) -> None:

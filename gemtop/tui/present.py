@@ -82,7 +82,8 @@ def figure_rows(view: SessionView, width: int) -> list[list[Value]]:
         Value("context", f"{run.context_used:,}" + (f" of {n_ctx:,}" if n_ctx else "")),
     ]
     if run.resources is not None and run.resources.decode_j_per_token is not None:
-        second.append(Value("J/token", f"{run.resources.decode_j_per_token:.2f}"))
+        error = run.resources.decode_j_per_token_error
+        second.append(Value("J/token", f"{run.resources.decode_j_per_token:.2f} ± {error or 0:.2f}"))
     return [first + second] if width >= 110 else [first, second]
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemtop.domain.figures import Resources, TimingAccumulator, Window, energy_j, rate_per_s, resources, timing
+from gemtop.domain.energy import Window
+from gemtop.domain.figures import Resources, TimingAccumulator, rate_per_s, resources, timing
 from gemtop.domain.telemetry import DeviceSample, HostSample
 
 S = 1_000_000_000
@@ -104,57 +105,6 @@ def test_no_rate_without_events_or_time(count: int, duration_ns: int) -> None:
     assert rate_per_s(count, duration_ns) is None
 
 
-# Energy
-
-
-@given(
-    at_0=st.floats(0, 500),
-    slope=st.floats(-50, 50),
-    times_ms=st.lists(st.integers(1, 9_999), max_size=30, unique=True),
-    borders_ms=st.tuples(st.integers(0, 10_000), st.integers(0, 10_000)),
-)
-def test_energy_of_a_linear_curve_is_exact(
-    at_0: float, slope: float, times_ms: list[int], borders_ms: tuple[int, int]
-) -> None:
-    """Wherever the readings lie, the trapezoid rule with interpolated borders gives the integral."""
-    curve = [(ms * 10**6, at_0 + slope * ms / 1000) for ms in sorted([0, *times_ms, 10_000])]
-    a, b = sorted(borders_ms)
-    found = energy_j(curve, Window(a * 10**6, b * 10**6))
-    a_s, b_s = a / 1000, b / 1000
-    assert found == pytest.approx(at_0 * (b_s - a_s) + slope * (b_s**2 - a_s**2) / 2, rel=1e-9, abs=1e-6)
-
-
-@given(st.lists(st.tuples(st.integers(1, 10**9), st.floats(0, 700)), min_size=3, max_size=30), st.data())
-def test_energy_of_two_parts_is_that_of_the_whole(steps: list[tuple[int, float]], data: st.DataObject) -> None:
-    curve, t_ns = [], 0
-    for gap, watts in steps:
-        t_ns += gap
-        curve.append((t_ns, watts))
-    first, last = curve[0][0], curve[-1][0]
-    middle = data.draw(st.integers(first, last))
-    whole = energy_j(curve, Window(first, last))
-    parts = [energy_j(curve, Window(first, middle)), energy_j(curve, Window(middle, last))]
-    assert None not in parts
-    assert whole == pytest.approx(sum(p for p in parts if p is not None), rel=1e-9, abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    "curve",
-    [
-        [],
-        [(0, 100.0)],
-        [(1, 100.0), (10 * S, 100.0)],  # begins after the window
-        [(0, 100.0), (S - 1, 100.0)],  # ends before it
-    ],
-)
-def test_power_is_not_guessed_beyond_the_readings(curve: list[tuple[int, float]]) -> None:
-    assert energy_j(curve, Window(0, S)) is None
-
-
-def test_readings_at_one_moment_do_no_harm() -> None:
-    assert energy_j([(0, 100.0), (S, 100.0), (S, 300.0), (2 * S, 300.0)], Window(0, 2 * S)) == 400.0
-
-
 # Resources
 
 RUN = Window(10 * S, 14 * S)
@@ -182,6 +132,27 @@ def test_energy_is_split_at_the_first_token() -> None:
     assert found.vram_peak_bytes == 100
     assert found.ram_peak_bytes == 77
     assert found.reasons == {}
+
+
+def counted(t_s: float, joules: float, watts: float = 999.0) -> DeviceSample:
+    return DeviceSample(round(t_s * S), "0", power_w=watts, energy_j=joules, vram_used_bytes=100)
+
+
+def test_the_counter_goes_before_the_power() -> None:
+    """100 W by the counter, whatever the power sensor averages."""
+    found = of_run([counted(t / 10, 5000 + 10.0 * t) for t in range(90, 151)], ["0"])
+    assert found.energy_j == pytest.approx(400)
+    assert found.decode_j_per_token == pytest.approx(300 / 30)
+    assert found.energy_error_j is not None and 0 < found.energy_error_j <= 2 * 1.25 * 999 * 0.1
+    assert found.decode_j_per_token_error == pytest.approx(found.energy_error_j / 30)
+
+
+def test_a_phase_too_short_for_the_counter_has_no_energy() -> None:
+    samples = [counted(t / 10, 5000 + 10.0 * t, watts=100.0) for t in range(90, 151)]
+    found = resources(samples, [], ["0"], RUN, RUN.start_ns + S // 50, 10, 31)
+    assert found.prefill_j_per_token is None
+    assert found.reasons["prefill_j_per_token"].startswith("too short to measure: 2.0 ± ")
+    assert found.decode_j_per_token == pytest.approx((4 - 0.02) * 100 / 30)
 
 
 def test_devices_are_added_up_and_others_left_out() -> None:

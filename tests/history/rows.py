@@ -191,7 +191,8 @@ def samples(until_s: float = 4.0, every_s: float = 0.5, watts: float = 90.0) -> 
     rows: list[DeviceSample | HostSample] = []
     for i in range(int(until_s / every_s) + 1):
         t_ns = STARTED_NS + round(i * every_s * S)
-        rows.append(DeviceSample(t_ns, "0", 50.0 + i, 20.0, 300 * 2**20, watts, 1000.0 + i, 60.0, 1500.0, 5000.0))
+        joules = 1000.0 + watts * every_s * i
+        rows.append(DeviceSample(t_ns, "0", 50.0 + i, 20.0, 300 * 2**20, watts, joules, 60.0, 1500.0, 5000.0))
         rows.append(HostSample(t_ns, 25.0, 100.0, 2**33, 2**34, 500 * 2**20))
     return rows
 

@@ -49,7 +49,7 @@ def test_a_session_is_in_the_views_as_it_was(paths: Paths) -> None:
         (4, 200, "decode"),
     ]
     assert ask(paths, "SELECT * FROM samples WHERE t_s = 0.5 ORDER BY device") == [
-        (SESSION, 0.5, "0", 51.0, 300 * 2**20, 90.0, 1001.0, 60.0, 1500.0, 5000.0, None, None),
+        (SESSION, 0.5, "0", 51.0, 300 * 2**20, 90.0, 1045.0, 60.0, 1500.0, 5000.0, None, None),
         (SESSION, 0.5, "host", None, None, None, None, None, None, None, 25.0, 2**33),
     ]
     assert ask(paths, "SELECT status, stop_reason, seed, prompt, output, devices FROM store.runs") == [

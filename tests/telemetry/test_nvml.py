@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gemtop.domain import figures
+from gemtop.domain import energy
 from gemtop.domain.telemetry import DeviceSample
 from gemtop.telemetry.nvml import NvmlLibrary, NvmlProbe
 from gemtop.telemetry.probes import DEVICE_FIELDS
@@ -61,16 +61,17 @@ def test_every_field_is_the_known_function_of_time(probe: Probe, t_s: float) -> 
 def test_power_integrates_to_the_counter_and_to_the_truth(probe: Probe) -> None:
     times = [10 + 0.2 * k for k in range(41)]
     rounds = probe("ok", *times)["rounds"]
-    window = figures.Window(11 * 10**9, 17 * 10**9)
+    window = energy.Window(11 * 10**9, 17 * 10**9)
     for index, model in enumerate(nvml_stub.MODELS):
         samples = [DeviceSample(**row[index]) for row in rounds]
         truth = model.energy_j(17) - model.energy_j(11)
-        integral = figures.energy_j([(s.t_ns, s.power_w) for s in samples if s.power_w is not None], window)
-        by_time = {s.t_ns: s.energy_j for s in samples}
-        counter = (by_time[17 * 10**9] or 0) - (by_time[11 * 10**9] or 0)
-        step = model.energy_step_s * (model.power_mean_w + model.power_swing_w)
-        assert integral == pytest.approx(truth, rel=0.01)
-        assert counter == pytest.approx(truth, abs=2 * step)
+        power = [(s.t_ns, s.power_w) for s in samples if s.power_w is not None]
+        counter = [(s.t_ns, s.energy_j) for s in samples if s.energy_j is not None]
+        integral, counted = energy.from_power(power, window), energy.measured(counter, power, window)
+        assert integral is not None and counted is not None
+        assert integral.joules == pytest.approx(truth, rel=0.01)
+        assert abs(counted.joules - truth) <= counted.error_j < 0.07 * truth
+        assert not energy.disagree(counted, integral)
 
 
 @pytest.mark.parametrize(
