@@ -15,6 +15,8 @@ from gemtop.view import SessionView
 
 _GIB = 2**30
 _UNKNOWN = "N/A"
+_ONE_ROW = 110
+"""Columns from which the figures of a run stand in one row."""
 STOP_WORDS = {
     "end_of_generation": "end of text",
     "length": "-n reached",
@@ -81,10 +83,13 @@ def figure_rows(view: SessionView, width: int) -> list[list[Value]]:
         Value("generated", f"{timing.generated_tokens:,}"),
         Value("context", f"{run.context_used:,}" + (f" of {n_ctx:,}" if n_ctx else "")),
     ]
-    if run.resources is not None and run.resources.decode_j_per_token is not None:
-        error = run.resources.decode_j_per_token_error
-        second.append(Value("J/token", f"{run.resources.decode_j_per_token:.2f} ± {error or 0:.2f}"))
-    return [first + second] if width >= 110 else [first, second]
+    used = run.resources
+    if used is not None and used.decode_j_per_token is not None:
+        energy = Value("J/token", f"{used.decode_j_per_token:.2f} ± {used.decode_j_per_token_error or 0:.2f}")
+        second.insert(2, energy)
+    elif width < _ONE_ROW:
+        second.insert(2, Value("", ""))  # what is longest stands below what may be, at the end
+    return [first + second] if width >= _ONE_ROW else [first, second]
 
 
 def loading_bar(fraction: float, width: int) -> str:

@@ -312,6 +312,16 @@ def test_an_rpc_server_that_does_not_answer(warm: Paths, model_path: str) -> Non
         refused(gemtop("run", model_path, "-p", "Hi", "--rpc", endpoint, *QUICK), "one program at a time")
 
 
+def test_memory_that_is_gone_when_it_is_asked_for(warm: Paths, model_path: str) -> None:
+    """The plan fitted; then something else took the memory. A limit on this process stands in for the other one."""
+    large = ("-c", 32_768, "-ctk", "f32", "-ctv", "f32", "--swa-full", "--no-mmap", "-t", 1)
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -v 1500000; exec "$@"', "bash", *command("run", model_path, "-p", "Hi", *large)],
+        capture_output=True, stdin=subprocess.DEVNULL, timeout=LIMIT_S, check=False,
+    )  # fmt: skip
+    refused(done, "insufficient memory")
+
+
 def test_interrupted_while_loading(warm: Paths, model_path: str, request: pytest.FixtureRequest) -> None:
     process = start("run", model_path, "-p", "Hi", *QUICK, "-v")
     request.addfinalizer(killed_afterwards(process))
