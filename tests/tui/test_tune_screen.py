@@ -150,6 +150,14 @@ async def test_it_fits_the_terminal(folders: Paths, size: tuple[int, int]) -> No
         await screen.until_shown("context", "K cache", "threads", "host", "Enter apply")
 
 
+async def test_on_a_narrow_terminal_what_would_be_goes_before_what_is(folders: Paths) -> None:
+    async with tuning(folders, Options(size=(60, 20))) as (screen, _):
+        await screen.pilot.press("right")
+        await screen.until_shown("8,192", "fits, 2.49 GiB left", "then")
+        (line,) = [line for line in screen.text.splitlines() if " context " in line and "‹" in line]
+        assert line.count("8,192") == 2, "the value, and what it would be"
+
+
 async def change_at_random(screen: Screen, chance: random.Random) -> None:
     """One change by keys. At the end of a scale nothing changes, and a context too small for the text is refused."""
     app = screen.app

@@ -151,8 +151,8 @@ class TunePanel(CellWidget, can_focus=True):
         """The lines under the settings, with their roles."""
         text, predicted = self._text, "muted" if self._text.stale else "text"
         said = [(line, "bad" if text.bad else "warn") for line in _message_lines(text.message, width - _MARK)]
-        memory = [self._memory_line(line, predicted) for line in text.memory]
-        details = [pair for line in text.memory for pair in (self._memory_line(line, predicted), _parts_line(line))]
+        memory = [self._memory_line(line, predicted, width) for line in text.memory]
+        details = [pair for line, own in zip(text.memory, memory, strict=True) for pair in (own, _parts_line(line))]
         limits, cost = [(text.limits, "muted")], [(text.cost, predicted)]
         choices = (
             [*details, *limits, *cost, *said],
@@ -168,8 +168,11 @@ class TunePanel(CellWidget, can_focus=True):
     def _plain(self, words: str) -> str:
         return words.replace("→", "->") if self.ascii_only else words
 
-    def _memory_line(self, line: LedgerLine, role: str) -> tuple[str, str]:
-        words = f"memory {clip(line.name, 7):<7}{line.total:>22}  {line.difference:>10}  {line.left}"
+    def _memory_line(self, line: LedgerLine, role: str, width: int) -> tuple[str, str]:
+        beginning = f"memory {clip(line.name, 7):<7}"
+        words = f"{beginning}{line.total:>22}  {line.difference:>10}  {line.left}"
+        if text_width(words) > width - _MARK:  # whether it fits goes before by how much it differs
+            words = f"{beginning}{line.total:>16}  {line.left or line.difference}"
         return words, role if line.fits or self._text.stale else "bad"
 
     def _draw_row(self, canvas: Canvas, y: int, row: Row, *, selected: bool) -> None:
@@ -193,13 +196,14 @@ class TunePanel(CellWidget, can_focus=True):
     def _columns(self, width: int, row: Row) -> list[tuple[int, str, str]]:
         """Now and then, right-aligned, as far as there is room for them."""
         ends = _column_ends(width)
-        then_role = "muted" if self._text.stale else "text"
-        pairs = ((row.now, "muted"), (row.then, then_role))
+        now, then = (row.now, "muted"), (row.then, "muted" if self._text.stale else "text")
+        pairs = (now, then) if len(ends) > 1 else (then if row.then else now,)
         return [(end, clip(words, _COLUMN - 1), role) for end, (words, role) in zip(ends, pairs, strict=False)]
 
     def _draw_frame(self, canvas: Canvas) -> None:
         super()._draw_frame(canvas)
-        for end, words in zip(_column_ends(canvas.width - 4), ("now", "then"), strict=False):
+        ends = _column_ends(canvas.width - 4)
+        for end, words in zip(ends, ("now", "then") if len(ends) > 1 else ("then",), strict=False):
             canvas.put(end + 2 - len(words) - 1, 0, f" {words} ", "muted")
         if canvas.height < 2:
             return
