@@ -230,22 +230,27 @@ def largest(
         if fits == high:
             break
         widths.append(fails - fits)
-        stalled = len(widths) > 3 and widths[-1] * 2 > widths[-3]  # a bend in the line must not make it crawl
-        crossing = None if stalled else _crossing(found)
+        stalled = len(widths) > 4 and widths[-1] * 2 > widths[-4]  # a bend in the line must not make it crawl
+        crossing = None if stalled else _crossing(found, fits, fails)
         wanted = fits + (fails - fits) / 2 if crossing is None else crossing
         first, last = fits + step, low + (fails - 1 - low) // step * step  # `high` itself need not lie on a step
         guess = min(max(low + int((wanted - low) // step) * step, first), last)
     return fits if fits >= low else None
 
 
-def _crossing(found: Mapping[int, int]) -> float | None:
-    """Where the line through the two points closest to zero crosses it; None where there is no such line."""
-    nearest = sorted(found.items(), key=lambda point: abs(point[1]))[:2]
-    if len(nearest) < 2:
+def _crossing(found: Mapping[int, int], fits: int, fails: int) -> float | None:
+    """Where the line through the two points closest to zero crosses it; None where there is no such line.
+
+    Layers are shared in whole ones, so these may lie on one step of a stair; then it is the line across the steps.
+    """
+    if len(found) < 2:
         return None
-    (at, free), (other, others_free) = nearest
-    falls = (others_free - free) / (at - other)
-    return at + free / falls if falls > 0 else None
+    nearest = sorted(found, key=lambda at: abs(found[at]))[:2]
+    for at, other in (nearest, (fits, fails)):
+        falls = (found[other] - found[at]) / (at - other) if at in found and other in found else 0
+        if falls > 0:
+            return at + found[at] / falls
+    return None
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
