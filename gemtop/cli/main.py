@@ -6,6 +6,7 @@ import argparse
 import errno
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -65,6 +66,9 @@ def _discard_stdout() -> None:
 
 
 _ERRORS = {"stdin": "surrogateescape", "stdout": "replace", "stderr": "backslashreplace"}
+_SIZES = ("--gpu-memory", "--memory")
+"""Flags whose values begin with a number and are none."""
+_NEGATIVE = re.compile(r"-\.?\d")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -80,10 +84,21 @@ def _prepare_streams() -> None:
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     command = argv[0] if argv and argv[0] in COMMANDS else None
-    args, unknown = build_parser(command).parse_known_args(argv)
+    args, unknown = build_parser(command).parse_known_args(_with_negative_sizes(argv))
     if unknown:  # said by the command's own name, whose --help shows its flags
         Parser(prog=f"gemtop {command}" if command else "gemtop").error(f"unrecognized arguments: {' '.join(unknown)}")
     return args
+
+
+def _with_negative_sizes(argv: Sequence[str]) -> list[str]:
+    """Join `--gpu-memory -5GiB`: argparse would take the size for a flag and miss a value, of which better is said."""
+    joined: list[str] = []
+    for argument in argv:
+        if joined and joined[-1] in _SIZES and _NEGATIVE.match(argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def build_parser(command: str | None) -> Parser:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,30 @@ def overrides(text: str) -> tuple[tuple[str, str], ...]:
     pairs = tuple(part.rpartition("=")[::2] for part in text.split(","))
     if not all(pattern and buffer for pattern, buffer in pairs):
         raise argparse.ArgumentTypeError(f"{text!r} is not PATTERN=BUFFER, such as blk.*ffn.*=CPU")
+    for pattern, _ in pairs:
+        _check_pattern(pattern)
     return pairs
+
+
+_WRONG_EVERYWHERE = (
+    "unterminated character set",
+    "missing ), unterminated subpattern",
+    "unbalanced parenthesis",
+    "nothing to repeat",
+    "bad escape (end of pattern)",
+)
+"""What Python's re says of patterns that C++'s std::regex takes no more than it does."""
+_OTHER_BRACKETS = ("[]", "[^]", "[.", "[:", "[=")
+"""What std::regex reads in its own way."""
+
+
+def _check_pattern(pattern: str) -> None:
+    """Refuse a pattern that llama.cpp cannot read; what only Python cannot is left to llama.cpp."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        if error.msg in _WRONG_EVERYWHERE and not any(bracket in pattern for bracket in _OTHER_BRACKETS):
+            raise argparse.ArgumentTypeError(f"{pattern!r} is no regular expression: {error.msg}") from None
 
 
 def adapter(text: str) -> LoraAdapter:

@@ -6,12 +6,13 @@ import argparse
 import json
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gemtop.cli import options
 from gemtop.config import Paths, paths
-from gemtop.domain.errors import EXIT_OK, BadInputError
+from gemtop.domain.errors import EXIT_OK, BadInputError, GemtopError
 from gemtop.domain.plan import MIB, Plan, gib, plan_json, verdict
 from gemtop.domain.text import one_line
 from gemtop.engine.planner import Planner, PlanRequest, parse_sizes
@@ -64,7 +65,8 @@ def main(args: argparse.Namespace) -> int:
         planner.start()  # it loads llama.cpp while the model is looked up
         path = _path(args, where, sign)
         reserves = {} if cards else learned_reserves(where)
-        plan = planner.plan(PlanRequest(path, settings, cards, reserves=reserves))
+        with _as_it_was_named(args, path):
+            plan = planner.plan(PlanRequest(path, settings, cards, reserves=reserves))
     if args.json:
         text = json.dumps(plan_json(plan), ensure_ascii=False, indent=2)
     else:
@@ -92,6 +94,20 @@ def _path(args: argparse.Namespace, where: Paths, sign: _SignOfLife) -> str:
         sign.doing = _SignOfLife.doing
         return path
     return resolve(name, where)
+
+
+@contextmanager
+def _as_it_was_named(args: argparse.Namespace, path: str) -> Iterator[None]:
+    """What is wrong with a model of the hub is said of the name it was given by, not of the copy of its header."""
+    name = options.named_model(args)
+    try:
+        yield
+    except GemtopError as error:
+        if name is None or not name.startswith(_HUB):
+            raise
+        shown = one_line(name)
+        folder = path.rpartition("/")[0] + "/"  # a further part of a split model lies there too
+        raise type(error)(str(error).replace(one_line(path), shown).replace(one_line(folder), f"{shown} ")) from None
 
 
 def learned_reserves(where: Paths) -> Mapping[str, int]:
@@ -167,8 +183,10 @@ def _searched(plan: Plan) -> list[str]:
     if plan.max_n_ctx:
         found = (f"{kind} {_tokens(longest)}" for kind, longest in plan.max_n_ctx.items())
         lines.append(f"longest context   {'   '.join(found)}")
-    if plan.max_n_gpu_layers is not None:
-        lines.append(f"most layers       {plan.max_n_gpu_layers} of {plan.model['n_layers']}")
+    if plan.max_n_ctx and plan.devices:
+        most = plan.max_n_gpu_layers
+        words = "none" if most is None else f"{most} of {plan.model['n_layers']}"
+        lines.append(f"most layers       {words}")
     return [*lines, ""] if lines else []
 
 

@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
         "query",
         help="SQL over the history",
         description="Run SQL over the history, or one of the queries that ship with gemtop. The views are runs, "
-        "sessions, samples, process_samples and tokens; nothing can be changed from here.",
+        "run_placement, sessions, samples, process_samples, tokens, ledger and tune; nothing can be changed from here.",
         epilog="gemtop query sessions · gemtop query slowest_tokens n=5 · "
         'gemtop query "SELECT variant, avg(decode_tokens_per_s) FROM runs GROUP BY variant"',
         allow_abbrev=False,
@@ -93,7 +93,7 @@ def _sql(text: str, given: dict[str, str]) -> tuple[str, dict[str, Value]]:
         try:
             named = queries.find(text, queries.all_queries())
         except BadInputError as error:
-            if text in ("runs", "samples", "process_samples", "tokens"):
+            if text in ("runs", "run_placement", "samples", "process_samples", "tokens"):
                 raise BadInputError(f"there is no query '{text}'; the view is \"FROM {text}\"") from error
             raise
         return named.sql, dict(named.bind(given))

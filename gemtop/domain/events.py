@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gemtop.domain.log_line import LogLine as LogLine
 from gemtop.domain.model import DeviceMemory, LoadedModel
 from gemtop.domain.settings import EngineSettings, SamplingSettings
 
@@ -26,13 +27,6 @@ class GenerateRequest:
     """(user, model) turns before this one; they are decoded first where they are not in the cache."""
     resume: bool = False
     """Go on from what the context holds: what a change of settings interrupted. The prompt is only a name then."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogLine:
-    t_ns: int
-    level: Literal["debug", "info", "warn", "error"]
-    text: str
 
 
 @dataclass(frozen=True, slots=True)

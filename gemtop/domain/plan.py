@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from gemtop.domain.settings import beyond_trained
+
 MIB = 1 << 20
 GIB = 1 << 30
 CONTEXT_STEP = 256
@@ -90,6 +92,32 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
+class Remedy:
+    """A change with which everything fits; what is None stays as it was asked for."""
+
+    n_ctx: int | None = None
+    cache_type: str | None = None
+    """Of keys and values both."""
+    n_ubatch: int | None = None
+    n_gpu_layers: int | None = None
+    cpu_alone: bool = False
+    """Without any of the devices."""
+
+    def __str__(self) -> str:
+        parts = []
+        if self.n_ctx is not None:
+            cache = f" with {'an' if self.cache_type == 'f16' else 'a'} {self.cache_type} cache"
+            parts.append(f"{self.n_ctx:,} tokens{cache if self.cache_type else ''}")
+        if self.n_ubatch is not None:
+            parts.append(f"a micro-batch of {self.n_ubatch} (-ub {self.n_ubatch})")
+        if self.n_gpu_layers is not None:
+            parts.append(f"{self.n_gpu_layers} layers offloaded (-ngl {self.n_gpu_layers})")
+        if self.cpu_alone:
+            parts.append("the CPU alone (-dev none)")
+        return " and ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The answer to: does this model fit, with these settings, on these devices?"""
 
@@ -100,10 +128,13 @@ class Plan:
     devices: tuple[Ledger, ...]
     host: Ledger
     max_n_ctx: Mapping[str, int | None] = field(default_factory=dict)
-    """Largest context that fits, at most the trained one, by type of the KV cache; None where llama.cpp refuses it.
-    Empty where it was not searched for."""
+    """Largest context that fits, at most the trained one, by type of the KV cache; 0 where none does, None where
+    llama.cpp refuses it. Empty where it was not searched for."""
     max_n_gpu_layers: int | None = None
-    """Most layers the devices hold with this context; None where there is no device, or it was not searched for."""
+    """Most layers on the devices with which all of it fits with this context, the host's part too; None where it fits
+    with no number of them, where there is no device, or it was not searched for."""
+    remedies: tuple[Remedy, ...] = ()
+    """What would fit where this does not, cheapest for the user first; empty where it was not searched for."""
 
     @property
     def fits(self) -> bool:
@@ -115,16 +146,17 @@ class Plan:
 
 
 def verdict(plan: Plan) -> str:
-    """One sentence: whether it fits, by how much, and what would."""
+    """One sentence: whether it fits, by how much, and what would; a warning behind it where the context is too long."""
     where = _where(plan)
+    warned = beyond_trained(plan.settings["n_ctx"], plan.model["n_ctx_train"])
+    beyond = f" A {warned}." if warned else ""
     if plan.fits:
         tightest = min(plan.devices or (plan.host,), key=lambda ledger: ledger.free_bytes)
         more = _longer(plan)
-        return f"{where} fits, with {gib(tightest.free_bytes)} free on {tightest.memory.name}{more}."
+        return f"{where} fits, with {gib(tightest.free_bytes)} free on {tightest.memory.name}{more}.{beyond}"
     worst = min(plan.ledgers, key=lambda ledger: ledger.free_bytes)
-    sentence = f"{where} does not fit: {shortage(worst)}"
     remedies = _remedies(plan)
-    return f"{sentence}; {remedies}." if remedies else f"{sentence}."
+    return f"{where} does not fit: {shortage(worst)}{f'; {remedies}' if remedies else ''}.{beyond}"
 
 
 def shortage(ledger: Ledger) -> str:
@@ -160,19 +192,10 @@ def _longer(plan: Plan) -> str:
 
 
 def _remedies(plan: Plan) -> str:
-    """What would fit, from the searches, cheapest for the user first."""
-    found, best = [], 0
-    for kind, longest in plan.max_n_ctx.items():
-        if longest and longest > best:
-            best = longest
-            found.append(f"{longest:,} tokens with {'an' if kind == 'f16' else 'a'} {kind} cache")
-            if longest >= plan.settings["n_ctx"]:
-                break
-    if plan.max_n_gpu_layers is not None and 0 < plan.max_n_gpu_layers < plan.settings["n_gpu_layers"]:
-        found.append(f"{plan.max_n_gpu_layers} layers offloaded")
-    if found:
-        return f"these would: {', or '.join(found)}"
-    return "no context at all does" if plan.max_n_ctx else ""
+    """What was found to fit; nothing where it was not searched for."""
+    if plan.remedies:
+        return f"{'these' if len(plan.remedies) > 1 else 'this'} would: {', or '.join(map(str, plan.remedies))}"
+    return "nothing does on this machine" if plan.max_n_ctx else ""
 
 
 def gib(size_bytes: int) -> str:
@@ -180,32 +203,54 @@ def gib(size_bytes: int) -> str:
     return f"{size_bytes / GIB:.2f} GiB" if size_bytes >= GIB else f"{size_bytes / MIB:.0f} MiB"
 
 
-def largest(free_bytes: Callable[[int], int | None], low: int, high: int, step: int = 1) -> int | None:
-    """The largest of `low`, `low + step`, ..., `high` for which `free_bytes` is not negative; 0 where none is.
+def largest(
+    free_bytes: Callable[[int], int | None],
+    low: int,
+    high: int,
+    step: int = 1,
+    known: Mapping[int, int] | None = None,
+) -> int | None:
+    """The largest of `low`, `low + step`, ..., `high` for which `free_bytes` is not negative.
 
-    `free_bytes` is what is left on the tightest device, None where llama.cpp refuses, and then so is the answer. It
-    falls almost in a straight line, so the crossing is guessed from the line and checked: about four questions.
+    None where there is none, and where llama.cpp refuses one that is asked for. `free_bytes` is what is left on the
+    tightest device, None where llama.cpp refuses; `known` are answers that need not be asked for. What is left falls
+    almost in a straight line, so the crossing is guessed from the two answers closest to it: about four questions,
+    the last of them the answer and the step above it.
     """
-    at_high = free_bytes(high)
-    if at_high is None or at_high >= 0:
-        return None if at_high is None else high
-    at_low = free_bytes(low) if low < high else at_high
-    if at_low is None or at_low < 0:
-        return None if at_low is None else 0
-    question = 0
-    while high - low > step:
-        question += 1
-        share = at_low / (at_low - at_high) if question % 3 else 0.5  # a bend in the line must not make it crawl
-        last = (high - low - 1) // step  # `high` itself need not lie on a step
-        guess = low + min(max(int((high - low) * share) // step, 1), last) * step
-        left = free_bytes(guess)
-        if left is None:
+    found = {at: free for at, free in (known or {}).items() if low <= at <= high}
+    guess, fits, fails = high, low - step, high + step
+    widths = [fails - fits]
+    while fails - fits > step:
+        free = found[guess] if guess in found else free_bytes(guess)
+        if free is None:
             return None
-        if left >= 0:
-            low, at_low = guess, left
-        else:
-            high, at_high = guess, left
-    return low
+        found[guess] = free
+        fits = max((at for at, left in found.items() if left >= 0), default=low - step)
+        fails = min((at for at, left in found.items() if left < 0), default=high)
+        if fits == high:
+            break
+        widths.append(fails - fits)
+        stalled = len(widths) > 4 and widths[-1] * 2 > widths[-4]  # a bend in the line must not make it crawl
+        crossing = None if stalled else _crossing(found, fits, fails)
+        wanted = fits + (fails - fits) / 2 if crossing is None else crossing
+        first, last = fits + step, low + (fails - 1 - low) // step * step  # `high` itself need not lie on a step
+        guess = min(max(low + int((wanted - low) // step) * step, first), last)
+    return fits if fits >= low else None
+
+
+def _crossing(found: Mapping[int, int], fits: int, fails: int) -> float | None:
+    """Where the line through the two points closest to zero crosses it; None where there is no such line.
+
+    Layers are shared in whole ones, so these may lie on one step of a stair; then it is the line across the steps.
+    """
+    if len(found) < 2:
+        return None
+    nearest = sorted(found, key=lambda at: abs(found[at]))[:2]
+    for at, other in (nearest, (fits, fails)):
+        falls = (found[other] - found[at]) / (at - other) if at in found and other in found else 0
+        if falls > 0:
+            return at + found[at] / falls
+    return None
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -219,6 +264,9 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "max_n_gpu_layers": plan.max_n_gpu_layers,
         "fits": plan.fits,
         "verdict": verdict(plan),
+        "remedies": [
+            {name: value for name, value in asdict(remedy).items() if value is not None} for remedy in plan.remedies
+        ],
     }
 
 
@@ -243,6 +291,7 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
         host=_ledger(data["host"]),
         max_n_ctx={kind: value for kind, value in data["max_n_ctx"].items() if value is not None},
         max_n_gpu_layers=data["max_n_gpu_layers"],
+        remedies=tuple(Remedy(**remedy) for remedy in data["remedies"]),
     )
 
 

@@ -94,6 +94,13 @@ class SamplingSettings:
         return self.temperature <= 0
 
 
+def beyond_trained(n_ctx: int, trained: int | None) -> str | None:
+    """The warning that a context is longer than what the model was trained for; None where it is not."""
+    if not trained or n_ctx <= trained:
+        return None
+    return f"context of {n_ctx:,} tokens is beyond the {trained:,} the model was trained for; expect nonsense past that"
+
+
 def check_context(context: ContextSettings, trained: int | None) -> None:
     """Raises BadInputError for settings that no context of a model trained for `trained` tokens can have.
 

@@ -11,6 +11,7 @@ from typing import Any
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.model import ModelHeader
 from gemtop.domain.settings import LoraAdapter
+from gemtop.domain.text import one_line
 from gemtop.engine.binding import llama
 from gemtop.engine.files import show
 from gemtop.engine.gguf import read_header
@@ -39,23 +40,27 @@ class Adapters:
     def _handle(self, path: str) -> Any:
         known = str(Path(path).resolve())
         if known not in self._read:
-            self._check(path)
-            self._log.start_capture()
-            handle = llama.llama_adapter_lora_init(self._model, os.fsencode(path))
-            if not handle:
-                raise BadInputError(
-                    f"{show(Path(path))} is no LoRA adapter of {self._header.name}: {self._log.last_error()}"
-                )
-            self._read[known] = handle
+            self._read[known] = read_adapter(path, self._model, self._header, self._log)
         return self._read[known]
 
-    def _check(self, path: str) -> None:
-        """What llama.cpp would say less clearly."""
-        header = read_header(path)
-        if header.metadata.get("general.type") != "adapter":
-            raise BadInputError(f"{show(Path(path))} is not a LoRA adapter; give one in llama.cpp's GGUF format")
-        if header.architecture != self._header.architecture:
-            raise BadInputError(
-                f"{show(Path(path))} is an adapter for {header.architecture}, and the model is "
-                f"{self._header.architecture}; give one that was trained on this model"
-            )
+
+def read_adapter(path: str, model: Any, header: ModelHeader, log: EngineLog) -> Any:
+    """llama.cpp's handle of an adapter, freed with the model. Raises BadInputError for what is none of this model."""
+    _check(path, header)
+    log.start_capture()
+    handle = llama.llama_adapter_lora_init(model, os.fsencode(path))
+    if not handle:
+        raise BadInputError(f"{show(Path(path))} is no LoRA adapter of {one_line(header.name)}: {log.last_error()}")
+    return handle
+
+
+def _check(path: str, model: ModelHeader) -> None:
+    """What llama.cpp would say less clearly."""
+    header = read_header(path)
+    if header.metadata.get("general.type") != "adapter":
+        raise BadInputError(f"{show(Path(path))} is not a LoRA adapter; give one in llama.cpp's GGUF format")
+    if header.architecture != model.architecture:
+        raise BadInputError(
+            f"{show(Path(path))} is an adapter for {one_line(header.architecture)}, and the model is "
+            f"{one_line(model.architecture)}; give one that was trained on this model"
+        )

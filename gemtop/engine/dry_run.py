@@ -8,12 +8,16 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from gemtop.domain.errors import GemtopError
+from gemtop.domain.errors import BadInputError, GemtopError
+from gemtop.domain.model import ModelHeader
 from gemtop.domain.plan import DryRunResult, MemoryUse
 from gemtop.domain.settings import ContextSettings, OffloadSettings
+from gemtop.domain.text import one_line
 from gemtop.engine import binding
+from gemtop.engine.adapters import read_adapter
 from gemtop.engine.binding import llama
 from gemtop.engine.breakdown import BufferUse, buffer_use, model_devices, tensor_places
 from gemtop.engine.devices import properties
@@ -25,6 +29,8 @@ _OUTPUT = re.compile(r"output buffer size =\s*([\d.]+) MiB")
 _CACHE = re.compile(r"creating\s+(SWA|non-SWA) KV cache")
 _LAYER = re.compile(r"llama_kv_cache: layer\s+\d+: dev = (\S+)")
 _CACHE_SIZE = re.compile(r"llama_kv_cache: size =\s*([\d.]+) MiB \(.*?(\d+) layers")
+
+_ON_THE_HOST = OffloadSettings(n_gpu_layers=0, use_extra_bufts=False, devices=("none",))
 
 
 class DryRun:
@@ -55,9 +61,27 @@ class DryRun:
         finally:
             llama.llama_free(made)
 
+    def check_adapter(self, path: str, header: ModelHeader) -> None:
+        """Raises BadInputError, as a run does, for a file that is no adapter of this model, whose header it is.
+
+        It is read into memory for that, and given back with the next load.
+        """
+        self._load(_ON_THE_HOST)
+        read_adapter(path, self._model, header, self._log)
+
     def _load(self, offload: OffloadSettings) -> None:
         if self._model and self._offload == offload:
             return
+        self._model = self._loaded(offload)
+        if not self._model:
+            refusal = f"llama.cpp refuses this: {self._log.last_error()}"
+            self._check_overrides(offload)
+            raise GemtopError(refusal)
+        self._offload = offload
+        self._mapped = self._mapped_bytes() if self._is_mapped() else None
+
+    def _loaded(self, offload: OffloadSettings) -> Any:
+        """The skeleton, in place of the one before; None where llama.cpp refuses."""
         self._free()
         holder = ModelParams(offload)
         params = holder.struct
@@ -66,16 +90,22 @@ class DryRun:
         self._log.start_capture()
         paths = [path.encode() for path in self._skeleton.paths]
         array = (ctypes.c_char_p * len(paths))(*paths)
-        self._model = llama.llama_model_load_from_splits(array, len(paths), params)
-        if not self._model:
-            raise GemtopError(f"llama.cpp refuses this: {self._log.last_error()}")
-        self._offload = offload
-        self._mapped = self._mapped_bytes() if self._is_mapped() else None
+        return llama.llama_model_load_from_splits(array, len(paths), params)
+
+    def _check_overrides(self, offload: OffloadSettings) -> None:
+        """Raises BadInputError where llama.cpp refuses one of the patterns and would load the model without it."""
+        for pattern, buffer in offload.override_tensor:
+            self._model = self._loaded(replace(_ON_THE_HOST, override_tensor=((pattern, buffer),)))
+            if not self._model:
+                words = self._log.last_error().rpartition("error loading model: ")[2]
+                self._model = self._loaded(_ON_THE_HOST)
+                if self._model:
+                    raise BadInputError(f"--override-tensor {one_line(pattern)}={buffer}: {words}")
 
     def _free(self) -> None:
         if self._model:
             llama.llama_model_free(self._model)
-        self._model = None
+        self._model = self._offload = None
 
     def _result(self, uses: Sequence[BufferUse], n_ctx: int, context: ContextSettings) -> DryRunResult:
         lines = [line.text for line in self._log.captured()]

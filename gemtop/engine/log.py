@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, cast
 
-from gemtop.domain.events import LogLine
+from gemtop.domain.log_line import LogLine
 from gemtop.domain.text import one_line
 from gemtop.engine.binding import llama
 

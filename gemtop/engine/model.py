@@ -12,7 +12,7 @@ from gemtop.domain.classify import classify
 from gemtop.domain.errors import BadInputError, GemtopError, LoadCancelledError
 from gemtop.domain.model import LoadedModel, ModelHeader
 from gemtop.domain.plan import CONTEXT_STEP, MemoryUse
-from gemtop.domain.settings import DEFAULT_N_CTX, ContextSettings, LoraAdapter, OffloadSettings
+from gemtop.domain.settings import DEFAULT_N_CTX, ContextSettings, LoraAdapter, OffloadSettings, beyond_trained
 from gemtop.domain.text import one_line
 from gemtop.engine import binding
 from gemtop.engine.adapters import Adapters
@@ -144,12 +144,7 @@ class LlamaModel:
         n_layers = int(llama.llama_model_n_layer(self._model)) + 1
         asked = self._offload.n_gpu_layers
         trained = int(llama.llama_model_n_ctx_train(self._model))
-        warnings = []
-        if self.n_ctx > trained:
-            warnings.append(
-                f"context of {self.n_ctx:,} tokens is beyond the {trained:,} the model was trained for; "
-                "expect nonsense past that"
-            )
+        warned = beyond_trained(self.n_ctx, trained)
         return LoadedModel(
             header=self._header,
             classification=classify(self._header),
@@ -172,7 +167,7 @@ class LlamaModel:
             description=self._description(),
             tensor_bytes=int(llama.llama_model_size(self._model)),
             backend_label=bench_backend_label(),
-            warnings=tuple(warnings),
+            warnings=(warned,) if warned else (),
         )
 
     def _description(self) -> str:

@@ -126,7 +126,7 @@ class _PaperDevice:
             {0: _function(_P, lambda _type: name, _P), 2: _function(_SZ, lambda _type: stand_in.alignment, _P)},
         )
         if stand_in.pads_rows:
-            _fill(self._buffer_type.table, {4: _function(_SZ, self._allocated_size, _P, _P)})
+            _fill(self._buffer_type.table, {4: _function(_SZ, self._allocated_size(), _P, _P)})
         _fill(
             self._backend.table,
             {
@@ -146,7 +146,7 @@ class _PaperDevice:
                 4: _function(None, self._properties, _P, ctypes.POINTER(DeviceProps)),
                 5: _function(_P, lambda _dev, _params: ctypes.addressof(self._backend), _P, _P),
                 6: _function(_P, lambda _dev: type_address, _P),
-                9: _function(ctypes.c_bool, self._computes, _P, _P),
+                9: _function(ctypes.c_bool, self._computes(), _P, _P),
                 10: _function(ctypes.c_bool, lambda _dev, kind: kind == type_address, _P, _P),
                 12: _function(_P, lambda _dev: ctypes.addressof(self._event), _P),
                 13: _function(None, lambda _dev, _event: None, _P, _P),
@@ -170,31 +170,45 @@ class _PaperDevice:
             setattr(found.caps, able, True)
         found.caps.host_buffer, found.caps.buffer_from_host_ptr = not self._is.remote, False
 
-    def _computes(self, _device: int, address: int) -> bool:
-        """Whether an operation runs here; those of Gemma all do, but for flash attention over some caches."""
-        if ctypes.c_int.from_address(address + _OP).value != self._flash_attention or self._is.remote:
-            return True
-        k, v = (_Tensor.from_address(source) for source in _Tensor.from_address(address).src[1:3])
-        return {k.type, v.type} <= _FLASH_TYPES and k.ne[0] == v.ne[0] and k.ne[0] in _FLASH_HEADS
+    def _computes(self) -> Callable[[int, int], bool]:
+        """Whether an operation runs here; those of Gemma all do, but for flash attention over some caches.
 
-    def _allocated_size(self, _type: int, address: int) -> int:
+        Asked twenty thousand times a context, so all it needs is bound to it.
+        """
+        flash_attention, remote, integer = self._flash_attention, self._is.remote, ctypes.c_int.from_address
+
+        def computes(_device: int, address: int) -> bool:
+            if integer(address + _OP).value != flash_attention or remote:
+                return True
+            k, v = (_Tensor.from_address(source) for source in _Tensor.from_address(address).src[1:3])
+            return {k.type, v.type} <= _FLASH_TYPES and k.ne[0] == v.ne[0] and k.ne[0] in _FLASH_HEADS
+
+        return computes
+
+    def _allocated_size(self) -> Callable[[int, int], int]:
         """With CUDA, rows of quantised tensors are padded, and flash attention puts a cache of another type by as f16.
 
-        Asked some ten thousand times a context, so it looks at few fields.
+        Asked ten thousand times a context, so it looks at few fields.
         """
-        size = int(c("ggml_nbytes")(address))
-        if ctypes.c_int.from_address(address + _OP).value == self._flash_attention:
-            for source in _Tensor.from_address(address).src[1:3]:
-                cache = _Tensor.from_address(source)
-                if cache.type != _F16:
-                    size = -(-size // _PADDING) * _PADDING
-                    size += 2 * cache.ne[0] * cache.ne[1] * cache.ne[2] * cache.ne[3]
-        over = ctypes.c_int64.from_address(address + _NE).value % _ROW_PADDING
-        if over:
-            kind = ctypes.c_int.from_address(address).value
-            if kind > _F16 and c("ggml_is_quantized")(kind):
-                size += int(c("ggml_row_size")(kind, _ROW_PADDING - over))
-        return size
+        flash_attention, n_bytes, quantised = self._flash_attention, c("ggml_nbytes"), c("ggml_is_quantized")
+        integer, long = ctypes.c_int.from_address, ctypes.c_int64.from_address
+
+        def allocated_size(_type: int, address: int) -> int:
+            size: int = n_bytes(address)
+            if integer(address + _OP).value == flash_attention:
+                for source in _Tensor.from_address(address).src[1:3]:
+                    cache = _Tensor.from_address(source)
+                    if cache.type != _F16:
+                        size = -(-size // _PADDING) * _PADDING
+                        size += 2 * cache.ne[0] * cache.ne[1] * cache.ne[2] * cache.ne[3]
+            over = long(address + _NE).value % _ROW_PADDING
+            if over:
+                kind = integer(address).value
+                if kind > _F16 and quantised(kind):
+                    size += int(c("ggml_row_size")(kind, _ROW_PADDING - over))
+            return size
+
+        return allocated_size
 
     def _takes_over(self, _device: int, address: int) -> bool:
         """Large batches are worth moving weights of the CPU's layers here for."""

@@ -15,7 +15,7 @@ from gemtop.domain.plan import DryRunResult, Memory, MemoryUse
 from gemtop.domain.settings import ContextSettings, OffloadSettings
 from gemtop.engine import binding
 
-_LAYOUT = 2
+_LAYOUT = 3
 """Of the entries; those of another one are never found."""
 _MOST_ENTRIES = 300
 _SPLIT_STEP_BYTES = 64 << 20
@@ -35,26 +35,19 @@ class PlanCache:
             for memory in machine
         ]
         self._entries: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
             found = json.loads(self._file.read_text())
             self._entries = found if isinstance(found, dict) else {}
         self._changed = False
 
     def get(self, offload: OffloadSettings, context: ContextSettings) -> DryRunResult | None:
-        found = self._entries.get(self._key(offload, context))
-        if found is None or "refused" in found:
-            return None
-        return DryRunResult(
-            devices={name: MemoryUse(**use) for name, use in found["devices"].items()},
-            host=MemoryUse(**found["host"]),
-            n_ctx=found["n_ctx"],
-            flash_attn=found["flash_attn"],
-        )
+        return _result(self._entries.get(self._key(offload, context)))
 
     def refusal(self, offload: OffloadSettings, context: ContextSettings) -> str | None:
         """Why llama.cpp refused these settings; None where it is not known to."""
-        found = self._entries.get(self._key(offload, context), {}).get("refused")
-        return None if found is None else str(found)
+        found = self._entries.get(self._key(offload, context))
+        words = found.get("refused") if isinstance(found, dict) else None
+        return words if isinstance(words, str) else None
 
     def put_refusal(self, offload: OffloadSettings, context: ContextSettings, words: str) -> None:
         self._entries[self._key(offload, context)] = {"refused": words}
@@ -82,3 +75,27 @@ class PlanCache:
             del settings[name]
         question = json.dumps([_LAYOUT, binding.llama_build(), self._machine, asdict(offload), settings])
         return hashlib.sha256(question.encode()).hexdigest()[:32]
+
+
+def _result(entry: Any) -> DryRunResult | None:
+    """What `put` wrote; None for anything else."""
+    if not isinstance(entry, dict) or set(entry) != set(DryRunResult.__dataclass_fields__):
+        return None
+    devices, host = entry["devices"], _use(entry["host"])
+    if not isinstance(devices, dict) or host is None:
+        return None
+    uses = {name: _use(found) for name, found in devices.items()}
+    known = {name: use for name, use in uses.items() if use is not None}
+    if len(known) < len(uses) or not _is_size(entry["n_ctx"]) or entry["flash_attn"] not in ("on", "off", "auto"):
+        return None
+    return DryRunResult(known, host, entry["n_ctx"], entry["flash_attn"])
+
+
+def _use(entry: Any) -> MemoryUse | None:
+    if not isinstance(entry, dict) or set(entry) != set(MemoryUse.__dataclass_fields__):
+        return None
+    return MemoryUse(**entry) if all(map(_is_size, entry.values())) else None
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63

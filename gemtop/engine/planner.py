@@ -168,7 +168,13 @@ def _last_words(child: subprocess.Popen[bytes]) -> str:
 
 def parse_sizes(text: str) -> tuple[int, ...]:
     """Memory sizes as `24GiB,24576MiB`; GB is 10^9 bytes, G and GiB are 2^30. Raises BadInputError."""
-    sizes = tuple(_size(part.strip()) for part in text.split(","))
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 1 and "" in parts:
+        raise BadInputError(
+            f"--gpu-memory {one_line(text)}: there is no size on one side of a comma; give one for each card, such as "
+            "24GiB,16GiB"
+        )
+    sizes = tuple(_size(part) for part in parts)
     if len(sizes) > _MOST_CARDS:
         raise BadInputError(
             f"--gpu-memory names {len(sizes)} cards; llama.cpp shares a model among {_MOST_CARDS} at most"

@@ -16,18 +16,8 @@ from gemtop.config import paths
 from gemtop.domain.classify import classify
 from gemtop.domain.errors import BadInputError, GemtopError
 from gemtop.domain.model import ModelHeader
-from gemtop.domain.plan import (
-    CONTEXT_STEP,
-    SEARCHED_CACHE_TYPES,
-    DryRunResult,
-    Ledger,
-    Memory,
-    MemoryUse,
-    Plan,
-    judge,
-    largest,
-    plan_json,
-)
+from gemtop.domain.plan import DryRunResult, Ledger, Memory, MemoryUse, Plan, judge, plan_json
+from gemtop.domain.plan_search import Search
 from gemtop.domain.settings import (
     ContextSettings,
     EngineSettings,
@@ -87,12 +77,16 @@ class Planner:
         binding.llama.llama_backend_init()
         self._machine = Machine()
         self._model: Model | None = None
+        self._adapters: set[tuple[int | str, ...]] = set()
+        """Those found to be of this model, as their files are now."""
 
     def plan(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The whole answer to one request, as engine.planner makes it."""
         settings, machine = self._settings(request)
         model = self._read(request["path"])
         check_context(settings.context, model.header.trained_context)
+        for adapter in settings.lora:
+            self._check_adapter(adapter.path, model)
         cache = PlanCache(Path(request["cache"]), model.header.fingerprint, machine)
         question = _Question(model, settings, machine, cache)
         try:
@@ -131,8 +125,19 @@ class Planner:
             if self._model is not None:
                 self._model.close()
                 self._model = None
+                self._adapters.clear()
             self._model = Model(path, self._log)
         return self._model
+
+    def _check_adapter(self, path: str, model: Model) -> None:
+        """Raises BadInputError for what is no adapter of this model. It is read once."""
+        check_file(path)
+        file = Path(path).resolve()
+        status = file.stat()
+        found = (str(file), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if found not in self._adapters:
+            model.dry_run().check_adapter(path, model.header)
+            self._adapters.add(found)
 
 
 class _Question:
@@ -144,49 +149,43 @@ class _Question:
         self._adapters = _adapter_bytes(settings)
 
     def plan(self, host: Memory, *, search: bool) -> Plan:
-        settings, context, header = self._settings, self._settings.context, self._model.header
-        result = self._measure(settings.offload, context)
+        settings, header = self._settings, self._model.header
+        result = self._measure(settings.offload, settings.context)
         n_layers = (header.n_layers or 0) + 1
         asked = settings.offload.n_gpu_layers
         offloaded = (n_layers if asked < 0 else min(asked, n_layers)) if self._machine else 0
-        longest: dict[str, int | None] = {}
-        most = None
-        if search:
-            most_tokens = header.trained_context or result.n_ctx
-            longest = {kind: self._longest(host, kind, most_tokens) for kind in SEARCHED_CACHE_TYPES}
-            if self._machine:
-                most = largest(self._left_with_layers, 1, n_layers)
-        return Plan(
+        plan = Plan(
             model=_model(header),
             settings=_settings(settings, result, offloaded),
             devices=self._ledgers(result),
             host=self._ledger(host, result.host, result),
-            max_n_ctx=longest,
-            max_n_gpu_layers=most,
         )
+        if not search:
+            return plan
+        around = Search(
+            ask=lambda offload, context: self._ask(host, offload, context),
+            offload=settings.offload,
+            context=settings.context,
+            n_ctx=result.n_ctx,
+            trained=header.trained_context or result.n_ctx,
+            n_layers=n_layers,
+            n_gpu_layers=offloaded,
+            on_devices=bool(self._machine),
+        )
+        longest = around.longest()
+        most = around.most_layers() if self._machine else None
+        remedies = () if plan.fits else around.remedies(longest, most)
+        return replace(plan, max_n_ctx=longest, max_n_gpu_layers=most, remedies=remedies)
 
     def _measure(self, offload: OffloadSettings, context: ContextSettings) -> DryRunResult:
         return _measure(self._model.dry_run, self._cache, offload, context)
 
-    def _longest(self, host: Memory, kind: str, most: int) -> int | None:
-        def left(n_ctx: int) -> int | None:
-            context = replace(self._settings.context, n_ctx=n_ctx, type_k=kind, type_v=kind)
-            try:
-                result = self._measure(self._settings.offload, context)
-            except GemtopError:
-                return None
-            ledgers = [*self._ledgers(result), self._ledger(host, result.host, result)]
-            return min(ledger.free_bytes for ledger in ledgers)
-
-        return largest(left, min(CONTEXT_STEP, most), most, CONTEXT_STEP)
-
-    def _left_with_layers(self, layers: int) -> int | None:
-        offload = replace(self._settings.offload, n_gpu_layers=layers)
+    def _ask(self, host: Memory, offload: OffloadSettings, context: ContextSettings) -> tuple[Ledger, ...] | None:
         try:
-            result = self._measure(offload, self._settings.context)
+            result = self._measure(offload, context)
         except GemtopError:
             return None
-        return min(ledger.free_bytes for ledger in self._ledgers(result))
+        return (*self._ledgers(result), self._ledger(host, result.host, result))
 
     def _ledgers(self, result: DryRunResult) -> tuple[Ledger, ...]:
         uses = ((memory, result.devices.get(memory.name, MemoryUse())) for memory in self._machine)
@@ -265,8 +264,6 @@ def _settings(settings: EngineSettings, result: DryRunResult, offloaded: int) ->
 
 
 def _adapter_bytes(settings: EngineSettings) -> int:
-    for adapter in settings.lora:
-        check_file(adapter.path)
     return sum(Path(adapter.path).stat().st_size for adapter in settings.lora)
 
 

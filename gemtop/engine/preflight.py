@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -82,6 +80,9 @@ def _examine(note: Callable[[str], None]) -> bool | None:
 
 def run_child(*, extra_bufts: bool) -> ChildResult:
     """Decode 32 tokens of the probe model in a process of its own."""
+    import subprocess  # once for each build; the planner's child only asks what is remembered
+    import tempfile
+
     try:
         with tempfile.TemporaryDirectory(prefix="gemtop-preflight-") as folder:
             command = [sys.executable, "-m", "gemtop.engine.preflight_child", f"{folder}/probe.gguf"]
@@ -113,6 +114,8 @@ def _has_gpu() -> bool:
 
 def _features() -> str:
     """Instruction sets the build was compiled for, asked in a child: the answer may crash as well."""
+    import subprocess
+
     code = "from gemtop.engine.devices import cpu_features; print(' '.join(cpu_features()))"
     try:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=_TIMEOUT_S, check=False)

@@ -10,6 +10,7 @@ import pytest
 from tests.cli.commands import gemtop, refused
 from tests.engine.test_planner import sparse
 from tests.hub_server import serving
+from tests.lora_files import write_lora
 from tests.rpc_server import rpc_server
 
 __all__ = ["sparse"]
@@ -46,7 +47,11 @@ def test_that_it_does_not_fit_is_an_answer(sparse: dict[str, str]) -> None:
         (("-c", "1e12"), ("-c", "1e12")),
         (("-c", "1000000000000"), ("64 times",)),
         (("--gpu-memory", "0"), ("--gpu-memory 0", "24GiB")),
-        (("--gpu-memory=-3GiB",), ("--gpu-memory",)),
+        (("--gpu-memory=-3GiB",), ("--gpu-memory -3GiB: no card has that",)),
+        (("--gpu-memory", "-5GiB"), ("--gpu-memory -5GiB: no card has that",)),
+        (("--gpu-memory", "24GiB,"), ("--gpu-memory 24GiB,: there is no size",)),
+        (("-ot", "[=CPU"), ("'[' is no regular expression",)),
+        (("-ot", "[z-a]=CPU"), ("--override-tensor [z-a]=CPU: ",)),
         (("--gpu-memory", "24GiB", "--rpc", "box:1"), ("leave out",)),
         (("-ctv", "q8_0", "-fa", "off"), ("flash attention",)),
         (("--rpc", "127.0.0.1:1"), ("no RPC server at 127.0.0.1:1",)),
@@ -55,6 +60,26 @@ def test_that_it_does_not_fit_is_an_answer(sparse: dict[str, str]) -> None:
 )
 def test_bad_input_is_one_line(model_path: str, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
     refused(gemtop("plan", model_path, *arguments), *words)
+
+
+def test_an_adapter_of_another_model_is_refused_as_a_run_does(model_path: str, tmp_path: Path) -> None:
+    adapter = write_lora(tmp_path / "llama.gguf", architecture="llama")
+    arguments = (model_path, "--lora", str(adapter))
+    words = refused(gemtop("plan", *arguments), "is an adapter for llama")
+    assert refused(gemtop("run", *arguments, "-p", "x")) == words
+
+
+def test_a_context_beyond_the_trained_one_is_warned_of(model_path: str) -> None:
+    done = gemtop("plan", model_path, "-c", "40000")
+    assert "beyond the 32,768 the model was trained for" in done.stdout.decode()
+
+
+def test_a_card_that_holds_nothing_has_no_layers(model_path: str) -> None:
+    done = gemtop("plan", model_path, "--gpu-memory", "600MiB", "--json")
+    found = json.loads(done.stdout)
+    assert found["max_n_gpu_layers"] is None and found["max_n_ctx"]["f16"] == 0
+    assert found["remedies"] == [{"cpu_alone": True}]
+    assert "most layers       none" in gemtop("plan", model_path, "--gpu-memory", "600MiB").stdout.decode()
 
 
 def test_a_damaged_file_is_named(tmp_path: Path, model_path: str) -> None:
@@ -85,3 +110,12 @@ def test_a_model_of_the_hub_is_planned_from_its_header(sparse: dict[str, str], t
         assert sum(file.stat().st_blocks for file in tmp_path.rglob("*.gguf")) * 512 < 20e6
         header = next(tmp_path.rglob("gemma-3-4b-it-q4_0.gguf"))
         refused(gemtop("run", str(header), "-p", "x"), "without weights", "gemtop pull")
+
+
+def test_what_is_wrong_with_a_model_of_the_hub_is_said_of_its_name(tmp_path: Path) -> None:
+    adapter = write_lora(tmp_path / "poet.gguf")
+    with serving() as hub:
+        hub.add("someone/poet-gguf", "poet.gguf", adapter, sha256="0" * 64)
+        environment = {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "", "HF_HOME": str(tmp_path / "hf")}
+        words = refused(gemtop("plan", "hf:someone/poet-gguf", **environment), "not a language model")
+    assert words.startswith("gemtop: hf:someone/poet-gguf is ") and str(tmp_path) not in words

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,13 @@ def test_bad_input_is_exit_code_2(seeded: Paths, args: list[str], said: str) -> 
     done = _query(*args, code=2)
     assert said in done.stderr
     assert done.stdout == ""
+
+
+def test_the_help_names_every_view(seeded: Paths) -> None:
+    named = "SELECT view_name FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal"
+    views = _query(named, "--format", "csv").stdout.split()[1:]
+    words = _query("--help").stdout
+    assert "ledger" in views and all(re.search(rf"\b{view}\b", words) for view in views)
 
 
 def test_no_history_yet(folders: Paths) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +15,7 @@ from gemtop.domain.plan import (
     Memory,
     MemoryUse,
     Plan,
+    Remedy,
     gib,
     largest,
     plan_from_json,
@@ -52,9 +56,9 @@ def test_the_largest_context_is_the_largest(top: int, room: int, bend: int, slop
         return room - slopes[0] * min(n_ctx, bend) - slopes[1] * max(0, n_ctx - bend)
 
     found = largest(free, CONTEXT_STEP, top, CONTEXT_STEP)
-    assert len(asked) < 40
+    assert len(asked) < 40 and len(asked) == len(set(asked))
     fitting = [n for n in {*range(CONTEXT_STEP, top + 1, CONTEXT_STEP), top} if free(n) >= 0]
-    assert found == max(fitting, default=0)
+    assert found == max(fitting, default=None)
 
 
 def test_what_llama_refuses_has_no_largest_context() -> None:
@@ -66,6 +70,26 @@ def test_the_most_layers_are_the_most(n_layers: int, holds: int) -> None:
     assert largest(lambda layers: holds - layers, 0, n_layers) == min(holds, n_layers)
 
 
+def test_none_at_all_is_another_answer_than_the_lowest() -> None:
+    assert largest(lambda n: -n, 0, 63) == 0
+    assert largest(lambda n: -n - 1, 0, 63) is None
+    assert largest(lambda n: -n - 1, 5, 5) is None
+
+
+def test_a_straight_line_takes_four_questions_and_fewer_with_what_is_known() -> None:
+    asked: list[int] = []
+
+    def free(n_ctx: int) -> int:
+        asked.append(n_ctx)
+        return 83_000 - n_ctx
+
+    assert largest(free, 256, 131_072, 256) == 82_944
+    assert asked == [131_072, 65_536, 82_944, 83_200]
+    asked.clear()
+    assert largest(free, 256, 131_072, 256, known={32_768: 83_000 - 32_768}) == 82_944
+    assert asked == [131_072, 82_944, 83_200]
+
+
 def test_what_fits_is_said_with_what_is_left() -> None:
     said = verdict(plan(ledger("GPU0", 20, 24), {"f16": 43_008}))
     assert said == (
@@ -75,10 +99,43 @@ def test_what_fits_is_said_with_what_is_left() -> None:
 
 
 def test_what_does_not_fit_is_said_with_the_arithmetic_and_what_would() -> None:
-    said = verdict(plan(ledger("GPU0", 27, 24), {"f16": 82_944, "q8_0": 131_072}, 51, n_ctx=131_072))
-    assert "GPU0 needs 27.00 GiB and has 23.50 GiB, 3.50 GiB too little" in said
-    assert "82,944 tokens with an f16 cache" in said and "131,072 tokens with a q8_0 cache" in said
-    assert "51 layers offloaded" in said
+    tight = plan(ledger("GPU0", 27, 24), {"f16": 82_944, "q8_0": 131_072}, 51, n_ctx=131_072)
+    remedies = (Remedy(82_944, "f16"), Remedy(131_072, "q8_0"), Remedy(n_ubatch=128), Remedy(n_gpu_layers=51))
+    said = verdict(replace(tight, remedies=remedies))
+    assert "GPU0 needs 27.00 GiB and has 23.50 GiB, 3.50 GiB too little; these would: " in said
+    assert said.endswith(
+        "82,944 tokens with an f16 cache, or 131,072 tokens with a q8_0 cache, or a micro-batch of 128 (-ub 128), "
+        "or 51 layers offloaded (-ngl 51)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("remedy", "words"),
+    [
+        (Remedy(n_gpu_layers=0), "0 layers offloaded (-ngl 0)"),
+        (Remedy(cpu_alone=True), "the CPU alone (-dev none)"),
+        (Remedy(8192, "q8_0", cpu_alone=True), "8,192 tokens with a q8_0 cache and the CPU alone (-dev none)"),
+        (Remedy(8192, n_gpu_layers=7), "8,192 tokens and 7 layers offloaded (-ngl 7)"),
+    ],
+)
+def test_one_remedy_is_said(remedy: Remedy, words: str) -> None:
+    said = verdict(replace(plan(ledger("GPU0", 27, 24), {"f16": 0}), remedies=(remedy,)))
+    assert said.endswith(f"; this would: {words}.")
+
+
+def test_that_nothing_would_is_said_only_after_a_search() -> None:
+    tight = plan(ledger("GPU0", 27, 24), {})
+    assert verdict(tight).endswith("3.50 GiB too little.")
+    assert verdict(replace(tight, max_n_ctx={"f16": 0})).endswith("; nothing does on this machine.")
+
+
+def test_a_context_beyond_the_trained_one_is_warned_of_whether_or_not_it_fits() -> None:
+    for needed in (20, 27):
+        said = verdict(plan(ledger("GPU0", needed, 24), {}, n_ctx=131_328))
+        assert said.endswith(
+            ". A context of 131,328 tokens is beyond the 131,072 the model was trained for; expect nonsense past that."
+        )
+    assert "beyond" not in verdict(plan(ledger("GPU0", 20, 24), {}, n_ctx=131_072))
 
 
 def test_a_reserve_larger_than_the_card_leaves_nothing() -> None:
@@ -96,7 +153,10 @@ def test_sizes_as_people_say_them() -> None:
 
 
 def test_json_and_back() -> None:
-    first = plan(ledger("GPU0", 20, 24), {"f16": 43_008, "q8_0": 80_128, "q4_0": 131_072}, 63)
+    first = replace(
+        plan(ledger("GPU0", 20, 24), {"f16": 43_008, "q8_0": 80_128, "q4_0": 131_072}, 63),
+        remedies=(Remedy(43_008, "f16"), Remedy(n_gpu_layers=0), Remedy(cpu_alone=True)),
+    )
     again = plan_from_json(plan_json(first))
     assert plan_json(again) == plan_json(first)
-    assert again.ledgers == first.ledgers
+    assert again.ledgers == first.ledgers and again.remedies == first.remedies

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gemtop.cli import options
 from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError, GemtopError
 from gemtop.domain.events import ModelLoaded
-from gemtop.domain.plan import GIB, MIB, Plan, plan_json
-from gemtop.domain.settings import CACHE_TYPES, ContextSettings, EngineSettings, OffloadSettings
+from gemtop.domain.plan import GIB, MIB, MemoryUse, Plan, plan_json, verdict
+from gemtop.domain.settings import CACHE_TYPES, ContextSettings, EngineSettings, LoraAdapter, OffloadSettings
+from gemtop.engine.cpu import memory_bytes
 from gemtop.engine.planner import Planner, PlanRequest, parse_sizes
 from tests.derived import FILE_TYPES, derive
 from tests.engine.test_apply import apply
 from tests.engines import EngineDriver
 from tests.gemma_files import SHAPES, write_gemma
+from tests.lora_files import write_lora
 from tests.rpc_server import rpc_server
 
 CARD = (24 * GIB,)
@@ -135,6 +142,92 @@ def test_what_is_said_to_fit_fits_and_the_next_does_not(planner: Planner, sparse
     assert planner.plan(PlanRequest(sparse["27b"], EngineSettings(offload, context), CARD, search=False)).fits
 
 
+def reduced_host(bytes_left: int) -> dict[str, int]:
+    """`held` of a request for a machine whose memory others have taken, but for so much."""
+    return {"host": bytes_left - memory_bytes()[1]}
+
+
+def test_layers_are_named_only_where_the_host_holds_the_rest(planner: Planner, sparse: dict[str, str]) -> None:
+    settings = EngineSettings(context=ContextSettings(n_ctx=8192))
+    card = (3 * GIB,)
+    found = planner.plan(PlanRequest(sparse["4b"], settings, card, held=reduced_host(8 * GIB)))
+    most = found.max_n_gpu_layers
+    assert not found.fits and most and f"{most} layers offloaded (-ngl {most})" in verdict(found)
+    with_them = EngineSettings(OffloadSettings(n_gpu_layers=most), settings.context)
+    request = PlanRequest(sparse["4b"], with_them, card, search=False, held=reduced_host(8 * GIB))
+    assert planner.plan(request).fits
+    found = planner.plan(PlanRequest(sparse["4b"], settings, card, held=reduced_host(GIB)))
+    assert found.max_n_gpu_layers is None and verdict(found).endswith("; nothing does on this machine.")
+
+
+def test_a_smaller_micro_batch_or_the_cpu_alone_is_named_where_it_would_do(planner: Planner, model_path: str) -> None:
+    tight = plan(planner, model_path, (GIB,), search=True)
+    assert tight.max_n_ctx["f16"] == 256, "the micro-batch is no longer than the context"
+    assert tight.max_n_gpu_layers is None
+    assert verdict(tight).endswith("; this would: a micro-batch of 128 (-ub 128).")
+    assert plan(planner, model_path, (GIB,), n_ubatch=128).fits
+
+
+def test_the_cpu_alone_is_named_where_nothing_fits_on_the_card(planner: Planner, model_path: str) -> None:
+    nothing = plan(planner, model_path, (600 * MIB,), search=True)
+    assert set(nothing.max_n_ctx.values()) == {0} and nothing.max_n_gpu_layers is None
+    assert verdict(nothing).endswith("; this would: the CPU alone (-dev none).")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"architecture": "llama"}, "adapter for llama, and the model is gemma3"),
+        ({"kind": "model"}, "is not a LoRA adapter"),
+        ({"width": 1152}, "no LoRA adapter of Gemma 3 270m"),
+    ],
+)
+def test_what_is_no_adapter_of_the_model_is_refused(
+    planner: Planner, model_path: str, tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    good, wrong = write_lora(tmp_path / "good.gguf"), write_lora(tmp_path / "wrong.gguf", **changes)  # type: ignore[arg-type]
+
+    def with_lora(*files: Path) -> PlanRequest:
+        lora = tuple(LoraAdapter(str(file)) for file in files)
+        return PlanRequest(model_path, EngineSettings(lora=lora), CARD, search=False)
+
+    with pytest.raises(BadInputError, match=words):
+        planner.plan(with_lora(good, wrong))
+    plain, adapted = (planner.plan(with_lora(*files)) for files in ((), (good,)))
+    more = sum(ledger.use.weights_bytes for ledger in adapted.ledgers)
+    more -= sum(ledger.use.weights_bytes for ledger in plain.ledgers)
+    assert more == pytest.approx(good.stat().st_size, abs=2)
+    write_lora(good, **changes)  # type: ignore[arg-type]
+    with pytest.raises(BadInputError, match=words):
+        planner.plan(with_lora(good))
+
+
+@pytest.mark.parametrize("pattern", ["[", "(?<x>blk)", "[z-a]"])
+def test_an_override_that_llama_cannot_read_is_bad_input(planner: Planner, model_path: str, pattern: str) -> None:
+    offload = OffloadSettings(override_tensor=(("blk", "CPU"), (pattern, "CPU")))
+    with pytest.raises(BadInputError, match=re.escape(f"--override-tensor {pattern}=CPU: ")):
+        planner.plan(PlanRequest(model_path, EngineSettings(offload), search=False))
+
+
+@pytest.mark.parametrize("pattern", ["[", "blk[0-9", "(", "a)", "*a", "a|*", "a\\", "^*", "{2}a"])
+def test_a_pattern_refused_by_the_command_line_is_refused_by_llama(
+    planner: Planner, model_path: str, pattern: str
+) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="no regular expression"):
+        options.overrides(f"{pattern}=CPU")
+    offload = OffloadSettings(override_tensor=((pattern, "CPU"),))
+    with pytest.raises(BadInputError, match="--override-tensor"):
+        planner.plan(PlanRequest(model_path, EngineSettings(offload), search=False))
+
+
+@pytest.mark.parametrize("pattern", ["a**", "[]", "[^]", "\\i", "blk.*ffn.*"])
+def test_a_pattern_that_llama_takes_is_taken_by_the_command_line(
+    planner: Planner, model_path: str, pattern: str
+) -> None:
+    offload = OffloadSettings(override_tensor=options.overrides(f"{pattern}=CPU"))
+    assert planner.plan(PlanRequest(model_path, EngineSettings(offload), search=False)).fits
+
+
 def test_two_cards_share_by_their_size(planner: Planner, sparse: dict[str, str]) -> None:
     found = plan(planner, sparse["12b"], (24 * GIB, 8 * GIB), n_ctx=8192)
     first, second = found.devices
@@ -152,6 +245,44 @@ def test_the_same_question_again_needs_no_dry_run(planner: Planner, sparse: dict
     assert json.loads(kept.read_text()) == answers
     kept.write_text("{ damaged")
     assert plan(planner, sparse["4b"], CARD).devices[0].use == first.devices[0].use
+
+
+def damaged(entries: dict[str, Any], what: str) -> object:
+    """A plan cache's content with every entry changed in one way."""
+    host = {"host": dict.fromkeys(MemoryUse.__dataclass_fields__, 1.5)}
+    changes: dict[str, Any] = {
+        "text for a number": {"n_ctx": "8192"},
+        "a number for text": {"flash_attn": 1},
+        "a list for devices": {"devices": [1]},
+        "a device without sizes": {"devices": {"GPU0": {}}},
+        "a number for a device": {"devices": {"GPU0": 7}},
+        "sizes that are no integers": host,
+        "an unknown field": {"more": 1},
+    }
+    if what in changes:
+        return {key: {**entry, **changes[what]} for key, entry in entries.items()}
+    whole: dict[str, object] = {"a list": [entries], "numbers for entries": dict.fromkeys(entries, 5)}
+    return {**whole, "a refusal that is none": {key: {"refused": [1]} for key in entries}}[what]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "text for a number", "a number for text", "a list for devices", "a device without sizes",
+        "a number for a device", "sizes that are no integers", "an unknown field", "a list", "numbers for entries",
+        "a refusal that is none",
+    ],
+)  # fmt: skip
+def test_what_was_not_written_to_the_cache_is_not_there(
+    planner: Planner, model_path: str, folders: Paths, what: str
+) -> None:
+    first = plan(planner, model_path)
+    (kept,) = (folders.cache / "plans").iterdir()
+    good = json.loads(kept.read_text())
+    kept.write_text(json.dumps(damaged(good, what)))
+    again = plan(planner, model_path)
+    assert (again.host.use, again.settings) == (first.host.use, first.settings)
+    assert {key: json.loads(kept.read_text())[key] for key in good} == good
 
 
 def test_a_plan_goes_through_json(planner: Planner, model_path: str) -> None:
@@ -203,7 +334,13 @@ def test_sizes(text: str, sizes: tuple[int, ...]) -> None:
     assert parse_sizes(text) == sizes
 
 
-@pytest.mark.parametrize("text", ["0", "24", "", "GiB", "-3GiB", "nanGiB", "1e99GiB", "24GiB,", "0GiB"])
+@pytest.mark.parametrize("text", ["0", "24", "", "GiB", "-3GiB", "nanGiB", "1e99GiB", "0GiB"])
 def test_sizes_that_are_none(text: str) -> None:
     with pytest.raises(BadInputError, match="--gpu-memory"):
+        parse_sizes(text)
+
+
+@pytest.mark.parametrize("text", ["24GiB,", ",24GiB", "24GiB,,16GiB"])
+def test_a_size_missing_beside_a_comma_is_said_to_be(text: str) -> None:
+    with pytest.raises(BadInputError, match=f"--gpu-memory {text}: there is no size on one side of a comma"):
         parse_sizes(text)
