@@ -120,7 +120,8 @@ def _configured() -> tuple[str, ...]:
 
 
 def _can_be_planned(entry: ModelEntry) -> bool:
-    return entry.problem is None and entry.kind is None and entry.refused is None and entry.fingerprint is not None
+    """What llama.cpp refuses in Ollama's layout is planned as the copy that it needs."""
+    return entry.problem is None and entry.kind is None and entry.fingerprint is not None
 
 
 def _as_json(entry: ModelEntry, fits: dict[str, Fit]) -> dict[str, Any]:
@@ -128,12 +129,12 @@ def _as_json(entry: ModelEntry, fits: dict[str, Fit]) -> dict[str, Any]:
     fit = fits.get(entry.path) or Fit(None, _why_not_planned(entry))
     data = asdict(entry) | {"fits_8k": fit.fits, "fits_8k_reason": fit.reason}
     if entry.refused:
-        data["adopt"] = f"gemtop adopt {entry.name}"
+        data["adopt"] = entry.adopt_command
     return data
 
 
 def _why_not_planned(entry: ModelEntry) -> str:
-    return entry.problem or entry.kind or entry.refused or "the file is put together when it is first used"
+    return entry.problem or entry.kind or "the file is put together when it is first used"
 
 
 def _table(entries: Sequence[ModelEntry], fits: dict[str, Fit]) -> None:
@@ -174,8 +175,14 @@ def _evidence(entry: ModelEntry) -> str:
         return one_line(entry.problem)
     if entry.kind:
         return one_line(entry.kind)
-    adopt = f"needs gemtop adopt {entry.name}; " if entry.refused else ""
-    return one_line(adopt + (entry.evidence or _why_not_planned(entry)))
+    words = [entry.evidence or _why_not_planned(entry)]
+    if entry.refused:
+        words.insert(0, f"needs {entry.adopt_command}")
+    if entry.refused and entry.outdated_copy:
+        words.insert(1, f"{os.path.basename(entry.outdated_copy)} is of what it was before")  # noqa: PTH119
+    if entry.adopted_from:
+        words.insert(0, f"the adopted copy, {os.path.basename(entry.path)}")  # noqa: PTH119
+    return one_line("; ".join(words))
 
 
 def _size(size_bytes: int) -> str:

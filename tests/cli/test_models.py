@@ -66,10 +66,19 @@ def test_json(machine: Machine) -> None:
         "refused": "it holds the vision tensors as well", "architecture": "gemma3", "quantization": "Q4_0",
         "training": "ptq", "variant": "PTQ Q4_0", "evidence": "no QAT in tag: gemma3:4b",
         "format_evidence": "general.file_type: Q4_0", "trained_context": 131072, "fits_8k": None,
-        "fits_8k_reason": "it holds the vision tensors as well",
+        "fits_8k_reason": "the file lacks the tensor blk.0.attn_q_norm.weight, so it holds no Gemma 3 for text",
+        "adopted_from": None, "outdated_copy": None,
     }  # fmt: skip
     assert {key: row[key] for key in expected} == expected
     assert "needs gemtop adopt gemma3:4b" in gemtop("models").stdout.decode()
+
+
+def test_a_damaged_manifest_is_a_row(machine: Machine) -> None:
+    machine.manifest("registry.ollama.ai/library/gemma3:broken", []).write_text("{")
+    (row,) = rows()
+    words = "Ollama's manifest of gemma3:broken is damaged; this mends it: ollama pull gemma3:broken"
+    assert (row["name"], row["problem"], row["size_bytes"]) == ("gemma3:broken", words, None)
+    refused(gemtop("plan", "gemma3:broken"), words)
 
 
 def test_only_those_that_are_named(machine: Machine) -> None:
