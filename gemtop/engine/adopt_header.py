@@ -27,8 +27,10 @@ _TOKENS = "tokenizer.ggml.tokens"
 _TOKEN_LISTS = (_TOKENS, "tokenizer.ggml.scores", "tokenizer.ggml.token_type")
 _FIRST_TOKENS = 256
 """Gemma's special tokens are among the first of its vocabulary."""
-_STRING, _ARRAY = 8, 9
+_UINT8, _STRING, _ARRAY = 0, 8, 9
 """Of enum gguf_type."""
+_LENGTH_BYTES = 8
+"""Before each text in a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,15 @@ class CopyHeader:
     size_bytes: int
     """Of the whole copy."""
 
-    def __init__(self, header: ModelHeader) -> None:
-        """Raises BadInputError for a file that cannot be adopted, or needs not be."""
+    def __init__(self, header: ModelHeader, *, words: bool = True) -> None:
+        """Without `words` the copy's vocabulary has no texts, which cost a second: it can be planned, not written.
+
+        Its size may be up to 32 bytes off then. Raises BadInputError for a file that cannot be adopted, or needs not
+        be.
+        """
         _check_adoptable(header)
         self.header = header
+        self._words = words
         self._tensors = ctypes.c_void_p()
         self._copy = c("gguf_init_empty")()
         parameters = GgufInitParams(True, ctypes.addressof(self._tensors))
@@ -66,6 +73,7 @@ class CopyHeader:
                 raise BadInputError(
                     f"{show(Path(header.path))} is damaged: its GGUF header does not parse; fetch it again"
                 )
+            self._n_rows = self._surplus_bytes = 0
             self._set_origin()
             self.pieces = self._add_tensors()
             self.filled = self._fill_keys()
@@ -73,9 +81,11 @@ class CopyHeader:
         except BaseException:
             self.close()
             raise
-        self.meta_bytes = int(c("gguf_get_meta_size")(self._copy))
         self._alignment = int(c("gguf_get_alignment")(self._copy))
+        self.meta_bytes = self.padded(int(c("gguf_get_meta_size")(self._copy)) - self._surplus_bytes)
         self.size_bytes = self.meta_bytes + sum(self.padded(piece.size_bytes) for piece in self.pieces)
+        if not words:
+            self._forget_words()
 
     def __enter__(self) -> Self:
         return self
@@ -98,11 +108,12 @@ class CopyHeader:
         return int(self._copy)
 
     def as_header(self) -> ModelHeader:
-        """What would be read of the copy, under the path and the fingerprint of the file it would be made of."""
+        """What would be read of the copy, under the path and the fingerprint of the file it is made of."""
         return header_in(self.context, self.header, self.size_bytes)
 
     def meta(self) -> memoryview[int]:
         """The bytes of the copy's header."""
+        assert self._words
         meta = ctypes.create_string_buffer(self.meta_bytes)
         c("gguf_get_meta_data")(self._copy, meta)
         return memoryview(meta).cast("B")
@@ -138,7 +149,8 @@ class CopyHeader:
             if key.startswith((*VISION_KEYS, OWN_KEYS)) or key == "general.alignment":
                 c("gguf_remove_key")(source, key.encode())
         c("gguf_set_kv")(copy, source)
-        self._cut_vocabulary(shapes["token_embd.weight"][1])
+        self._n_rows = shapes["token_embd.weight"][1]
+        self._cut_vocabulary(self._n_rows)
         for item in filled:
             value = item.value.encode() if isinstance(item.value, str) else item.value
             c(f"gguf_set_val_{item.kind}")(copy, item.key.encode(), value)
@@ -154,9 +166,18 @@ class CopyHeader:
             if n < n_rows:
                 raise self._odd(f"{n:,} entries in {key} for the {n_rows:,} rows of its embedding")
             if n > n_rows:
-                self._cut(key, index, n_rows)
+                if self._words or key != _TOKENS:
+                    self._cut(key, index, n_rows)
+                else:
+                    surplus = (c("gguf_get_arr_str")(self._source, index, i) for i in range(n_rows, n))
+                    self._surplus_bytes = sum(_LENGTH_BYTES + len(token) for token in surplus)
                 if key == _TOKENS:
                     self.left_out += f", {n - n_rows} of {n:,} tokens, which the embedding has no row for"
+
+    def _forget_words(self) -> None:
+        """Put numbers in the place of the tokens' texts, as many."""
+        if self._array(_TOKENS) is not None:
+            c("gguf_set_arr_data")(self._copy, _TOKENS.encode(), _UINT8, bytes(self._n_rows), self._n_rows)
 
     def _array(self, key: str) -> int | None:
         """The index of an array, None where there is none; ggml would end the process over one of another type."""
@@ -175,7 +196,8 @@ class CopyHeader:
     def _cut(self, key: str, index: int, n: int) -> None:
         kind = int(c("gguf_get_arr_type")(self._source, index))
         if kind == _STRING:
-            values = (ctypes.c_char_p * n)(*(c("gguf_get_arr_str")(self._source, index, i) for i in range(n)))
+            get = c("gguf_get_arr_str")
+            values = (ctypes.c_char_p * n)(*(get(self._source, index, i) for i in range(n)))
             c("gguf_set_arr_str")(self._copy, key.encode(), values, n)
         else:
             data = c("gguf_get_arr_data")(self._source, index)

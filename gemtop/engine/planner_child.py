@@ -67,7 +67,7 @@ class Model:
 
     def _take_the_copy(self) -> None:
         """Ollama's own layout, which llama.cpp refuses, is planned as the copy that `gemtop adopt` would make."""
-        with CopyHeader(self.header) as copy:
+        with CopyHeader(self.header, words=False) as copy:
             self.header = copy.as_header()
             self._skeleton.close()
             self._skeleton = Skeleton()

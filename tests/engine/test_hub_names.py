@@ -43,8 +43,8 @@ def test_a_name(text: str, expected: tuple[str, str | None]) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "hf:", "hf:gemma", "google/gemma", "hf:a/b/c", "hf:hf.co/a/b/c", "hf:a/b:", "hf:../b", "hf:a/..", "hf:a/b--c",
-        "hf:a/b..c",
+        "", "hf:", "hf:gemma", "google/gemma", "hf:a/b/c", "hf:hf.co/a/b/c", "hf:a/b:", "hf:../b", "hf:a/..",
+        "hf:a/b--c", "hf:a/b..c",
         "hf:-a/b", "hf:a/.b", "hf:a/b.git", "hf:a/b?x", "hf:a/b c", "hf://a/b", "hf:a/" + "b" * 95, "hf:a/b\n",
         "hf:ä/b",
     ],
