@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     where = paths()
-    from gemtop.cli.headless import Progress
+    from gemtop.cli.progress import Progress
     from gemtop.engine.adopt import Adoption, adopt, check_target
     from gemtop.engine.names import resolve
 
