@@ -75,8 +75,8 @@ def test_before_it_is_adopted_it_can_be_planned_but_not_run(pulled: Path) -> Non
     assert " fits, " in last
     (row,) = json.loads(gemtop("models", TAG, "--json").stdout)
     assert (row["adopt"], row["fits_8k"]) == (f"gemtop adopt {TAG}", True)
-    for command in (("run", "-p", "Hi"), ("bench", "-r", "1"), ("tune",)):
-        refused(gemtop(*command, "-m", TAG), f"gemtop adopt {TAG}")
+    for given in (("run", "-p", "Hi"), ("bench", "-r", "1"), ("tune",)):
+        refused(gemtop(*given, "-m", TAG), f"gemtop adopt {TAG}")
 
 
 def test_interrupted_on_a_terminal(pulled: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
