@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     where = paths()
-    from gemtop.cli.headless import Progress
+    from gemtop.cli.progress import Progress
     from gemtop.engine.adopt import Adoption, adopt, check_target
     from gemtop.engine.names import resolve
 
@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
         sys.stderr.flush()
 
     try:
-        with Adoption(resolve(args.name, where)) as adoption:
+        with Adoption(resolve(args.name, where, adopted=False)) as adoption:
             target = _target(args.to, adoption)
             check_target(adoption.header, target, force=args.force)
             say(f"{args.name}: {adoption.size_bytes / 1e9:.2f} GB to copy; left out: {adoption.left_out}")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import NoReturn
 
+from gemtop.cli.progress import Progress as Progress
 from gemtop.config import Paths
 from gemtop.domain.errors import (
     EXIT_FAILURE,
@@ -24,32 +25,12 @@ from gemtop.domain.errors import (
 from gemtop.domain.events import EngineCrashed, LoadFailed, LoadProgress, LogLine, ModelLoaded, Notice
 from gemtop.domain.model import LoadedModel
 from gemtop.domain.settings import EngineSettings
-from gemtop.domain.text import one_line, printable
+from gemtop.domain.text import one_line
 from gemtop.session import Session
 from gemtop.view import SessionEvent
 
 _PATIENCE_S = 5.0
 """From an interruption until another one leaves at once, with what is in the spool."""
-
-
-class Progress:
-    """One line on stderr that is written over, where stderr is a terminal; nothing elsewhere."""
-
-    def __init__(self) -> None:
-        self._on = sys.stderr.isatty()
-        self._shown = ""
-
-    def show(self, text: str) -> None:
-        if self._on and text != self._shown:
-            sys.stderr.write(f"\r\x1b[K{printable(text)}")
-            sys.stderr.flush()
-            self._shown = text
-
-    def clear(self) -> None:
-        if self._on and self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-            self._shown = ""
 
 
 class Headless:

@@ -9,20 +9,23 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from gemtop.cli import options
-from gemtop.config import Paths, load_config, paths
+from gemtop.cli.progress import Progress
+from gemtop.config import load_config, paths
 from gemtop.domain.errors import EXIT_OK, GemtopError
 from gemtop.domain.model import Fit, ModelEntry
 from gemtop.domain.settings import EngineSettings
 from gemtop.domain.text import one_line, text_width
 
 if TYPE_CHECKING:
+    from gemtop.engine.planner import Planner
     from gemtop.engine.stores.stored import StoredModel
 
 _HEADS = ["name", "size", "params", "format", "training", "context", "fits 8K", "store", "evidence"]
+_FIELDS = tuple(field.name for field in fields(ModelEntry))
 _NUMBERS = ("size", "params", "context")
 _LEAST_EVIDENCE = 24
 _INDENT = 4
@@ -49,19 +52,23 @@ def add_parser(commands: Any) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    from gemtop.engine.catalogue import list_models
-    from gemtop.engine.names import stored_models
+    from gemtop.engine.planner import Planner
 
     where = paths(args.db)
-    stored = _named(args.names) if args.names else stored_models(_configured())
     progress = _Progress()
-    try:
-        entries = list_models(where, stored, lambda done, total: progress.show("reading headers", done, total))
-        shown = [entry for entry in entries if args.all or args.names or entry.kind is None]
-        planned = [entry for entry in shown if _can_be_planned(entry)]
-        fits = fits_at_8k(planned, where, lambda done, total: progress.show("planning", done, total))
-    finally:
-        progress.clear()
+    with Planner(where) as planner:
+        planner.start()  # it loads llama.cpp while the models are looked up
+        from gemtop.engine.catalogue import list_models
+        from gemtop.engine.names import stored_models
+
+        try:
+            stored = _named(args.names) if args.names else stored_models(_configured())
+            entries = list_models(where, stored, lambda done, total: progress.show("reading headers", done, total))
+            shown = [entry for entry in entries if args.all or args.names or entry.kind is None]
+            planned = [entry for entry in shown if _can_be_planned(entry)]
+            fits = fits_at_8k(planned, planner, lambda done, total: progress.show("planning", done, total))
+        finally:
+            progress.clear()
     if args.json:
         rows = [_as_json(entry, fits) for entry in shown]
         sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
@@ -73,23 +80,22 @@ def main(args: argparse.Namespace) -> int:
 
 
 def fits_at_8k(
-    entries: Sequence[ModelEntry], where: Paths, progress: Callable[[int, int], None] = lambda _done, _total: None
+    entries: Sequence[ModelEntry], planner: Planner, progress: Callable[[int, int], None] = lambda _done, _total: None
 ) -> dict[str, Fit]:
     """By path: whether each model fits this machine's devices with a context of 8,192 tokens, or of all it can.
 
     Each is planned once, some tenths of a second, and known from then on. The entries have fingerprints.
     """
-    from gemtop.engine.planner import Planner, PlanRequest
+    from gemtop.engine.planner import PlanRequest
 
     found = {}
-    with Planner(where) as planner:
-        for number, entry in enumerate(entries):
-            progress(number, len(entries))
-            try:
-                fit = Fit(*planner.fit(PlanRequest(entry.path, EngineSettings()), entry.fingerprint or ""))
-            except GemtopError as error:
-                fit = Fit(None, str(error))
-            found[entry.path] = fit
+    for number, entry in enumerate(entries):
+        progress(number, len(entries))
+        try:
+            fit = Fit(*planner.fit(PlanRequest(entry.path, EngineSettings()), entry.fingerprint or ""))
+        except GemtopError as error:
+            fit = Fit(None, str(error))
+        found[entry.path] = fit
     return found
 
 
@@ -120,39 +126,47 @@ def _configured() -> tuple[str, ...]:
 
 
 def _can_be_planned(entry: ModelEntry) -> bool:
-    return entry.problem is None and entry.kind is None and entry.refused is None and entry.fingerprint is not None
+    """What llama.cpp refuses in Ollama's layout is planned as the copy that it needs."""
+    return entry.problem is None and entry.kind is None and entry.fingerprint is not None
 
 
 def _as_json(entry: ModelEntry, fits: dict[str, Fit]) -> dict[str, Any]:
     """The entry under its fields' names, and the fit."""
     fit = fits.get(entry.path) or Fit(None, _why_not_planned(entry))
-    data = asdict(entry) | {"fits_8k": fit.fits, "fits_8k_reason": fit.reason}
+    data = {name: getattr(entry, name) for name in _FIELDS} | {"fits_8k": fit.fits, "fits_8k_reason": fit.reason}
     if entry.refused:
-        data["adopt"] = f"gemtop adopt {entry.name}"
+        data["adopt"] = entry.adopt_command
     return data
 
 
 def _why_not_planned(entry: ModelEntry) -> str:
-    return entry.problem or entry.kind or entry.refused or "the file is put together when it is first used"
+    return entry.problem or entry.kind or "the file is put together when it is first used"
 
 
 def _table(entries: Sequence[ModelEntry], fits: dict[str, Fit]) -> None:
-    """One line each. A terminal too narrow for that has the name on a line of its own, and the evidence cut."""
+    """One line each. On a terminal too narrow for that, two or three, of which only the name may be longer than it."""
     rows = [_HEADS, *([*_cells(entry, fits.get(entry.path)), _evidence(entry)] for entry in entries)]
     widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
-    room: int | None = None
-    begin = widths[0] + 2
-    if sys.stdout.isatty():
-        columns = shutil.get_terminal_size((80, 24)).columns
-        rest = sum(width + 2 for width in widths[1:-1])
-        if columns - begin - rest < _LEAST_EVIDENCE:
-            begin = 0
-        room = max(columns - (begin or _INDENT) - rest, _LEAST_EVIDENCE)
+    columns = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else None
     for name, *cells, evidence in rows:
-        line = name + (" " * (begin - text_width(name)) if begin else "\n" + " " * _INDENT)
+        facts = ""
         for head, cell, width in zip(_HEADS[1:], cells, widths[1:], strict=False):
-            line += f"{cell:{'>' if head in _NUMBERS else '<'}{width}}  "
-        sys.stdout.write((line + _cut(evidence, room)).rstrip() + "\n")
+            facts += f"{cell:{'>' if head in _NUMBERS else '<'}{width}}  "
+        for line in _lines(name, facts, evidence, widths[0], columns):
+            sys.stdout.write(line.rstrip() + "\n")
+
+
+def _lines(name: str, facts: str, evidence: str, widest_name: int, columns: int | None) -> list[str]:
+    """A row, in as many lines as this many columns take; `facts` are as long in every row."""
+    beside = f"{name}{' ' * (widest_name - text_width(name))}  {facts}"
+    if columns is None:
+        return [beside + evidence]
+    if columns - text_width(beside) >= _LEAST_EVIDENCE:
+        return [beside + _cut(evidence, columns - text_width(beside))]
+    indent, room = " " * _INDENT, columns - _INDENT
+    if room - len(facts) >= _LEAST_EVIDENCE:
+        return [name, indent + facts + _cut(evidence, room - len(facts))]
+    return [name, *(indent + _cut(text, room) for text in (facts.rstrip(), evidence) if text)]
 
 
 def _cells(entry: ModelEntry, fit: Fit | None) -> list[str]:
@@ -174,8 +188,14 @@ def _evidence(entry: ModelEntry) -> str:
         return one_line(entry.problem)
     if entry.kind:
         return one_line(entry.kind)
-    adopt = f"needs gemtop adopt {entry.name}; " if entry.refused else ""
-    return one_line(adopt + (entry.evidence or _why_not_planned(entry)))
+    words = [entry.evidence or _why_not_planned(entry)]
+    if entry.refused:
+        words.insert(0, f"needs {entry.adopt_command}")
+    if entry.refused and entry.outdated_copy:
+        words.insert(1, f"{os.path.basename(entry.outdated_copy)} is of what it was before")  # noqa: PTH119
+    if entry.adopted_from:
+        words.insert(0, f"the adopted copy, {os.path.basename(entry.path)}")  # noqa: PTH119
+    return one_line("; ".join(words))
 
 
 def _size(size_bytes: int) -> str:
@@ -186,29 +206,23 @@ def _parameters(count: int) -> str:
     return f"{count / 1e6:.0f} M" if count < 1e9 else f"{count / 1e9:.1f} B"
 
 
-def _cut(text: str, room: int | None) -> str:
+def _cut(text: str, room: int) -> str:
     """As much of a text as there is room for."""
-    while room is not None and text_width(text) > room:
+    while text_width(text) > room and text != "…":
         text = text[: -2 if text.endswith("…") else -1] + "…"
     return text
 
 
 class _Progress:
-    """How far the reading of headers has come, on a terminal; nothing is imported for it until there is something."""
+    """How far the reading of headers has come, once it takes more than a moment."""
 
     def __init__(self) -> None:
         self._begun_s = time.monotonic()
-        self._line: Any = None
+        self._line = Progress()
 
     def show(self, what: str, done: int, total: int) -> None:
-        if self._line is None:
-            if time.monotonic() - self._begun_s < _A_MOMENT_S:
-                return
-            from gemtop.cli.headless import Progress
-
-            self._line = Progress()
-        self._line.show(f"{what}: {done:,} of {total:,}")
+        if time.monotonic() - self._begun_s >= _A_MOMENT_S:
+            self._line.show(f"{what}: {done:,} of {total:,}")
 
     def clear(self) -> None:
-        if self._line is not None:
-            self._line.clear()
+        self._line.clear()

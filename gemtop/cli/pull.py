@@ -47,7 +47,7 @@ def main(args: argparse.Namespace) -> int:
     from gemtop.engine.hub_names import parse_spec
 
     spec = parse_spec(args.model, args.revision)
-    from gemtop.cli.headless import Progress
+    from gemtop.cli.progress import Progress
     from gemtop.engine.hub import Hub
 
     progress = Progress()

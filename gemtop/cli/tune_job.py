@@ -147,10 +147,12 @@ def make_job(
     base = EngineSettings(options.offload_settings(args, n_gpu_layers=-1), context, tuple(args.lora))
     plan = planner.plan(PlanRequest(path, base, search=False))
     # Only now that a child process has read the file without dying of it:
+    from gemtop.engine.adopt_layout import check_layout
     from gemtop.engine.binding import llama_build
     from gemtop.engine.gguf import read_header
 
     header = read_header(path)
+    check_layout(header)  # it can be planned, not measured
     check_context(
         replace(context, n_ctx=max(args.contexts or [args.max_context or CONTEXT_STEP])), header.trained_context
     )

@@ -34,6 +34,8 @@ class ModelHeader:
     """Hash of the header and of samples of the data: two files with the same one hold the same model."""
     known_as: str | None = None
     """The name a store has for a file whose own name is a hash: "gemma3:27b-it-qat" for a blob of Ollama's."""
+    as_adopted: bool = False
+    """It is the header of the copy that `gemtop adopt` would make, which has the path of the file meanwhile."""
 
     @property
     def architecture(self) -> str:
@@ -112,6 +114,19 @@ class ModelEntry:
     format_evidence: str | None = None
     trained_context: int | None = None
     fingerprint: str | None = None
+    adopted_from: str | None = None
+    """The blob of Ollama's that the file is the adopted copy of; name and store are the blob's."""
+    outdated_copy: str | None = None
+    """A copy that was adopted from what Ollama had under the name before."""
+
+    @property
+    def adopt_command(self) -> str | None:
+        """What helps where `refused` is set."""
+        if not self.refused:
+            return None
+        import shlex
+
+        return f"gemtop adopt {'--force ' if self.outdated_copy else ''}{shlex.quote(self.name)}"
 
 
 @dataclass(frozen=True, slots=True)

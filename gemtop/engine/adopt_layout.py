@@ -23,6 +23,7 @@ from gemtop.domain.classify import why_refused
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.model import ModelHeader
 from gemtop.domain.text import one_line
+from gemtop.engine.stores.adopted import outdated
 
 VISION = ("v.", "mm.")
 """Tensors of the vision model and of the projector into the text model."""
@@ -124,10 +125,20 @@ def check_layout(header: ModelHeader) -> None:
     """Raises BadInputError, naming the way out, for a Gemma 3 in Ollama's own layout."""
     if needs_adoption(header):
         name = one_line(header.known_as or header.path)
+        target = models_folder() / file_name(header)
+        what = "make a copy it does"
+        if outdated(target, header.path):
+            what = f"{one_line(str(target))} is a copy of what Ollama had under that name before; make it anew"
         raise BadInputError(
             f"{name}: this is Ollama's own layout of Gemma 3, which llama.cpp does not load; "
-            f"make a copy it does with: gemtop adopt {shlex.quote(name)}"
+            f"{what} with: {adopt_command(header)}"
         )
+
+
+def adopt_command(header: ModelHeader) -> str:
+    """What makes a copy that llama.cpp loads, in place of one of what Ollama had under the name before."""
+    force = "--force " if outdated(models_folder() / file_name(header), header.path) else ""
+    return f"gemtop adopt {force}{shlex.quote(one_line(header.known_as or header.path))}"
 
 
 def missing_keys(contents: Contents) -> tuple[Filled, ...]:

@@ -26,7 +26,9 @@ _CACHE = "models.json"
 _MADE_BY = f"{__version__} 1"
 """What is kept was found out by this program; the number goes up when it would find out something else."""
 _PROJECTOR = "a vision projector (mmproj)"
-_FACTS = frozenset(field.name for field in fields(ModelEntry)) - {"name", "path", "store", "also", "size_bytes"}
+_FACTS = frozenset(field.name for field in fields(ModelEntry)) - {
+    "name", "path", "store", "also", "size_bytes", "adopted_from", "outdated_copy",
+}  # fmt: skip
 
 Progress = Callable[[int, int], None]
 """Told how many headers have been read, and of how many; raising stops the reading, and what was read is kept."""
@@ -58,7 +60,7 @@ def list_models(
 
 
 def _entry(model: StoredModel, cache: _Cache) -> ModelEntry:
-    size = _size(model)
+    size = None if model.problem else _size(model)  # a store's problem is that there is no such file
     facts = {} if model.problem else cache.facts(model) or {}
     problem = model.problem or facts.get("problem")
     if problem is None and not size and model.store != demo.STORE:
@@ -69,6 +71,7 @@ def _entry(model: StoredModel, cache: _Cache) -> ModelEntry:
         facts = {"kind": _PROJECTOR}
     return ModelEntry(
         name=model.name, path=model.path, store=model.store, also=model.also, size_bytes=size,
+        adopted_from=model.adopted_from, outdated_copy=model.outdated_copy,
         **{name: value for name, value in facts.items() if name != "problem"}, problem=problem,
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ import ctypes
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,22 @@ def read_header(path: str | Path, visit: Callable[[int], None] = lambda _: None)
         parameters=sum(part.parameters for part in parts),
         fingerprint=prints[0] if len(prints) == 1 else hashlib.sha256("".join(prints).encode()).hexdigest(),
         known_as=ollama.name_of(file),
+    )
+
+
+def header_in(context: int, file: ModelHeader, size_bytes: int) -> ModelHeader:
+    """What a gguf_context says of a model that is yet to be written, with so many bytes, of this file.
+
+    It has the path, the fingerprint and the name of the file that is there.
+    """
+    tensors, parameters, _ = _tensors(context)
+    return replace(
+        file,
+        size_bytes=size_bytes,
+        metadata=_metadata(context),
+        tensors=tensors,
+        parameters=parameters,
+        as_adopted=True,
     )
 
 

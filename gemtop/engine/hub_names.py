@@ -18,7 +18,9 @@ _NO_MODEL = ("mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-")
 """What llama.cpp passes over: GGUF files that lie beside a model and are none."""
 
 _OWNER_OR_NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
-_SPEC = re.compile(rf"hf:(?P<repo>{_OWNER_OR_NAME}/{_OWNER_OR_NAME})(?::(?P<choice>.+))?\Z")
+_HOST = r"(?:(?:hf\.co|huggingface\.co)/(?=[^/:]+/))?"
+"""As Ollama's users type it, and as it is copied from a browser."""
+_SPEC = re.compile(rf"hf:{_HOST}(?P<repo>{_OWNER_OR_NAME}/{_OWNER_OR_NAME})(?::(?P<choice>.+))?\Z")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z")
 _PART = re.compile(r"(?P<stem>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.gguf\Z", re.IGNORECASE)
 _TAG = re.compile(r"[-.]([A-Za-z0-9_]+)\Z")
@@ -39,7 +41,7 @@ class HubSpec:
 
 
 def parse_spec(text: str, revision: str | None = None) -> HubSpec:
-    """Read `hf:OWNER/NAME[:QUANT|:FILE.gguf]`. Raises BadInputError for anything else."""
+    """Read `hf:OWNER/NAME[:QUANT|:FILE.gguf]`; `hf.co/` may stand before OWNER. Raises BadInputError for all else."""
     match = _SPEC.match(text)
     repo = match["repo"] if match else ""
     if not match or "--" in repo or ".." in repo or repo.endswith(".git") or len(repo) > _LONGEST_REPO:

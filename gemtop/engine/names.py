@@ -15,27 +15,30 @@ from gemtop.domain.text import one_line
 from gemtop.engine.files import check_file
 from gemtop.engine.hub_names import PREFIX, choose, parse_spec
 from gemtop.engine.stores import demo, folders, huggingface, llamacpp, lmstudio, ollama
+from gemtop.engine.stores.adopted import copies, instead
 from gemtop.engine.stores.stored import StoredModel, exists, is_further_part, is_projector
 
 _OF_REPOSITORIES = (huggingface, lmstudio, llamacpp)
 """Stores that keep files under the names of Hugging Face's repositories."""
 _OWN_PATH = ("/", "./", "../", "~")
+_HUB_HOSTS = ("hf.co/", "huggingface.co/")
 _REPOSITORY = re.compile(r"([^/:]+/[^/:]+)(?:[:/](.+))?\Z")
 _MOST_NAMED = 8
 
 
-def resolve(name: str, paths: Paths) -> str:
+def resolve(name: str, paths: Paths, *, adopted: bool = True) -> str:
     """The path of the GGUF file that is meant by a path, or by a name as the store that has it gives it.
 
-    A path that exists goes before any name. Raises BadInputError, with what is there and what to do, where nothing
-    or more than one file is meant, or where it is no GGUF file.
+    A path that exists goes before any name. A name of Ollama's means the copy that was adopted from its blob where
+    there is one, unless `adopted` is false. Raises BadInputError, with what is there and what to do, where nothing or
+    more than one file is meant, or where it is no GGUF file.
     """
     if os.path.lexists(name) or name.startswith(_OWN_PATH):
         check_file(name)
         return name
     if name == demo.NAME:
         return str(demo.demo_model(paths))
-    found = find(name)
+    found = find(name, adopted=adopted)
     if len(found) > 1:
         listed = ", ".join(one_line(model.name) for model in found[:_MOST_NAMED])
         more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
@@ -46,8 +49,11 @@ def resolve(name: str, paths: Paths) -> str:
     return found[0].path
 
 
-def find(name: str) -> list[StoredModel]:
-    """The stored models that a name may mean, at least one. Raises BadInputError where there is none."""
+def find(name: str, *, adopted: bool = True) -> list[StoredModel]:
+    """The stored models that a name may mean, at least one. Raises BadInputError where there is none.
+
+    A model of Ollama's is the copy that was adopted from it, where there is one, unless `adopted` is false.
+    """
     if name.startswith(PREFIX):
         found = _in_repositories(name)
         if not found:
@@ -57,12 +63,13 @@ def find(name: str) -> list[StoredModel]:
     try:
         stored = ollama.find(name)
         if stored:
-            return [stored]
+            own = stored.path and adopted
+            return [instead(stored, copies(folders.models(load_config().models_folders))) if own else stored]
     except BadInputError as error:
         elsewhere = error
-    spec = _REPOSITORY.match(name)
+    spec = _spec(name)
     if spec:
-        found = _in_repositories(f"{PREFIX}{spec[1]}{':' if spec[2] else ''}{spec[2] or ''}")
+        found = _in_repositories(spec)
         if found:
             return found
     everything = stored_models()
@@ -89,8 +96,19 @@ def stored_models(configured: Sequence[str] | None = None) -> list[StoredModel]:
             files[real] = model
         elif model.name != first.name and model.name not in first.also:
             files[real] = replace(first, also=(*first.also, model.name))
-    counts = Counter(model.name for model in files.values())
-    return [model if counts[model.name] == 1 else replace(model, name=model.path) for model in files.values()]
+    models = _with_copies(list(files.values()))
+    counts = Counter(model.name for model in models)
+    return [model if counts[model.name] == 1 else replace(model, name=model.path) for model in models]
+
+
+def _with_copies(models: list[StoredModel]) -> list[StoredModel]:
+    """Models of Ollama's with their adopted copies in their place; those are no rows of their own then."""
+    if not any(model.store == ollama.STORE for model in models):
+        return models
+    among = list(copies(model for model in models if model.store == folders.STORE))
+    found = [instead(model, among) if model.store == ollama.STORE else model for model in models]
+    taken = {model.path for model in found if model.adopted_from}
+    return [model for model in found if model.adopted_from or model.path not in taken]
 
 
 def _all(configured: Sequence[str]) -> Iterator[StoredModel]:
@@ -131,16 +149,35 @@ def _of_repository(store: str, repo: str, name: str, files: Mapping[str, Path]) 
     return StoredModel(typed, str(files[name]), store, problem)
 
 
+def _spec(name: str) -> str | None:
+    """hf:OWNER/NAME[:CHOICE] for a name that may be of a repository; None for what no repository is called."""
+    host = next((host for host in _HUB_HOSTS if name.startswith(host)), "")
+    match = _REPOSITORY.match(name.removeprefix(host))
+    if not match:
+        return None
+    spec = f"{PREFIX}{match[1]}{':' if match[2] else ''}{match[2] or ''}"
+    try:
+        parse_spec(spec)
+    except BadInputError:
+        return None
+    return spec
+
+
 def _nowhere(name: str) -> str:
     """What to say of a name that no store has."""
     shown = one_line(name)
-    spec = _REPOSITORY.match(name)
+    spec = _spec(name)
+    fetch = None
     if name.endswith(".gguf"):
+        pass
+    elif spec and (name.count("/") == 1 or name.startswith(_HUB_HOSTS)):
+        fetch = f"gemtop pull {spec}"
+    elif ":" in name and ollama.parse(name):
+        fetch = f"ollama pull {shown}"
+    if fetch:
+        return f"{shown} is not on this machine; {fetch} fetches it, gemtop models lists what is"
+    if "/" in name or name.endswith(".gguf"):
         return (
             f"{shown} does not exist, here or in a store; give the path of a GGUF file, or a name gemtop models shows"
         )
-    if spec:
-        return f"{shown} is not on this machine; gemtop pull {PREFIX}{shown} fetches it, gemtop models lists what is"
-    if ":" in name:
-        return f"{shown} is not on this machine; ollama pull {shown} fetches it, gemtop models lists what is"
     return f"{shown} is neither a command, a file that exists nor a model here; see gemtop --help, gemtop models"

@@ -26,7 +26,8 @@ from gemtop.domain.settings import (
     settings_from_dict,
 )
 from gemtop.engine import binding, preflight
-from gemtop.engine.adopt_layout import check_layout
+from gemtop.engine.adopt_header import CopyHeader
+from gemtop.engine.adopt_layout import adopt_command, needs_adoption
 from gemtop.engine.dry_run import DryRun
 from gemtop.engine.files import check_file
 from gemtop.engine.gguf import check_language_model, part_paths, read_header
@@ -47,11 +48,20 @@ class Model:
         try:
             self.header = read_header(path, self._skeleton.add_part)
             check_language_model(self.header)
-            check_layout(self.header)
+            if needs_adoption(self.header):
+                self._take_the_copy()
         except BaseException:
             self._skeleton.close()
             raise
         self._identity = _identity(self.header)
+
+    def _take_the_copy(self) -> None:
+        """Ollama's own layout, which llama.cpp refuses, is planned as the copy that `gemtop adopt` would make."""
+        with CopyHeader(self.header, words=False) as copy:
+            self.header = copy.as_header()
+            self._skeleton.close()
+            self._skeleton = Skeleton()
+            self._skeleton.add_part(copy.context)
 
     def is_still(self, path: str) -> bool:
         """Whether these are the files at that path, unchanged."""
@@ -235,8 +245,9 @@ def _repack(request: Mapping[str, Any]) -> bool:
 
 def _model(header: ModelHeader) -> dict[str, Any]:
     label = classify(header)
+    adopted = {"adopt": adopt_command(header)} if header.as_adopted else {}
     return {
-        "name": header.name,
+        "name": f"{header.name}, as adopted" if adopted else header.name,
         "path": header.path,
         "size_bytes": header.size_bytes,
         "architecture": header.architecture,
@@ -246,6 +257,7 @@ def _model(header: ModelHeader) -> dict[str, Any]:
         "variant": label.variant,
         "n_layers": (header.n_layers or 0) + 1,
         "n_ctx_train": header.trained_context,
+        **adopted,
     }
 
 

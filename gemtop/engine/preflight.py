@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from gemtop.config import Paths, read_state, write_state
 from gemtop.domain.errors import BadInputError
@@ -124,8 +125,9 @@ def _features() -> str:
     return done.stdout.decode().strip() or "another CPU"
 
 
+@cache
 def _key() -> str:
-    """One build on one CPU: the libraries' sizes and dates, the CPU's name and abilities."""
+    """One build on one CPU: the libraries' sizes and dates, the CPU's name and abilities. Those of a process stay."""
     parts = [binding.llama_build(), cpuinfo("model name"), cpuinfo("flags") or cpuinfo("Features")]
     for library in sorted(binding.library_folder().glob("lib*")):
         status = library.stat()

@@ -39,7 +39,8 @@ class Skeleton:
 
         Raises OSError where it cannot be written.
         """
-        data, end = int(c("gguf_get_data_offset")(context)), 0
+        # A header that was made, not read, has no offset yet: its tensors will follow it.
+        data, end = int(c("gguf_get_data_offset")(context) or c("gguf_get_meta_size")(context)), 0
         for index in range(c("gguf_get_n_tensors")(context)):
             size, offset = (int(c(f"gguf_get_tensor_{what}")(context, index)) for what in ("size", "offset"))
             name = text(c("gguf_get_tensor_name")(context, index))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -54,6 +55,28 @@ def test_by_its_name(pulled: Path, tmp_path: Path) -> None:
 
     refused(gemtop("adopt", TAG), str(target), "is there already; use it, or write it again with --force")
     assert models(tmp_path) == [target.name]
+
+    # From then on the name is the copy's.
+    planned = json.loads(gemtop("plan", TAG, "--json").stdout)
+    assert planned["model"]["path"] == str(target)
+    (row,) = json.loads(gemtop("models", TAG, "--json").stdout)
+    assert (row["path"], row["store"], row["adopted_from"]) == (str(target), "ollama", str(pulled))
+    assert row["fits_8k"] is not None
+    assert f"the adopted copy, {target.name}" in gemtop("models").stdout.decode()
+    ran = gemtop("run", TAG, "-p", "Hi", "-n", "1")
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_before_it_is_adopted_it_can_be_planned_but_not_run(pulled: Path) -> None:
+    done = gemtop("plan", TAG, "--gpu-memory", "24GiB")
+    assert done.returncode == 0, done.stderr
+    first, *_, last = done.stdout.decode().splitlines()
+    assert ", as adopted, QAT+PTQ Q4_K_M" in first
+    assert " fits, " in last
+    (row,) = json.loads(gemtop("models", TAG, "--json").stdout)
+    assert (row["adopt"], row["fits_8k"]) == (f"gemtop adopt {TAG}", True)
+    for given in (("run", "-p", "Hi"), ("bench", "-r", "1"), ("tune",)):
+        refused(gemtop(*given, "-m", TAG), f"gemtop adopt {TAG}")
 
 
 def test_interrupted_on_a_terminal(pulled: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -14,7 +14,6 @@ import pytest
 
 from gemtop.cli import models
 from gemtop.cli.main import main
-from gemtop.config import Paths
 from gemtop.domain.model import Fit
 from tests.cli.commands import gemtop, refused
 from tests.cli.test_main import modules_after
@@ -66,10 +65,19 @@ def test_json(machine: Machine) -> None:
         "refused": "it holds the vision tensors as well", "architecture": "gemma3", "quantization": "Q4_0",
         "training": "ptq", "variant": "PTQ Q4_0", "evidence": "no QAT in tag: gemma3:4b",
         "format_evidence": "general.file_type: Q4_0", "trained_context": 131072, "fits_8k": None,
-        "fits_8k_reason": "it holds the vision tensors as well",
+        "fits_8k_reason": "the file lacks the tensor blk.0.attn_q_norm.weight, so it holds no Gemma 3 for text",
+        "adopted_from": None, "outdated_copy": None,
     }  # fmt: skip
     assert {key: row[key] for key in expected} == expected
     assert "needs gemtop adopt gemma3:4b" in gemtop("models").stdout.decode()
+
+
+def test_a_damaged_manifest_is_a_row(machine: Machine) -> None:
+    machine.manifest("registry.ollama.ai/library/gemma3:broken", []).write_text("{")
+    (row,) = rows()
+    words = "Ollama's manifest of gemma3:broken is damaged; this mends it: ollama pull gemma3:broken"
+    assert (row["name"], row["problem"], row["size_bytes"]) == ("gemma3:broken", words, None)
+    refused(gemtop("plan", "gemma3:broken"), words)
 
 
 def test_only_those_that_are_named(machine: Machine) -> None:
@@ -122,7 +130,7 @@ def test_the_fit_is_shown_as_it_was_planned(
     (machine.here / "bad.gguf").write_text("x")
     answers = {"big-27b-Q4_0.gguf": Fit(False, "1 GiB short"), "small-4b-Q4_0.gguf": Fit(True, "5 GiB free")}
 
-    def plan(entries: Any, _where: Paths, _progress: object) -> dict[str, Fit]:
+    def plan(entries: Any, _planner: object, _progress: object) -> dict[str, Fit]:
         assert {entry.name for entry in entries} == set(answers), "what cannot be loaded is not planned"
         return {entry.path: answers[entry.name] for entry in entries}
 
@@ -164,12 +172,29 @@ def test_on_a_terminal_it_keeps_to_the_width(machine: Machine) -> None:
         assert terminal.wait() == 0
         lines = terminal.text.splitlines()
         assert len([line for line in lines if line.startswith("gemma") and line.endswith("…")]) == 3
-    with GemtopTerminal(["models"], columns=90, rows=30) as terminal:
+    with GemtopTerminal(["models"], columns=100, rows=30) as terminal:
         assert terminal.wait() == 0
         assert b"reading" not in terminal.raw
         lines = terminal.text.splitlines()
         at = lines.index("gemma-3-4b-it-with-a-long-name-0-Q4_0.gguf")
         assert lines[at + 1].startswith("    1 MiB") and lines[at + 1].endswith("…")
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_narrow_terminal_breaks_no_line_but_a_name(machine: Machine, columns: int) -> None:
+    machine.ollama("registry.ollama.ai/library/gemma3:27b-it-qat")
+    name = "gemma-3-4b-it-with-a-very-long-name-that-goes-on-and-on-Q4_0.gguf"
+    machine.gguf(machine.here / name)
+    (machine.here / "bad.gguf").write_text("GGUF")
+    with GemtopTerminal(["models"], columns=columns, rows=40) as terminal:
+        assert terminal.wait() == 0
+        written = terminal.raw.decode().splitlines()
+        assert name in written
+        assert all(len(line) <= columns for line in written if line != name), written
+        if columns == 80:
+            at = written.index("gemma3:27b-it-qat")
+            assert written[at + 1].startswith("    1 MiB") and written[at + 1].endswith("ollama")
+            assert written[at + 2] == "    tag: gemma3:27b-it-qat"
 
 
 def test_neither_screen_nor_engine_is_imported(machine: Machine) -> None:

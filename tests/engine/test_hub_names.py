@@ -30,6 +30,9 @@ WITHOUT_DEFAULTS = ["imatrix.gguf", "mmproj-x-f16.gguf", "x-IQ2_M.gguf", "x-IQ3_
     [
         ("hf:google/gemma-3-27b-it-qat-q4_0-gguf", ("google/gemma-3-27b-it-qat-q4_0-gguf", None)),
         ("hf:unsloth/gemma-3-27b-it-GGUF:q4_k_m", ("unsloth/gemma-3-27b-it-GGUF", "q4_k_m")),
+        ("hf:hf.co/unsloth/gemma-3-27b-it-GGUF:Q4_0", ("unsloth/gemma-3-27b-it-GGUF", "Q4_0")),
+        ("hf:huggingface.co/a/b", ("a/b", None)),
+        ("hf:hf.co/b:x/y.gguf", ("hf.co/b", "x/y.gguf")),
         ("hf:a/b:BF16/x-00001-of-00002.gguf", ("a/b", "BF16/x-00001-of-00002.gguf")),
     ],
 )
@@ -40,7 +43,8 @@ def test_a_name(text: str, expected: tuple[str, str | None]) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "hf:", "hf:gemma", "google/gemma", "hf:a/b/c", "hf:a/b:", "hf:../b", "hf:a/..", "hf:a/b--c", "hf:a/b..c",
+        "", "hf:", "hf:gemma", "google/gemma", "hf:a/b/c", "hf:hf.co/a/b/c", "hf:a/b:", "hf:../b", "hf:a/..",
+        "hf:a/b--c", "hf:a/b..c",
         "hf:-a/b", "hf:a/.b", "hf:a/b.git", "hf:a/b?x", "hf:a/b c", "hf://a/b", "hf:a/" + "b" * 95, "hf:a/b\n",
         "hf:ä/b",
     ],

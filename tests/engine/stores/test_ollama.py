@@ -78,11 +78,27 @@ def test_a_manifest_without_its_blob(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["", "{", "[]", '{"layers": 7}', '{"layers": [{"mediaType": 1}]}', '{"layers": []}', "null", "\x00\xff"]
+    "damage",
+    ["", "{", "[]", '{"layers": 7}', '{"layers": [{"digest": "x"}]}', "null", "\x00\xff", "[" * 100_000],
 )
-def test_manifests_that_name_no_gguf(machine: Machine, damage: str) -> None:
-    """Damaged ones, models of Ollama's cloud, safetensors."""
-    machine.manifest(f"{LIBRARY}/odd:latest", []).write_text(damage, encoding="latin-1")
+def test_damaged_manifests(machine: Machine, damage: str) -> None:
+    manifest = machine.manifest(f"{LIBRARY}/odd:latest", [])
+    manifest.write_text(damage, encoding="latin-1")
+    found = ollama.find("odd")
+    assert found is not None
+    assert found.problem == "Ollama's manifest of odd:latest is damaged; this mends it: ollama pull odd:latest"
+    assert list(ollama.models()) == [found]
+    assert found.path == str(manifest)
+    with pytest.raises(
+        BadInputError, match=r"Ollama has odd:latest \(its manifest is damaged; ollama pull odd:latest "
+    ):
+        ollama.find("odd:4b")
+
+
+@pytest.mark.parametrize("layers", ["[]", '[{"mediaType": 1}]'])
+def test_manifests_that_name_no_gguf(machine: Machine, layers: str) -> None:
+    """Models of Ollama's cloud, safetensors."""
+    machine.manifest(f"{LIBRARY}/odd:latest", []).write_text(f'{{"layers": {layers}}}')
     found = ollama.find("odd")
     assert found is not None
     assert "no GGUF file" in str(found.problem)
@@ -91,10 +107,11 @@ def test_manifests_that_name_no_gguf(machine: Machine, damage: str) -> None:
 
 def test_digests_lead_nowhere_but_into_the_blobs(machine: Machine) -> None:
     for digest in ("../../../secret", "f" * 63, "sha256:" + "f" * 64):
-        machine.manifest(f"{LIBRARY}/evil:1", [ollama_layer("model", digest, 5)])
+        manifest = machine.manifest(f"{LIBRARY}/evil:1", [ollama_layer("model", digest, 5)])
         found = ollama.find("evil:1")
         assert found is not None
-        assert found.path == ""
+        assert found.path == str(manifest)
+        assert "is damaged" in str(found.problem)
 
 
 def test_an_adapter_beside_the_model_is_left_alone(machine: Machine) -> None:
