@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gemtop.config import Paths, paths
 from gemtop.engine.stores.demo import demo_model
 from tests.engines import EngineDriver, FakeEngine
-from tests.stores import Machine
+
+if TYPE_CHECKING:  # it needs llama.cpp, and tests of the history run without it
+    from tests.stores import Machine
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +32,8 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
 @pytest.fixture
 def machine(folders: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A home folder and stores of models of the test's own, for this process and every one it starts."""
+    from tests.stores import Machine
+
     return Machine(tmp_path, monkeypatch)
 
 

@@ -211,6 +211,7 @@ class GemtopApp(App[int]):
     def _find_demo(self) -> None:
         from gemtop.engine.stores.demo import demo_model
 
+        self.call_from_thread(self.notify, "looking for the demo model, or putting it together ...", timeout=3)
         path = str(demo_model(self.paths))
         self.call_from_thread(self.open_model, path)
 

@@ -397,6 +397,19 @@ async def test_the_model_that_was_loaded_is_opened_next_time(folders: Paths, tmp
         assert screen.app.model_path == str(file)
 
 
+async def test_enter_opens_the_first_of_the_list(folders: Paths, machine: Machine) -> None:
+    """What a newcomer does on a machine where there is nothing but the demo model."""
+    async with gemtop(folders, Options(path=None, ready=False)) as screen:
+        await screen.until_shown("the demo model")
+        options = screen.app.screen.query_one("#models", OptionList)
+        await screen.until(lambda: screen.app.focused is options, "the list has the focus")
+        await screen.pilot.press("enter")
+        await screen.until(lambda: screen.session.ready, "it is loaded")
+        assert "gemma-3-270m" in str(screen.app.model_path)
+        await screen.type("q")
+        await screen.until_ended()
+
+
 async def test_without_a_model_it_lists_what_it_finds(folders: Paths, machine: Machine) -> None:
     machine.gguf(machine.here / "big [x]-4b-qat-Q4_0.gguf", tensors=gemma("q4_0", "q6_K", width=1024))
     small = machine.ollama("registry.ollama.ai/library/gemma3:1b-it-q4_0")
@@ -415,7 +428,7 @@ async def test_without_a_model_it_lists_what_it_finds(folders: Paths, machine: M
         assert screen.text.index("big [x]") < screen.text.index("gemma3:1b-it-q4_0"), "the largest first"
         options = screen.app.screen.query_one("#models", OptionList)
         await screen.until(lambda: screen.app.focused is options, "the list has the focus")
-        await screen.pilot.press("down", "down", "down", "enter")  # past what cannot be opened
+        await screen.pilot.press("down", "down", "enter")  # past what cannot be opened
         await screen.until(lambda: screen.session.ready, "it is loaded")
         assert screen.app.model_path == str(small)
         await screen.type("m")

@@ -232,6 +232,7 @@ class LiveScreen(Screen[None]):
         from gemtop.run import changes
 
         app, before = self._app, self._loaded
+        self.query_one("#figures", ValueGrid).forget_widths()
         self._loaded, app.settings = event, event.settings
         if app.change_s and before is not None:  # settings of this model were changed, or taken back
             app.change_s[event.weights_kept] = event.change_s

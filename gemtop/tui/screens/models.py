@@ -82,6 +82,7 @@ class ModelsScreen(Screen[None]):
         demo = any(entry.store == _DEMO for entry in entries)
         self.query_one("#empty", Static).update(Content(_words(len(entries) > demo, demo)))
         options.focus()
+        options.action_first()  # the first that can be opened: Enter opens it
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         chosen = event.option.id
