@@ -98,8 +98,13 @@ def _wait(pid: int) -> int:
             if not os.WIFSTOPPED(status):
                 return status
             os.kill(os.getpid(), signal.SIGSTOP)
-            # The shell brought this process back: so is the child.
-            forward(signal.SIGCONT, None)
+            # The shell brought this process back, and mostly the child with it. Told twice, Textual would start to
+            # read the terminal twice, and never leave.
+            found, status = os.waitpid(pid, os.WCONTINUED | os.WNOHANG)
+            if not found:
+                forward(signal.SIGCONT, None)
+            elif not os.WIFCONTINUED(status):
+                return status
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

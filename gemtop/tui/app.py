@@ -113,8 +113,15 @@ class GemtopApp(App[int]):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._leave_at_once, number)
+        if hasattr(self._driver, "_sigcont_application"):
+            signal.signal(signal.SIGCONT, self._continued)
         # The first frame is on the screen before anything big is imported.
         self.call_after_refresh(self._start)
+
+    def _continued(self, number: int, frame: object) -> None:
+        """Come back from Ctrl-Z once: the shell and the parent may both say so, and Textual would come back twice."""
+        if getattr(self._driver, "_must_signal_resume", False):
+            getattr(self._driver, "_sigcont_application")(number, frame)  # noqa: B009  (not a part of Textual's API)
 
     def _start(self) -> None:
         gc.enable()

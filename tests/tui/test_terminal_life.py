@@ -136,6 +136,7 @@ def test_suspended_and_brought_back(folders: Paths, model_path: str) -> None:
         terminal.wait_until(lambda: parent.status() == psutil.STATUS_STOPPED, "the shell has its prompt")
         assert terminal.is_restored()
         os.killpg(terminal.pid, signal.SIGCONT)
+        terminal.kill_program(signal.SIGCONT)  # told twice, it comes back once
         terminal.wait_until(lambda: not terminal.is_restored(), "the screen is back")
         terminal.type("Hello\r")
         terminal.wait_for_text("> Hello")
