@@ -87,6 +87,7 @@ class GemtopApp(App[int]):
         self._live = LiveScreen()
         self._leaving = False
         self._exit_words = ""
+        self._coming_back = False
         self._unrecorded = False
         """The session could not be written down."""
 
@@ -120,8 +121,13 @@ class GemtopApp(App[int]):
 
     def _continued(self, number: int, frame: object) -> None:
         """Come back from Ctrl-Z once: the shell and the parent may both say so, and Textual would come back twice."""
-        if getattr(self._driver, "_must_signal_resume", False):
+        if self._coming_back or not getattr(self._driver, "_must_signal_resume", False):
+            return
+        self._coming_back = True  # a handler may be interrupted by itself
+        try:
             getattr(self._driver, "_sigcont_application")(number, frame)  # noqa: B009  (not a part of Textual's API)
+        finally:
+            self._coming_back = False
 
     def _start(self) -> None:
         gc.enable()

@@ -133,8 +133,9 @@ def test_suspended_and_brought_back(folders: Paths, model_path: str) -> None:
         terminal.wait_for_text("ctx 1024")
         terminal.type("\x1a")
         parent = psutil.Process(terminal.pid)
-        terminal.wait_until(lambda: parent.status() == psutil.STATUS_STOPPED, "the shell has its prompt")
-        assert terminal.is_restored()
+        terminal.wait_until(
+            lambda: parent.status() == psutil.STATUS_STOPPED and terminal.is_restored(), "the shell has its prompt"
+        )
         os.killpg(terminal.pid, signal.SIGCONT)
         terminal.kill_program(signal.SIGCONT)  # told twice, it comes back once
         terminal.wait_until(lambda: not terminal.is_restored(), "the screen is back")
