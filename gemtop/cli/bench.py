@@ -372,6 +372,7 @@ def _columns(args: argparse.Namespace) -> list[_Column]:
     def on_cpu(result: Result) -> bool:
         return result.backend == "CPU"
 
+    given = {name: getattr(args, name) != usual for name, usual in _DEFAULTS.items()}
     columns = [
         _Column("model", 30, "<", lambda r: r.description),
         _Column("size", 10, ">", lambda r: _size(r.model.tensor_bytes)),
@@ -379,16 +380,16 @@ def _columns(args: argparse.Namespace) -> list[_Column]:
         _Column("backend", 10, "<", lambda r: r.backend),
         _Column("ngl", 3, ">", lambda r: str(r.case.settings.offload.n_gpu_layers),
                 lambda r: not on_cpu(r) or len(args.n_gpu_layers) > 1),
-        _Column("threads", 7, ">", lambda r: str(r.model.n_threads), lambda r: on_cpu(r) or args.n_threads != [0]),
+        _Column("threads", 7, ">", lambda r: str(r.model.n_threads), lambda r: on_cpu(r) or given["n_threads"]),
     ]  # fmt: skip
-    optional: list[tuple[str, list[Any], list[Any], int, Callable[[Result], str]]] = [
-        ("n_batch", args.n_batch, [2048], 7, lambda r: str(r.case.settings.context.n_batch)),
-        ("n_ubatch", args.n_ubatch, [512], 8, lambda r: str(r.case.settings.context.n_ubatch)),
-        ("type_k", args.type_k, ["f16"], 6, lambda r: r.model.type_k),
-        ("type_v", args.type_v, ["f16"], 6, lambda r: r.model.type_v),
-        ("fa", args.flash_attn, ["auto"], 4, lambda r: r.model.flash_attn),
+    optional: list[tuple[str, str, int, Callable[[Result], str]]] = [
+        ("n_batch", "n_batch", 7, lambda r: str(r.case.settings.context.n_batch)),
+        ("n_ubatch", "n_ubatch", 8, lambda r: str(r.case.settings.context.n_ubatch)),
+        ("type_k", "type_k", 6, lambda r: r.model.type_k),
+        ("type_v", "type_v", 6, lambda r: r.model.type_v),
+        ("fa", "flash_attn", 4, lambda r: r.model.flash_attn),
     ]
-    columns += [_Column(t, w, ">", value) for t, given, usual, w, value in optional if given != usual]
+    columns += [_Column(title, w, ">", value) for title, name, w, value in optional if given[name]]
     columns.append(_Column("test", 15, ">", lambda r: test_name(r.case.test)))
     columns.append(_Column("t/s", 20, ">", lambda r: f"{r.speed.mean:.2f} ± {r.speed.sd:.2f}"))
     return columns

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import sys
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import NoReturn
 
-from gemtop.cli.progress import Progress as Progress
+from gemtop.cli.progress import Progress
 from gemtop.config import Paths
 from gemtop.domain.errors import (
     EXIT_FAILURE,
@@ -47,17 +46,17 @@ class Headless:
 
     def events(self) -> Iterator[SessionEvent]:
         """Events as they come. Raises EngineCrashedError where llama.cpp gave up."""
-        give_up_s = math.inf
+        give_up_s: float | None = None
         while True:
             try:
-                event = self._events.get(timeout=None if give_up_s == math.inf else give_up_s - time.monotonic())
+                event = self._events.get(timeout=give_up_s and max(0.0, give_up_s - time.monotonic()))
             except KeyboardInterrupt:
                 be_patient()
                 self.interrupted = True
                 self.session.stop()
                 give_up_s = time.monotonic() + _PATIENCE_S
                 continue
-            except (Empty, ValueError):  # llama.cpp is stuck: closing says so
+            except Empty:  # llama.cpp is stuck: closing says so
                 raise KeyboardInterrupt from None
             if isinstance(event, Notice):
                 self.say(f"warning: {event.text}")

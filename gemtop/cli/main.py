@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from gemtop import __version__
+from gemtop.cli.streams import discard_stdout
 from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, GemtopError
 
 COMMANDS = {
@@ -44,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        _discard_stdout()  # whoever read has enough
+        discard_stdout()  # whoever read has enough
         return EXIT_OK
     except GemtopError as error:
         sys.stderr.write(f"gemtop: {error}\n")
@@ -54,15 +55,10 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        _discard_stdout()
+        discard_stdout()
         file = f" {error.filename}" if error.filename else ""
         sys.stderr.write(f"gemtop: the output{file} could not be written: {error.strerror}; make room on that disk\n")
         return EXIT_BAD_INPUT
-
-
-def _discard_stdout() -> None:
-    """Point stdout at nothing: Python would complain when it flushes it at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 _ERRORS = {"stdin": "surrogateescape", "stdout": "replace", "stderr": "backslashreplace"}

@@ -18,7 +18,7 @@ from gemtop.domain.text import one_line
 from gemtop.engine.planner import Planner, PlanRequest, parse_sizes
 
 if TYPE_CHECKING:
-    from gemtop.cli.headless import Progress
+    from gemtop.cli.progress import Progress
 
 _HUB = "hf:"
 _A_MOMENT_S = 0.7
@@ -225,7 +225,7 @@ class _SignOfLife:
                 self._progress.clear()
 
     def _show(self) -> None:
-        from gemtop.cli.headless import Progress
+        from gemtop.cli.progress import Progress
 
         with self._lock:
             if not self._over:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shutil
 import sys
@@ -13,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from gemtop.domain.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError, GemtopError
+from gemtop.domain.errors import EXIT_OK, BadInputError, GemtopError
 
 if TYPE_CHECKING:
     from gemtop.history.queries import Value
@@ -47,14 +46,9 @@ def main(args: argparse.Namespace) -> int:
     """Run the command; returns its exit code, 2 with one clear message for anything that cannot be used."""
     try:
         _query(args)
-    except BrokenPipeError:
-        # Whoever read has enough. Python would complain when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except GemtopError as error:
         sys.stderr.write(f"gemtop query: {error}\n")
         return error.exit_code
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
     return EXIT_OK
 
 

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from gemtop.cli import options
+from gemtop.cli.streams import discard_stdout
 from gemtop.config import paths
 from gemtop.domain.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError, GemtopError
 from gemtop.domain.events import PrefillProgress, RunFinished, RunStarted, TokenGenerated
@@ -110,7 +111,7 @@ class _Output:
             sys.stdout.buffer.flush()
         except BrokenPipeError:
             self._open = False
-            _discard_stdout()
+            discard_stdout()
         return self._open
 
     def end(self, rest: str) -> None:
@@ -118,13 +119,6 @@ class _Output:
         self.write(rest)
         if self._terminal and self._last != "\n":
             self.write("\n")
-
-
-def _discard_stdout() -> None:
-    """Point stdout at nothing, so that Python's own flush at exit does not fail again."""
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _as_json(recorded: RunRecorded) -> dict[str, Any]:

@@ -196,7 +196,7 @@ def _tests(args: argparse.Namespace) -> tuple[BenchRequest, BenchRequest | None]
 
 
 def _planned(args: argparse.Namespace, job: Job, planning: Planning) -> Tuning:
-    from gemtop.cli.headless import Progress
+    from gemtop.cli.progress import Progress
 
     progress = Progress()
     planning.on_question = lambda n, candidate: progress.show(f"planning, {n}: {job.describe(candidate)}")

@@ -7,12 +7,13 @@ Both are bounds, not standard deviations: as long as the sensor itself is right,
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 COUNTER_STEP_S = 0.1
 """NVML's energy counter moves every 10 to 100 ms, by card: what it says may be that old."""
+_STEP_NS = round(COUNTER_STEP_S * 1e9)
 DISAGREEMENT = 0.05
 """Counter and integral that differ by more than this share, and by more than their errors, contradict each other."""
 _UNKNOWN_W = 1000.0
@@ -47,8 +48,8 @@ class Energy:
         """What is left with a steady power taken off."""
         return Energy(self.joules - watts * seconds, self.error_j)
 
-    def per(self, count: int) -> Energy:
-        """The share of one of `count` tokens."""
+    def per(self, count: float) -> Energy:
+        """The share of one of `count` tokens, or of one of so many seconds."""
         return Energy(self.joules / count, self.error_j / count)
 
     @property
@@ -102,18 +103,18 @@ def _used_until(readings: Sequence[Reading], t_ns: int, most_w: float) -> tuple[
 
 def _step_j(readings: Sequence[Reading], t_ns: int, most_w: float) -> float:
     """The most the counter moves by at once around a time: what it counted within the length of a step there."""
-    step_ns = round(COUNTER_STEP_S * 1e9)
-    near = readings[
-        max(0, bisect_left(readings, t_ns - 3 * step_ns, key=_time) - 1) : bisect_right(
-            readings, t_ns + 3 * step_ns, key=_time
-        )
-        + 1
-    ]
-    moved = [
-        next((later_j for later_ns, later_j in near[at:] if later_ns - first_ns >= step_ns), near[-1][1]) - first_j
-        for at, (first_ns, first_j) in enumerate(near)
-    ]
-    return min(most_w * COUNTER_STEP_S, max(moved))
+    first = max(0, bisect_left(readings, t_ns - 3 * _STEP_NS, key=_time) - 1)
+    near = readings[first : bisect_right(readings, t_ns + 3 * _STEP_NS, key=_time) + 1]
+    return min(most_w * COUNTER_STEP_S, max(e1 - e0 for (_, e0), (_, e1) in _a_step_apart(near)))
+
+
+def _a_step_apart(readings: Sequence[Reading]) -> Iterator[tuple[Reading, Reading]]:
+    """Each reading, and the first that is a step of the counter later; the last one where none is."""
+    later = 0
+    for reading in readings:
+        while later < len(readings) - 1 and readings[later][0] - reading[0] < _STEP_NS:
+            later += 1
+        yield reading, readings[later]
 
 
 def _time(reading: Reading) -> int:
@@ -164,10 +165,9 @@ def measured(counter: Sequence[Reading], curve: Sequence[Reading], window: Windo
 def _most_w(counter: Sequence[Reading], curve: Sequence[Reading]) -> float:
     """More than the device is likely to draw: a quarter above the most that was read of it, one way or the other."""
     read = [watts for _, watts in curve]
-    for at, (t0, e0) in enumerate(counter):
-        later = next(((t1, e1) for t1, e1 in counter[at + 1 :] if t1 - t0 >= COUNTER_STEP_S * 1e9), None)
-        if later is not None:
-            read.append((later[1] - e0) / ((later[0] - t0) / 1e9 - COUNTER_STEP_S / 2))
+    for (t0, e0), (t1, e1) in _a_step_apart(counter):
+        if t1 - t0 >= _STEP_NS:
+            read.append((e1 - e0) / ((t1 - t0) / 1e9 - COUNTER_STEP_S / 2))
     return 1.25 * max(read, default=_UNKNOWN_W)
 
 

@@ -198,8 +198,8 @@ def resources(
         elif not energy.is_measured:
             reasons[name] = f"too short to measure: {energy.joules:.1f} ± {energy.error_j:.1f} J"
         else:
-            figures[name] = energy.joules / count
-            figures[_ERRORS[name]] = energy.error_j / count
+            share = energy.per(count)
+            figures[name], figures[_ERRORS[name]] = share.joules, share.error_j
     vram_peak = _vram_peak(by_device, run)
     if vram_peak is None:
         reasons["vram_peak_bytes"] = _NOT_COVERED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
@@ -22,8 +21,8 @@ class CrashScreen(ModalScreen[None]):
     """Shown when ggml called abort: its state is lost, everything else is here."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,r", "again", "Start anew"),
-        Binding("w", "without", "Start anew without the RPC servers that are lost"),
+        Binding("enter,r", "again", "Again"),
+        Binding("w", "without", "Without the RPC servers that are lost"),
         Binding("escape", "dismiss", "Look around"),
         Binding("q", "leave", "Quit"),
     ]
@@ -34,17 +33,11 @@ class CrashScreen(ModalScreen[None]):
     )
     AGAIN = "Start anew (r)"
 
-    def __init__(
-        self,
-        words: str,
-        rpc_servers: tuple[str, ...] = (),
-        find_lost: Callable[[tuple[str, ...]], tuple[str, ...]] = rpc.lost,
-    ) -> None:
+    def __init__(self, words: str, rpc_servers: tuple[str, ...] = ()) -> None:
         """What llama.cpp said, and the RPC servers in use, of which those that are lost can be left out."""
         super().__init__()
         self._words = words
         self._rpc_servers = rpc_servers
-        self._find_lost = find_lost
         self._lost: tuple[str, ...] = ()
 
     def compose(self) -> ComposeResult:
@@ -66,7 +59,7 @@ class CrashScreen(ModalScreen[None]):
 
     def _look(self) -> None:
         """Find out which servers do not answer; a machine that is gone takes seconds to be missed."""
-        lost = self._find_lost(self._rpc_servers)
+        lost = rpc.lost(self._rpc_servers)
         if lost:
             self.app.call_from_thread(self._offer, lost)
 
@@ -101,12 +94,6 @@ class CrashScreen(ModalScreen[None]):
 class LostServersScreen(CrashScreen):
     """Shown when a model cannot be loaded because an RPC server does not answer: this process is sound."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,r", "again", "Try again"),
-        Binding("w", "without", "Open it without the RPC servers that are lost"),
-        Binding("escape", "dismiss", "Look around"),
-        Binding("q", "leave", "Quit"),
-    ]
     TITLE = "the model could not be loaded"
     EXPLANATION = "r tries again, once the server is there."
     AGAIN = "Try again (r)"
