@@ -11,7 +11,7 @@ from gemtop.domain.energy import Window
 from gemtop.domain.events import ModelLoaded, RunFinished, RunStatus, StopReason
 from gemtop.domain.figures import Resources, Timing, TimingAccumulator, resources
 from gemtop.domain.records import LedgerRow, RunBegin, RunEnd, RunKind
-from gemtop.domain.telemetry import DeviceSample, HostSample
+from gemtop.domain.telemetry import DeviceSample, HostSample, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class MeasuredRun:
     ended: RunFinished | None = None
     resources: Resources | None = None
 
-    def add_sample(self, sample: DeviceSample | HostSample) -> None:
+    def add_sample(self, sample: Sample) -> None:
         """Keep a sample for the figures, until they are computed."""
         if self.resources is not None:
             return
         if isinstance(sample, DeviceSample):
             self.devices.append(sample)
-        else:
+        elif isinstance(sample, HostSample):
             self.hosts.append(sample)
 
     def view(self) -> RunView:

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from gemtop import __version__
 from gemtop.config import new_session_id
@@ -33,13 +33,12 @@ from gemtop.domain.model import LoadedModel
 from gemtop.domain.rates import RateSeries
 from gemtop.domain.records import Record, RunKind, SessionBegin, SessionEnd, TokenRow, run_row
 from gemtop.domain.settings import EngineSettings, SamplingSettings
-from gemtop.domain.telemetry import DeviceSample, HostSample, TelemetryStatus
+from gemtop.domain.telemetry import Sample, TelemetryStatus
 from gemtop.engine.protocol import BenchRequest, Engine, EventSink
+from gemtop.readings import Readings
 from gemtop.run import MeasuredRun, RunView, begin_run, changes, ledger_rows
 from gemtop.view import Listener, Mark, RunRecorded, SessionView
 
-_KEEP_SAMPLES = 3000
-"""Ten minutes of samples at 5 Hz stay in memory for the charts."""
 _CURVE_MARGIN_NS = 2_000_000_000
 """Samples so long before a run still belong to its power curve."""
 _SAMPLE_WAIT_S = 0.5
@@ -95,9 +94,7 @@ class Session:
         self,
         begin: SessionBegin,
         make_engine: Callable[[EventSink], Engine],
-        make_sampler: Callable[
-            [Callable[[DeviceSample | HostSample], None], Callable[[TelemetryStatus], None]], Sampler
-        ],
+        make_sampler: Callable[[Callable[[Sample], None], Callable[[TelemetryStatus], None]], Sampler],
         recorder: Recorder,
         listener: Listener,
         *,
@@ -126,8 +123,7 @@ class Session:
         self._load_count, self._interrupted_at = 0, 0
         self._marks: list[Mark] = []
         self._prefill_rate, self._decode_rate = RateSeries(), RateSeries()
-        self._device_samples: deque[DeviceSample] = deque(maxlen=_KEEP_SAMPLES)
-        self._host_samples: deque[HostSample] = deque(maxlen=_KEEP_SAMPLES)
+        self._readings = Readings()
         self._log: deque[LogLine] = deque(maxlen=2000)
         self._log_count = 0
         self._sampler = make_sampler(self._on_sample, self._on_status)
@@ -252,7 +248,7 @@ class Session:
 
         Cheap enough for several frames a second.
         """
-        run, status = self._run, self._sampler.status
+        run, status = self._run, self._readings.status
         now_ns, span_ns = time.monotonic_ns(), round(span_s * 1e9)
         return SessionView(
             t_ns=now_ns,
@@ -266,8 +262,8 @@ class Session:
             prefill_rate=self._prefill_rate.points(),
             decode_rate=self._decode_rate.points(),
             devices=status.devices if status else (),
-            device_samples=tuple(_since(self._device_samples, now_ns - span_ns)),
-            host_samples=tuple(_since(self._host_samples, now_ns - span_ns)),
+            device_samples=tuple(self._readings.devices_since(now_ns - span_ns)),
+            host_samples=tuple(self._readings.hosts_since(now_ns - span_ns)),
             telemetry=status,
             problem=self._recorder.problem,
             settings=self.settings,
@@ -295,26 +291,20 @@ class Session:
         return self._log_count, lines[-missing:] if 0 < missing <= len(lines) else lines if missing else []
 
     def used_devices(self) -> tuple[str, ...]:
-        """NVML indices of the GPUs that hold a part of the model, matched by PCI bus id."""
-        status, model = self._sampler.status, self._model
-        if status is None or model is None:
-            return ()
-        held = {_pci_key(d.pci_bus_id) for d in model.devices if d.pci_bus_id}
-        return tuple(d.index for d in status.devices if d.pci_bus_id and _pci_key(d.pci_bus_id) in held)
+        """NVML indices of the GPUs that hold a part of the model."""
+        return self._readings.indices_of(self._model.devices) if self._model else ()
 
     # The sampler thread
 
     def _on_status(self, status: TelemetryStatus) -> None:
+        self._readings.status = status
         self._listener(status)
 
-    def _on_sample(self, sample: DeviceSample | HostSample) -> None:
+    def _on_sample(self, sample: Sample) -> None:
         run = self._run
         if run is not None:
             run.add_sample(sample)
-        if isinstance(sample, DeviceSample):
-            self._device_samples.append(sample)
-        else:
-            self._host_samples.append(sample)
+        self._readings.add(sample)
         self._recorder.put(sample)
 
     # The engine thread
@@ -366,7 +356,7 @@ class Session:
 
     @property
     def _driver_version(self) -> str | None:
-        status = self._sampler.status
+        status = self._readings.status
         return status.driver_version if status else None
 
     def _begin_run(self, kind: RunKind, t_ns: int, shown: str, tokens: tuple[int, ...], **more: Any) -> MeasuredRun:
@@ -376,16 +366,12 @@ class Session:
         more["driver_version"] = self._driver_version
         begin = begin_run(f"{self.session_id}.{number}", t_ns, kind, self._loaded, self.used_devices(), **more)
         run = MeasuredRun(begin, number, shown, tokens, TimingAccumulator(t_ns))
-        run.devices.extend(self._last_samples())
-        run.hosts.extend(list(self._host_samples)[-1:])
+        run.devices.extend(self._readings.last_of_devices())  # the left end of its power curve
+        last = self._readings.last_of_host()
+        run.hosts.extend([last] if last else [])
         self._run = run
         self._recorder.put(begin)
         return run
-
-    def _last_samples(self) -> list[DeviceSample]:
-        """The latest sample of each device: the left end of a run's power curve."""
-        latest = {s.device: s for s in list(self._device_samples)[-64:]}
-        return list(latest.values())
 
     def _run_started(self, event: RunStarted) -> None:
         if event.kind == "apply":
@@ -496,8 +482,8 @@ class Session:
         for t_ns in event.token_t_ns:
             run.accumulator.add_token(t_ns)
         before_ns = event.start_ns - _CURVE_MARGIN_NS
-        run.devices = _since(self._device_samples, before_ns)
-        run.hosts = _since(self._host_samples, before_ns)
+        run.devices = self._readings.devices_since(before_ns)
+        run.hosts = self._readings.hosts_since(before_ns)
         used = test.n_depth + event.n_prompt + event.n_gen
         self._end_run(run, RunFinished(event.end_ns, "finished", "length", used), "")
 
@@ -508,16 +494,3 @@ class Session:
         if run is not None and run.ended is None:
             used = run.begin.cached_tokens + run.index
             self._run_finished(RunFinished(event.t_ns, "crashed", "crashed", used, event.message))
-
-
-def _pci_key(bus_id: str) -> tuple[int, ...]:
-    """A PCI bus id as numbers: NVML writes the domain with eight digits, ggml with four."""
-    return tuple(int(part, 16) for part in bus_id.replace(".", ":").split(":"))
-
-
-Sample = TypeVar("Sample", DeviceSample, HostSample)
-
-
-def _since(samples: deque[Sample], t_ns: int) -> list[Sample]:
-    """The samples at or after a time. A copy first: the sampler's thread appends meanwhile."""
-    return [s for s in list(samples) if s.t_ns >= t_ns]

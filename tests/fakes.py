@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from gemtop.domain.records import Record, SessionEnd
-from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
+from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, Sample, TelemetryStatus
 
 Kind = TypeVar("Kind")
 
@@ -39,7 +39,7 @@ class FakeSampler:
 
     def __init__(
         self,
-        emit: Callable[[DeviceSample | HostSample], None],
+        emit: Callable[[Sample], None],
         on_status: Callable[[TelemetryStatus], None],
         devices: tuple[DeviceInfo, ...] = (),
     ) -> None:

@@ -29,7 +29,7 @@ from gemtop.domain.events import (
 from gemtop.domain.model import BackendDevice, LoadedModel
 from gemtop.domain.records import RUN_FIELDS, RunBegin, RunEnd, SessionEnd, TokenRow
 from gemtop.domain.settings import ContextSettings, EngineSettings, SamplingSettings
-from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
+from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, Sample, TelemetryStatus
 from gemtop.engine.protocol import BenchRequest
 from gemtop.history.reader import Reader
 from gemtop.session import Session, begin_session
@@ -55,9 +55,7 @@ class Sitting:
         self._queue: SimpleQueue[SessionEvent] = SimpleQueue()
         self.samplers: list[FakeSampler] = []
 
-        def make_sampler(
-            emit: Callable[[DeviceSample | HostSample], None], on_status: Callable[[TelemetryStatus], None]
-        ) -> FakeSampler:
+        def make_sampler(emit: Callable[[Sample], None], on_status: Callable[[TelemetryStatus], None]) -> FakeSampler:
             self.samplers.append(FakeSampler(emit, on_status, devices))
             return self.samplers[-1]
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from gemtop.domain.events import RunStatus, StopReason
-from gemtop.domain.telemetry import DeviceSample, HostSample
+from gemtop.domain.telemetry import PowerReading, Sample
 
 RunKind = Literal["generate", "pp", "tg", "apply"]
 """A prompt; llama-bench's tests of prefill and decode; the conversation decoded again into changed settings."""
@@ -228,7 +228,53 @@ class TunePoint:
     """Why it could not be measured."""
 
 
-Record = SessionBegin | SessionEnd | RunBegin | RunEnd | TokenRow | LedgerRow | TunePoint | DeviceSample | HostSample
+@dataclass(frozen=True, slots=True)
+class DeviceRow:
+    """A GPU of a session: the fields of DeviceInfo, with what the driver says of itself."""
+
+    device: str
+    """NVML index as text."""
+    name: str
+    uuid: str | None
+    pci_bus_id: str | None
+    driver_version: str | None
+    cuda_version: str | None
+    architecture: str | None
+    compute_capability: str | None
+    power_reading: PowerReading | None
+    memory_total_bytes: int | None
+    power_limit_w: float | None
+    clock_sm_max_mhz: float | None
+    clock_mem_max_mhz: float | None
+    temperature_target_c: float | None
+    temperature_slowdown_c: float | None
+    temperature_shutdown_c: float | None
+    memory_bus_bits: int | None
+    pcie_gen_max: int | None
+    pcie_width_max: int | None
+    ecc_enabled: bool | None
+    mig_enabled: bool | None
+    reasons: str
+    """Field: reason, a line each."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoofRow:
+    """How fast one device could decode at most in a run."""
+
+    run_id: str
+    device: str
+    """llama.cpp's name: CPU, CUDA0, RPC0."""
+    bytes_per_token: int | None
+    bandwidth_bytes_per_s: float | None
+    bandwidth_source: str | None
+    """"nvml" or "measured"."""
+    roof_tokens_per_s: float | None
+    reason: str | None = None
+    """Why something is None."""
+
+
+Record = SessionBegin | SessionEnd | RunBegin | RunEnd | TokenRow | LedgerRow | TunePoint | DeviceRow | RoofRow | Sample
 
 
 RUN_FIELDS = (
@@ -238,7 +284,11 @@ RUN_FIELDS = (
     "n_batch", "n_ubatch", "n_threads", "swa_full", "prompt_tokens", "generated_tokens", "load_s", "ttft_s",
     "prefill_tokens_per_s", "decode_tokens_per_s", "itl_p50_ms", "itl_p95_ms", "itl_p99_ms", "vram_peak_bytes",
     "ram_peak_bytes", "power_mean_w", "energy_j", "prefill_j_per_token", "decode_j_per_token", "valid",
-    "invalid_reason",
+    "invalid_reason", "power_mean_error_w", "energy_error_j", "prefill_j_per_token_error", "decode_j_per_token_error",
+    "energy_source", "energy_counter_j", "energy_counter_error_j", "energy_integral_j", "energy_integral_error_j",
+    "idle_power_w", "idle_power_error_w", "energy_net_j", "energy_net_error_j", "prefill_net_j_per_token",
+    "prefill_net_j_per_token_error", "decode_net_j_per_token", "decode_net_j_per_token_error", "throttled_s",
+    "throttle_reasons", "bytes_per_token", "roof_tokens_per_s", "roof_share",
 )  # fmt: skip
 """Columns of the view `runs`, and the names of `run --json`, in order."""
 

@@ -16,10 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from gemtop.config import Paths
 from gemtop.domain.errors import HistoryError
-from gemtop.domain.records import LedgerRow, RunBegin, RunEnd, SessionBegin, SessionEnd, TunePoint
+from gemtop.domain.records import (
+    DeviceRow,
+    LedgerRow,
+    RoofRow,
+    RunBegin,
+    RunEnd,
+    SessionBegin,
+    SessionEnd,
+    TunePoint,
+)
 from gemtop.history.crashed import end_unfinished
 from gemtop.history.database import Database, HistoryLockedError, quoted
-from gemtop.history.lines import DEVICE_COLUMNS, HOST_COLUMNS
+from gemtop.history.lines import SAMPLE_COLUMNS, SAMPLE_KINDS
 from gemtop.history.spool import FORMAT, SUFFIX, Spool, spools_in
 
 if TYPE_CHECKING:
@@ -34,28 +43,34 @@ _TYPES = {
     "float": "DOUBLE",
     "bool": "BOOLEAN",
     "tuple[str, ...]": ["VARCHAR"],
+    "tuple[float, ...]": ["DOUBLE"],
 }
-_WIDE = ("t_ns", "vram_used_bytes", "ram_used_bytes", "ram_total_bytes", "process_rss_bytes")
+
+
+def _type(annotation: object) -> Any:
+    """DuckDB's type of a record's field; names of literals are text."""
+    return _TYPES.get(str(annotation).removesuffix(" | None"), "VARCHAR")
 
 
 def _structure(record: type) -> str:
-    """A record's fields as DuckDB's from_json wants them; names of literals are text."""
-    structure: dict[str, Any] = {}
-    for field in fields(record):
-        structure[field.name] = _TYPES.get(str(field.type).removesuffix(" | None"), "VARCHAR")
+    """A record's fields as DuckDB's from_json wants them."""
+    structure = {field.name: _type(field.type) for field in fields(record)}
     return quoted(str(structure).replace("'", '"'))
 
 
 def _column_types() -> dict[str, str]:
-    columns = dict.fromkeys(DEVICE_COLUMNS + HOST_COLUMNS, "DOUBLE[]")
-    columns |= dict.fromkeys(_WIDE, "BIGINT[]")
+    columns: dict[str, str] = {}
+    for kind, name in SAMPLE_KINDS.items():
+        types = {field.name: _type(field.type) for field in fields(kind)}
+        for column in SAMPLE_COLUMNS[name]:
+            of_one = types[column]
+            columns[column] = f"{of_one[0]}[][]" if isinstance(of_one, list) else f"{of_one}[]"
     return columns | {
         "kind": "VARCHAR",
         "run_id": "VARCHAR",
         "index": "INTEGER[]",
         "token_id": "INTEGER[]",
         "phase": "VARCHAR[]",
-        "device": "VARCHAR[]",
         "record": "JSON",
     }
 
@@ -102,19 +117,26 @@ _TOKENS = """
         FROM tail WHERE kind = 'tokens' AND run_id IS NOT NULL
     ) WHERE t_ns IS NOT NULL AND "index" IS NOT NULL
 """
-_UNNESTED = ", ".join(f"unnest({name}) AS {name}" for name in DEVICE_COLUMNS)
-_DEVICES = f"""
-    INSERT INTO store.samples BY NAME
-    SELECT * REPLACE (t_ns - $zero AS t_ns), $session AS session_id
-    FROM (SELECT {_UNNESTED} FROM tail WHERE kind = 'devices')
-    WHERE t_ns IS NOT NULL AND device IS NOT NULL
+
+
+def _samples(kind: str, into: str, more: str = "") -> str:
+    """Rows by columns; `more` are columns that the lines do not have."""
+    unnested = ", ".join(f"unnest({name}) AS {name}" for name in SAMPLE_COLUMNS[kind])
+    return f"""
+        INSERT INTO {into} BY NAME
+        SELECT * REPLACE (t_ns - $zero AS t_ns), $session AS session_id{more}
+        FROM (SELECT {unnested} FROM tail WHERE kind = '{kind}')
+        WHERE t_ns IS NOT NULL{" AND device IS NOT NULL" if "device" in SAMPLE_COLUMNS[kind] else ""}
+    """
+
+
+_ROOFS = f"""
+    INSERT INTO store.roofs BY NAME
+    SELECT * FROM {_records("roof", RoofRow)} WHERE run_id IS NOT NULL AND device IS NOT NULL
 """
-_HOST_UNNESTED = ", ".join(f"unnest({name}) AS {name}" for name in HOST_COLUMNS)
-_HOSTS = f"""
-    INSERT INTO store.samples BY NAME
-    SELECT * REPLACE (t_ns - $zero AS t_ns), $session AS session_id, 'host' AS device
-    FROM (SELECT {_HOST_UNNESTED} FROM tail WHERE kind = 'hosts')
-    WHERE t_ns IS NOT NULL
+_GPUS = f"""
+    INSERT INTO store.devices BY NAME
+    SELECT *, $session AS session_id FROM {_records("device", DeviceRow)} WHERE device IS NOT NULL
 """
 _REASONS = """
     INSERT INTO store.reasons
@@ -147,8 +169,11 @@ _BY_KIND = {
     "ledger": _LEDGER,
     "tune": _TUNE_POINTS,
     "tokens": _TOKENS,
-    "devices": _DEVICES,
-    "hosts": _HOSTS,
+    "devices": _samples("devices", "store.samples"),
+    "hosts": _samples("hosts", "store.samples", ", 'host' AS device"),
+    "costs": _samples("costs", "store.costs"),
+    "device": _GPUS,
+    "roof": _ROOFS,
     "reasons": _REASONS,
     "run_end": _RUN_ENDS,
     "session_end": _SESSION_ENDS,

@@ -9,8 +9,10 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from gemtop.domain.records import (
+    DeviceRow,
     LedgerRow,
     Record,
+    RoofRow,
     RunBegin,
     RunEnd,
     SessionBegin,
@@ -18,7 +20,7 @@ from gemtop.domain.records import (
     TokenRow,
     TunePoint,
 )
-from gemtop.domain.telemetry import DeviceSample, HostSample
+from gemtop.domain.telemetry import CostSample, DeviceSample, HostSample, Sample
 
 KINDS: dict[type, str] = {
     SessionBegin: "session_begin",
@@ -27,10 +29,17 @@ KINDS: dict[type, str] = {
     RunEnd: "run_end",
     LedgerRow: "ledger",
     TunePoint: "tune",
+    DeviceRow: "device",
+    RoofRow: "roof",
 }
 TOKEN_COLUMNS = ("index", "t_ns", "token_id", "phase")
-DEVICE_COLUMNS = tuple(f.name for f in fields(DeviceSample) if f.name != "reasons")
-HOST_COLUMNS = tuple(f.name for f in fields(HostSample) if f.name != "reasons")
+_NO_COLUMNS = ("reasons", "processes")
+SAMPLE_KINDS: dict[type[Sample], str] = {DeviceSample: "devices", HostSample: "hosts", CostSample: "costs"}
+SAMPLE_COLUMNS: dict[str, tuple[str, ...]] = {
+    name: tuple(f.name for f in fields(kind) if f.name not in _NO_COLUMNS) for kind, name in SAMPLE_KINDS.items()
+}
+"""Columns of the lines of each kind; one without a value in a batch is left out of its line."""
+_SOURCES = {HostSample: "host", CostSample: "gemtop"}
 
 
 def _clean(value: Any) -> Any:
@@ -59,7 +68,8 @@ def _rows(line: Mapping[str, Any]) -> bytes:
 
 
 def _columns(rows: Sequence[object], names: Iterable[str]) -> dict[str, list[Any]]:
-    return {name: [getattr(row, name) for row in rows] for name in names}
+    columns = {name: [getattr(row, name) for row in rows] for name in names}
+    return {name: values for name, values in columns.items() if any(value is not None for value in values)}
 
 
 class Encoder:
@@ -73,15 +83,12 @@ class Encoder:
         begins: list[bytes] = []
         ends: list[bytes] = []
         tokens: dict[str, list[TokenRow]] = {}
-        devices: list[DeviceSample] = []
-        hosts: list[HostSample] = []
+        samples: dict[str, list[Sample]] = {kind: [] for kind in SAMPLE_COLUMNS}
         for record in records:
             if isinstance(record, TokenRow):
                 tokens.setdefault(record.run_id, []).append(record)
-            elif isinstance(record, DeviceSample):
-                devices.append(record)
-            elif isinstance(record, HostSample):
-                hosts.append(record)
+            elif isinstance(record, Sample):
+                samples[SAMPLE_KINDS[type(record)]].append(record)
             else:
                 line = _line({"kind": KINDS[type(record)], "record": asdict(record)})
                 (begins if isinstance(record, (SessionBegin, RunBegin)) else ends).append(line)
@@ -89,26 +96,30 @@ class Encoder:
             _rows({"kind": "tokens", "run_id": run_id, **_columns(batch, TOKEN_COLUMNS)})
             for run_id, batch in tokens.items()
         ]
-        rows += [self._reason_line(s, s.device) for s in devices if self._is_new(s.reasons, s.device)]
-        rows += [self._reason_line(s, "host") for s in hosts if self._is_new(s.reasons, "host")]
-        if devices:
-            rows.append(_rows({"kind": "devices", **_columns(devices, DEVICE_COLUMNS)}))
-        if hosts:
-            rows.append(_rows({"kind": "hosts", **_columns(hosts, HOST_COLUMNS)}))
+        for kind, batch_of in samples.items():
+            rows += [self._reason_line(sample) for sample in batch_of if self._is_new(sample)]
+            if batch_of:
+                rows.append(_rows({"kind": kind, **_columns(batch_of, SAMPLE_COLUMNS[kind])}))
         return b"".join(begins + rows + ends)
 
-    def _is_new(self, reasons: Mapping[str, str], device: str) -> bool:
-        if self._reasons.get(device, {}) == reasons:
+    def _is_new(self, sample: Sample) -> bool:
+        source = _source(sample)
+        if self._reasons.get(source, {}) == sample.reasons:
             return False
-        self._reasons[device] = dict(reasons)
+        self._reasons[source] = dict(sample.reasons)
         return True
 
     @staticmethod
-    def _reason_line(sample: DeviceSample | HostSample, device: str) -> bytes:
+    def _reason_line(sample: Sample) -> bytes:
         record = {
             "t_ns": sample.t_ns,
-            "device": device,
+            "device": _source(sample),
             "fields": list(sample.reasons),
             "reasons": list(sample.reasons.values()),
         }
         return _line({"kind": "reasons", "record": record})
+
+
+def _source(sample: Sample) -> str:
+    """Whose readings these are, as the history has it."""
+    return sample.device if isinstance(sample, DeviceSample) else _SOURCES[type(sample)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gemtop import __version__
 from gemtop.domain.errors import HistoryError
-from gemtop.history import schema_v1, schema_v2, schema_v3
+from gemtop.history import schema_v1, schema_v2, schema_v3, schema_v4
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -55,6 +55,12 @@ MIGRATIONS: tuple[Migration, ...] = (
         "what each tuning measured, and its Pareto front",
         schema_v3.STATEMENTS,
         schema_v3.COMMENTS,
+    ),
+    _migration(
+        4,
+        "all readings of a card, errors and sources of energy, the roof of decode, and gemtop's own cost",
+        schema_v4.STATEMENTS,
+        schema_v4.COMMENTS,
     ),
 )
 

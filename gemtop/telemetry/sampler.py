@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from gemtop.domain.telemetry import DeviceSample, HostSample, TelemetryStatus
+from gemtop.domain.telemetry import Sample, TelemetryStatus
 from gemtop.telemetry.probes import GpuProbe, HostProbe, failed, unread_device, unread_host
 
 THREAD_NAME = "gemtop-sampler"
@@ -54,7 +54,7 @@ class Sampler:
         self,
         gpu: GpuProbe,
         host: HostProbe,
-        emit: Callable[[DeviceSample | HostSample], None],
+        emit: Callable[[Sample], None],
         on_status: Callable[[TelemetryStatus], None] | None = None,
         period_s: float = DEFAULT_PERIOD_S,
         clock: Callable[[], int] = time.monotonic_ns,
@@ -189,7 +189,7 @@ class Sampler:
         for sample in samples:
             self._hand_on(sample)
 
-    def _hand_on(self, sample: DeviceSample | HostSample) -> None:
+    def _hand_on(self, sample: Sample) -> None:
         # A driver that answers after `stop` gave up waiting speaks to a session that is closed.
         if not self._stopping.is_set():
             self._guarded(lambda: self._emit(sample))

@@ -48,7 +48,11 @@ def test_a_session_is_in_the_views_as_it_was(paths: Paths) -> None:
         (3, 103, "prefill"),
         (4, 200, "decode"),
     ]
-    assert ask(paths, "SELECT * FROM samples WHERE t_s = 0.5 ORDER BY device") == [
+    columns = (
+        "session_id, t_s, device, gpu_util_pct, vram_used_bytes, power_w, energy_j, temperature_c, clock_sm_mhz,"
+        " clock_mem_mhz, host_cpu_pct, ram_used_bytes"
+    )
+    assert ask(paths, f"SELECT {columns} FROM samples WHERE t_s = 0.5 ORDER BY device") == [
         (SESSION, 0.5, "0", 51.0, 300 * 2**20, 90.0, 1045.0, 60.0, 1500.0, 5000.0, None, None),
         (SESSION, 0.5, "host", None, None, None, None, None, None, None, 25.0, 2**33),
     ]

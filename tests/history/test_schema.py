@@ -22,14 +22,21 @@ from tests.history.rows import ask, put_in, whole_session
 
 SAMPLES = (
     "session_id t_s device gpu_util_pct vram_used_bytes power_w energy_j temperature_c clock_sm_mhz clock_mem_mhz"
-    " host_cpu_pct ram_used_bytes"
+    " host_cpu_pct ram_used_bytes mem_util_pct vram_free_bytes vram_process_bytes power_average_w power_instant_w"
+    " throttle_reasons pstate fan_pct pcie_gen pcie_width pcie_rx_bytes_per_s pcie_tx_bytes_per_s ecc_corrected"
+    " ecc_uncorrected other_processes ram_total_bytes package_energy_j package_power_w cpu_temperature_c"
+    " cpu_by_core_pct swap_in_bytes swap_out_bytes"
 )
 RUNS = (
     "session_id run_id started_at kind status stop_reason host gemtop_version llama_build gpu_name driver_version"
     " model_name model_path model_fingerprint architecture parameters quantization training variant size_bytes n_ctx"
     " n_gpu_layers type_k type_v flash_attn n_batch n_ubatch n_threads swa_full prompt_tokens generated_tokens load_s"
     " ttft_s prefill_tokens_per_s decode_tokens_per_s itl_p50_ms itl_p95_ms itl_p99_ms vram_peak_bytes ram_peak_bytes"
-    " power_mean_w energy_j prefill_j_per_token decode_j_per_token valid invalid_reason"
+    " power_mean_w energy_j prefill_j_per_token decode_j_per_token valid invalid_reason power_mean_error_w"
+    " energy_error_j prefill_j_per_token_error decode_j_per_token_error energy_source energy_counter_j"
+    " energy_counter_error_j energy_integral_j energy_integral_error_j idle_power_w idle_power_error_w energy_net_j"
+    " energy_net_error_j prefill_net_j_per_token prefill_net_j_per_token_error decode_net_j_per_token"
+    " decode_net_j_per_token_error throttled_s throttle_reasons bytes_per_token roof_tokens_per_s roof_share"
 )
 LAST = schema.MIGRATIONS[-1].version
 NEXT = LAST + 1
