@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gemtop.domain.energy import Window
+from gemtop.domain.energy import Power, Window
 from gemtop.domain.events import ModelLoaded, RunFinished, RunStatus, StopReason
-from gemtop.domain.figures import Resources, Timing, TimingAccumulator, resources
+from gemtop.domain.figures import Timing, TimingAccumulator
 from gemtop.domain.records import LedgerRow, RunBegin, RunEnd, RunKind
+from gemtop.domain.resources import Phases, Resources, resources
 from gemtop.domain.telemetry import DeviceSample, HostSample, Sample
+from gemtop.domain.validity import Measured, Verdict, judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class RunView:
     context_used: int
     variant: str
     resources: Resources | None = None
+    verdict: Verdict | None = None
+    """None until it has ended."""
 
 
 @dataclass(slots=True)
@@ -51,6 +56,7 @@ class MeasuredRun:
     hosts: list[HostSample] = field(default_factory=list)
     ended: RunFinished | None = None
     resources: Resources | None = None
+    verdict: Verdict | None = None
 
     def add_sample(self, sample: Sample) -> None:
         """Keep a sample for the figures, until they are computed."""
@@ -77,21 +83,26 @@ class MeasuredRun:
             context_used=ended.context_used if ended else used,
             variant=self.begin.variant,
             resources=self.resources,
+            verdict=self.verdict,
         )
 
-    def end(self, event: RunFinished, output: str | None) -> RunEnd:
-        """Compute the figures, once, and return the record that ends the run."""
+    def end(self, event: RunFinished, output: str | None, idle: Power | None, unread: Sequence[str]) -> RunEnd:
+        """Compute the figures and the verdict, once, and return the record that ends the run.
+
+        `idle` is the power of its devices without a run; `unread` are devices in use that have no sensors here.
+        """
         self.ended = event
-        timing = self.accumulator.timing()
-        self.resources = used = resources(
-            tuple(self.devices),
-            tuple(self.hosts),
-            self.begin.devices,
+        timing, used = self.accumulator.timing(), self.begin.devices
+        phases = Phases(
             Window(self.begin.start_ns, event.t_ns),
             self.accumulator.first_token_ns,
             timing.prompt_tokens,
             timing.generated_tokens,
         )
+        devices, hosts = tuple(self.devices), tuple(self.hosts)
+        self.resources = taken = resources(devices, hosts, used, phases, idle)
+        by_device = {index: [s for s in devices if s.device == index] for index in used}
+        self.verdict = judge(Measured(self.begin.kind, event.status, phases, by_device, hosts, taken, unread))
         return RunEnd(
             run_id=self.begin.run_id,
             end_ns=event.t_ns,
@@ -106,12 +117,9 @@ class MeasuredRun:
             itl_p50_ms=timing.latency.p50_ms,
             itl_p95_ms=timing.latency.p95_ms,
             itl_p99_ms=timing.latency.p99_ms,
-            vram_peak_bytes=used.vram_peak_bytes,
-            ram_peak_bytes=used.ram_peak_bytes,
-            power_mean_w=used.power_mean_w,
-            energy_j=used.energy_j,
-            prefill_j_per_token=used.prefill_j_per_token,
-            decode_j_per_token=used.decode_j_per_token,
+            valid=self.verdict.valid,
+            invalid_reason=self.verdict.invalid_reason,
+            **taken.columns(),
             output=output,
         )
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from gemtop import __version__
 from gemtop.config import new_session_id
 from gemtop.domain.events import (
+    BenchFinished,
     BenchRepetition,
     EngineCrashed,
     EngineEvent,
@@ -29,11 +30,13 @@ from gemtop.domain.events import (
     TokenGenerated,
 )
 from gemtop.domain.figures import TimingAccumulator
+from gemtop.domain.idle import PACKAGE, IdlePower
 from gemtop.domain.model import LoadedModel
 from gemtop.domain.rates import RateSeries
-from gemtop.domain.records import Record, RunKind, SessionBegin, SessionEnd, TokenRow, run_row
+from gemtop.domain.records import Record, RunKind, SessionBegin, SessionEnd, TokenRow, device_rows, run_row
+from gemtop.domain.resources import power_of
 from gemtop.domain.settings import EngineSettings, SamplingSettings
-from gemtop.domain.telemetry import Sample, TelemetryStatus
+from gemtop.domain.telemetry import DeviceSample, HostSample, Sample, TelemetryStatus
 from gemtop.engine.protocol import BenchRequest, Engine, EventSink
 from gemtop.readings import Readings
 from gemtop.run import MeasuredRun, RunView, begin_run, changes, ledger_rows
@@ -124,6 +127,7 @@ class Session:
         self._marks: list[Mark] = []
         self._prefill_rate, self._decode_rate = RateSeries(), RateSeries()
         self._readings = Readings()
+        self._idle = IdlePower()
         self._log: deque[LogLine] = deque(maxlen=2000)
         self._log_count = 0
         self._sampler = make_sampler(self._on_sample, self._on_status)
@@ -294,10 +298,17 @@ class Session:
         """NVML indices of the GPUs that hold a part of the model."""
         return self._readings.indices_of(self._model.devices) if self._model else ()
 
+    def _unread_devices(self) -> tuple[str, ...]:
+        """llama.cpp's names of the devices in use that have no sensors here: those behind RPC, and of other makers."""
+        devices = self._model.devices if self._model else ()
+        return tuple(device.name for device in devices if not self._readings.indices_of((device,)))
+
     # The sampler thread
 
     def _on_status(self, status: TelemetryStatus) -> None:
         self._readings.status = status
+        for row in device_rows(status):
+            self._recorder.put(row)
         self._listener(status)
 
     def _on_sample(self, sample: Sample) -> None:
@@ -305,6 +316,11 @@ class Session:
         if run is not None:
             run.add_sample(sample)
         self._readings.add(sample)
+        busy = self.busy or self._loading is not None or self._bench is not None
+        if isinstance(sample, DeviceSample):
+            self._idle.add(sample.device, sample.t_ns, power_of(sample), sample.gpu_util_pct, busy=busy)
+        elif isinstance(sample, HostSample):
+            self._idle.add(PACKAGE, sample.t_ns, sample.package_power_w, sample.host_cpu_pct, busy=busy)
         self._recorder.put(sample)
 
     # The engine thread
@@ -340,6 +356,8 @@ class Session:
                 return
             case BenchRepetition():
                 self._repetition(event)
+            case BenchFinished():
+                self._bench = None
             case EngineCrashed():
                 self._engine_crashed(event)
         self._listener(event)
@@ -460,13 +478,15 @@ class Session:
         """Close the power curve with one more sample, compute the figures, write them down and say so."""
         self._sampler.poke()
         self._sampler.wait_past(event.t_ns, _SAMPLE_WAIT_S)
-        end = run.end(event, output if self._record_text else None)
+        used = run.begin.devices
+        idle = self._idle.of(used or (PACKAGE,))
+        end = run.end(event, output if self._record_text else None, idle, self._unread_devices())
         self._recorder.put(end)
         self._runs.append(run.view())
         row = run_row(self._begin_record, run.begin, end)
         if run.begin.kind != "apply":
             self._running = False
-        reasons = run.resources.reasons if run.resources else {}
+        reasons = dict(run.resources.reasons) if run.resources else {}
         self._listener(RunRecorded(row, run.begin, run.prompt, output, reasons, event.message))
 
     def _repetition(self, event: BenchRepetition) -> None:

@@ -6,6 +6,7 @@ Both are bounds, not standard deviations: as long as the sensor itself is right,
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ COUNTER_STEP_S = 0.1
 """NVML's energy counter moves every 10 to 100 ms, by card: what it says may be that old."""
 _STEP_NS = round(COUNTER_STEP_S * 1e9)
 DISAGREEMENT = 0.05
-"""Counter and integral that differ by more than this share, and by more than their errors, contradict each other."""
+"""Counter and integral that differ by more than this share contradict each other."""
 _UNKNOWN_W = 1000.0
 """No card draws more."""
 Reading = tuple[int, float]
@@ -44,9 +45,9 @@ class Energy:
     def __add__(self, other: Energy) -> Energy:
         return Energy(self.joules + other.joules, self.error_j + other.error_j)
 
-    def less(self, watts: float, seconds: float) -> Energy:
+    def less(self, steady: Power, seconds: float) -> Energy:
         """What is left with a steady power taken off."""
-        return Energy(self.joules - watts * seconds, self.error_j)
+        return Energy(self.joules - steady.watts * seconds, self.error_j + steady.error_w * seconds)
 
     def per(self, count: float) -> Energy:
         """The share of one of `count` tokens, or of one of so many seconds."""
@@ -56,6 +57,17 @@ class Energy:
     def is_measured(self) -> bool:
         """Whether more is known than that it may be nothing: else the window was too short to measure."""
         return self.joules > self.error_j
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """Watts, and how far off they may be."""
+
+    watts: float
+    error_w: float
+
+    def __add__(self, other: Power) -> Power:
+        return Power(self.watts + other.watts, self.error_w + other.error_w)
 
 
 def from_counter(readings: Sequence[Reading], window: Window, most_w: float) -> Energy | None:
@@ -133,33 +145,70 @@ def from_power(curve: Sequence[Reading], window: Window, averaged_s: float = 0.0
     if len(curve) < 2 or curve[0][0] > window.start_ns or curve[-1][0] < window.end_ns:
         return None
     total = error = 0.0
+    for joules, error_j in _pieces(curve, window):
+        total += joules
+        error += error_j
+    return Energy(total, error + _smeared(curve, window, averaged_s))
+
+
+def _pieces(curve: Sequence[Reading], window: Window) -> Iterator[tuple[float, float]]:
+    """Joules between each two readings inside the window, and the most they may be off by."""
     for (t0, p0), (t1, p1) in pairwise(curve):
         a, b = max(t0, window.start_ns), min(t1, window.end_ns)
         if b <= a or t1 == t0:
             continue
         slope = (p1 - p0) / (t1 - t0)
         seconds = (b - a) / 1e9
-        total += (p0 + slope * (a - t0) + p0 + slope * (b - t0)) / 2 * seconds
-        error += abs(p1 - p0) / 2 * seconds
-    if averaged_s:
-        error += sum(_smeared_j(curve, end_ns, averaged_s) for end_ns in (window.start_ns, window.end_ns))
-    return Energy(total, error)
+        yield (p0 + slope * (a - t0) + p0 + slope * (b - t0)) / 2 * seconds, abs(p1 - p0) / 2 * seconds
 
 
-def _smeared_j(curve: Sequence[Reading], t_ns: int, averaged_s: float) -> float:
-    """Energy that averaging may have carried over this border."""
-    span_ns = averaged_s * 1e9
-    near = [watts for at_ns, watts in curve if t_ns - span_ns <= at_ns <= t_ns + span_ns]
-    return (max(near) - min(near)) * averaged_s if near else 0.0
+def _smeared(curve: Sequence[Reading], window: Window, averaged_s: float) -> float:
+    """Energy that averaging may have carried over the borders."""
+    if not averaged_s:
+        return 0.0
+    span_ns, carried = averaged_s * 1e9, 0.0
+    for t_ns in (window.start_ns, window.end_ns):
+        near = [watts for at_ns, watts in curve if t_ns - span_ns <= at_ns <= t_ns + span_ns]
+        carried += (max(near) - min(near)) * averaged_s if near else 0.0
+    return carried
 
 
-def measured(counter: Sequence[Reading], curve: Sequence[Reading], window: Window) -> Energy | None:
-    """Energy of one device in a window: from its counter where it has one, else from its power.
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """The two ways to know the energy of one device."""
 
-    A counter misses nothing between two readings and no average smears it. None where neither covers the window.
-    """
-    counted = from_counter(counter, window, _most_w(counter, curve)) if counter else None
-    return from_power(curve, window) if counted is None else counted
+    counter: Sequence[Reading]
+    """(t_ns, joules); empty where it has none."""
+    power: Sequence[Reading]
+    """(t_ns, watts)."""
+    averaged_s: float = 0.0
+    """Each reading of power is the average over so many seconds before it."""
+
+    def counted(self, window: Window) -> Energy | None:
+        """By the counter. None where it has none, or not over the whole window."""
+        return from_counter(self.counter, window, _most_w(self.counter, self.power)) if self.counter else None
+
+    def integrated(self, window: Window) -> Energy | None:
+        """By the power. None where it does not cover the window."""
+        return from_power(self.power, window, self.averaged_s)
+
+    def best(self, window: Window) -> Energy | None:
+        """By the counter if there is one: it misses nothing between two readings, and no average smears it."""
+        counted = self.counted(window)
+        return self.integrated(window) if counted is None else counted
+
+    def disagrees(self, window: Window) -> bool:
+        """Whether counter and integral contradict each other: by more than 5 %, and more than borders explain.
+
+        Between readings errors of either sign cancel, so their root sum of squares is allowed for, not their sum.
+        """
+        counted, integrated = self.counted(window), self.integrated(window)
+        if counted is None or integrated is None:
+            return False
+        noise_j = math.sqrt(sum(error_j**2 for _, error_j in _pieces(self.power, window)))
+        allowed_j = counted.error_j + noise_j + _smeared(self.power, window, self.averaged_s)
+        difference_j = abs(counted.joules - integrated.joules)
+        return difference_j > DISAGREEMENT * abs(counted.joules) and difference_j > allowed_j
 
 
 def _most_w(counter: Sequence[Reading], curve: Sequence[Reading]) -> float:
@@ -169,9 +218,3 @@ def _most_w(counter: Sequence[Reading], curve: Sequence[Reading]) -> float:
         if t1 - t0 >= _STEP_NS:
             read.append((e1 - e0) / ((t1 - t0) / 1e9 - COUNTER_STEP_S / 2))
     return 1.25 * max(read, default=_UNKNOWN_W)
-
-
-def disagree(counted: Energy, integrated: Energy) -> bool:
-    """Whether counter and integral contradict each other: by more than a share, and by more than their errors."""
-    difference = abs(counted.joules - integrated.joules)
-    return difference > DISAGREEMENT * abs(counted.joules) and difference > counted.error_j + integrated.error_j

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from gemtop.domain.events import RunStatus, StopReason
-from gemtop.domain.telemetry import PowerReading, Sample
+from gemtop.domain.telemetry import PowerReading, Sample, TelemetryStatus
 
 RunKind = Literal["generate", "pp", "tg", "apply"]
 """A prompt; llama-bench's tests of prefill and decode; the conversation decoded again into changed settings."""
@@ -120,6 +120,31 @@ class RunEnd:
     prefill_j_per_token: float | None
     decode_j_per_token: float | None
     output: str | None = None
+    valid: bool | None = None
+    """Whether it can be compared with others; None where that cannot be said."""
+    invalid_reason: str | None = None
+    power_mean_error_w: float | None = None
+    energy_error_j: float | None = None
+    prefill_j_per_token_error: float | None = None
+    decode_j_per_token_error: float | None = None
+    energy_source: str | None = None
+    energy_counter_j: float | None = None
+    energy_counter_error_j: float | None = None
+    energy_integral_j: float | None = None
+    energy_integral_error_j: float | None = None
+    idle_power_w: float | None = None
+    idle_power_error_w: float | None = None
+    energy_net_j: float | None = None
+    energy_net_error_j: float | None = None
+    prefill_net_j_per_token: float | None = None
+    prefill_net_j_per_token_error: float | None = None
+    decode_net_j_per_token: float | None = None
+    decode_net_j_per_token_error: float | None = None
+    throttled_s: float | None = None
+    throttle_reasons: tuple[str, ...] | None = None
+    bytes_per_token: int | None = None
+    roof_tokens_per_s: float | None = None
+    roof_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,3 +324,14 @@ def run_row(session: SessionBegin, begin: RunBegin, end: RunEnd) -> dict[str, An
     started = datetime.fromtimestamp(begin.started_at_ms / 1000, tz=UTC)
     known["started_at"] = started.isoformat(timespec="milliseconds")
     return {name: known.get(name) for name in RUN_FIELDS}
+
+
+def device_rows(status: TelemetryStatus) -> list[DeviceRow]:
+    """What the driver said of each GPU, for the history."""
+    rows = []
+    for info in status.devices:
+        known: dict[str, Any] = asdict(info)
+        reasons = "\n".join(f"{name}: {why}" for name, why in known.pop("reasons").items())
+        known |= {"device": known.pop("index"), "driver_version": status.driver_version}
+        rows.append(DeviceRow(reasons=reasons, cuda_version=status.cuda_version, **known))
+    return rows

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gemtop.domain.energy import Window
-from gemtop.domain.figures import Resources, Timing, resources, timing
+from gemtop.domain.figures import Timing, timing
+from gemtop.domain.resources import COLUMNS, Phases, resources
 from gemtop.domain.telemetry import DeviceSample, HostSample
 
 if TYPE_CHECKING:
@@ -13,17 +14,18 @@ if TYPE_CHECKING:
 
 REASON = "the process died"
 
-_UPDATE = """
+_UPDATE = f"""
     UPDATE store.runs SET
-        status = 'crashed', stop_reason = 'crashed', message = $message, end_ns = $end_ns,
+        status = 'crashed', stop_reason = 'crashed', valid = false, invalid_reason = 'the run crashed',
+        message = $message, end_ns = $end_ns,
         prompt_tokens = $prompt_tokens, generated_tokens = $generated_tokens, ttft_s = $ttft_s,
         prefill_tokens_per_s = $prefill_tokens_per_s, decode_tokens_per_s = $decode_tokens_per_s,
         itl_p50_ms = $itl_p50_ms, itl_p95_ms = $itl_p95_ms, itl_p99_ms = $itl_p99_ms,
-        vram_peak_bytes = $vram_peak_bytes, ram_peak_bytes = $ram_peak_bytes, power_mean_w = $power_mean_w,
-        energy_j = $energy_j, prefill_j_per_token = $prefill_j_per_token,
-        decode_j_per_token = $decode_j_per_token
+        {", ".join(f"{name} = ${name}" for name in COLUMNS)}
     WHERE run_id = $run_id
 """
+_READ = ("vram_used_bytes", "power_w", "power_average_w", "power_instant_w", "energy_j", "throttle_reasons")
+_READ_OF_HOST = ("process_rss_bytes", "package_energy_j")
 
 
 def _timing(con: DuckDBPyConnection, run_id: str, start_ns: int) -> tuple[Timing, list[int]]:
@@ -38,20 +40,25 @@ def _timing(con: DuckDBPyConnection, run_id: str, start_ns: int) -> tuple[Timing
 def _samples(con: DuckDBPyConnection, session_id: str, run: Window) -> tuple[list[DeviceSample], list[HostSample]]:
     """Readings of a run, and for each device one beyond either end of it."""
     rows = con.execute(
-        """
-        SELECT t_ns, device, vram_used_bytes, power_w, energy_j, process_rss_bytes FROM (
+        f"""
+        SELECT t_ns, device, {", ".join(_READ + _READ_OF_HOST)} FROM (
             SELECT *, lead(t_ns) OVER w AS next_ns, lag(t_ns) OVER w AS last_ns
             FROM store.samples WHERE session_id = $session WINDOW w AS (PARTITION BY device ORDER BY t_ns)
         ) WHERE coalesce(next_ns, t_ns) >= $start AND coalesce(last_ns, t_ns) <= $end ORDER BY t_ns
         """,
         {"session": session_id, "start": run.start_ns, "end": run.end_ns},
     ).fetchall()
-    devices = [
-        DeviceSample(t_ns, device, vram_used_bytes=vram, power_w=power, energy_j=energy)
-        for t_ns, device, vram, power, energy, _ in rows
-        if device != "host"
-    ]
-    return devices, [HostSample(row[0], process_rss_bytes=row[5]) for row in rows if row[1] == "host"]
+    devices: list[DeviceSample] = []
+    hosts: list[HostSample] = []
+    for t_ns, device, *values in rows:
+        known = dict(zip(_READ + _READ_OF_HOST, values, strict=True))
+        if device == "host":
+            hosts.append(HostSample(t_ns, **{name: known[name] for name in _READ_OF_HOST}))
+        else:
+            names = known["throttle_reasons"]
+            known["throttle_reasons"] = None if names is None else tuple(names)
+            devices.append(DeviceSample(t_ns, device, **{name: known[name] for name in _READ}))
+    return devices, hosts
 
 
 def _end_run(con: DuckDBPyConnection, session_id: str, run: tuple[str, int, list[str]], message: str) -> None:
@@ -65,15 +72,9 @@ def _end_run(con: DuckDBPyConnection, session_id: str, run: tuple[str, int, list
     end_ns = max(start_ns, last[0] if last and last[0] is not None else start_ns)
     window = Window(start_ns, end_ns)
     devices, host = _samples(con, session_id, window)
-    used: Resources = resources(
-        devices,
-        host,
-        used_devices or [],
-        window,
-        generated[0] if generated else None,
-        timed.prompt_tokens,
-        timed.generated_tokens,
-    )
+    first_ns = generated[0] if generated else None
+    phases = Phases(window, first_ns, timed.prompt_tokens, timed.generated_tokens)
+    used = resources(devices, host, used_devices or [], phases)
     con.execute(
         _UPDATE,
         {
@@ -88,12 +89,7 @@ def _end_run(con: DuckDBPyConnection, session_id: str, run: tuple[str, int, list
             "itl_p50_ms": timed.latency.p50_ms,
             "itl_p95_ms": timed.latency.p95_ms,
             "itl_p99_ms": timed.latency.p99_ms,
-            "vram_peak_bytes": used.vram_peak_bytes,
-            "ram_peak_bytes": used.ram_peak_bytes,
-            "power_mean_w": used.power_mean_w,
-            "energy_j": used.energy_j,
-            "prefill_j_per_token": used.prefill_j_per_token,
-            "decode_j_per_token": used.decode_j_per_token,
+            **{name: list(value) if isinstance(value, tuple) else value for name, value in used.columns().items()},
         },
     )
 

@@ -10,7 +10,10 @@ from gemtop.history import schema
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-_VIEWS = ("runs", "samples", "tokens", "sessions", "ledger", "tune", "run_placement", "process_samples")
+_VIEWS = (
+    "runs", "samples", "tokens", "sessions", "ledger", "tune", "devices", "roofs", "costs", "run_placement",
+    "process_samples",
+)  # fmt: skip
 
 
 def _section(con: DuckDBPyConnection, name: str, kind: str) -> list[str]:

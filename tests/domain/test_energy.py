@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemtop.domain.energy import COUNTER_STEP_S, Energy, Window, disagree, from_counter, from_power
+from gemtop.domain.energy import COUNTER_STEP_S, Energy, Meter, Power, Window, from_counter, from_power
 
 NS = 1_000_000_000
 MOST_W = 400.0
@@ -189,10 +189,20 @@ def test_too_short_to_measure() -> None:
 
 
 def test_sensors_that_contradict_each_other() -> None:
-    assert disagree(Energy(1000, 10), Energy(1080, 10))
-    assert not disagree(Energy(1000, 10), Energy(1040, 10)), "within five percent"
-    assert not disagree(Energy(100, 30), Energy(140, 20)), "within what is known of them"
+    def meter(watts: float, counted_w: float, seconds: int = 20, ripple_w: float = 0.0) -> Meter:
+        times = [i * NS // 10 for i in range(seconds * 10 + 1)]
+        power = [(t, watts + (ripple_w if i % 2 else -ripple_w)) for i, t in enumerate(times)]
+        return Meter([(t, counted_w * t / NS) for t in times], power)
+
+    def whole(seconds: int) -> Window:
+        return Window(0, seconds * NS)
+
+    assert meter(108, 100).disagrees(whole(20))
+    assert not meter(104, 100).disagrees(whole(20)), "within five percent"
+    assert meter(110, 100, ripple_w=30).disagrees(whole(20)), "ripples of either sign cancel"
+    assert not meter(110, 100, 1).disagrees(whole(1)), "within the steps of the counter"
+    assert not Meter([], [(0, 1.0), (NS, 1.0)]).disagrees(whole(1)), "there is nothing to contradict"
 
 
 def test_idle_power_and_tokens() -> None:
-    assert Energy(1000, 20).less(50, 4).per(100) == Energy(8.0, 0.2)
+    assert Energy(1000, 20).less(Power(50, 1), 4).per(100) == Energy(8.0, 0.24)

@@ -81,7 +81,8 @@ def test_a_history_of_version_1_is_brought_up_to_date_with_everything_in_it(old:
     columns, before = _columns(V1), _everything(V1)
     assert ask(old, "SELECT version FROM store.migrations ORDER BY 1") == VERSIONS
     assert _everything(old.history, columns) == before
-    assert [row[0] for row in ask(old, "DESCRIBE runs")] == [name.strip('"') for name in columns["main.runs"]]
+    kept = [name.strip('"') for name in columns["main.runs"]]
+    assert [row[0] for row in ask(old, "DESCRIBE runs")][: len(kept)] == kept
     assert ask(old, "FROM ledger") == []
     assert ask(old, "FROM tune") == []
     assert ask(old, "SELECT DISTINCT * EXCLUDE (run_id) FROM run_placement") == [(None, None, None, None, None)]
