@@ -11,7 +11,7 @@ from gemtop.domain.model import DeviceMemory, LoadedModel
 from gemtop.domain.rates import RatePoint
 from gemtop.domain.records import RunBegin
 from gemtop.domain.settings import EngineSettings
-from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
+from gemtop.domain.telemetry import CostSample, DeviceInfo, DeviceSample, HostSample, TelemetryStatus
 from gemtop.run import RunView
 
 
@@ -50,8 +50,12 @@ class SessionView:
     prefill_rate: tuple[RatePoint, ...]
     decode_rate: tuple[RatePoint, ...]
     devices: tuple[DeviceInfo, ...]
+    used_devices: tuple[str, ...]
+    """NVML indices of the GPUs that hold a part of the model."""
     device_samples: tuple[DeviceSample, ...]
     host_samples: tuple[HostSample, ...]
+    cost: CostSample | None
+    """What gemtop itself took lately."""
     telemetry: TelemetryStatus | None
     problem: str | None
     """What keeps the history from being written."""

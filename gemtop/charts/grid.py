@@ -18,7 +18,10 @@ class CellRow:
     glyphs: tuple[str, ...]
     """What stands in each cell; the cell after a wide glyph holds an empty string."""
     roles: tuple[str, ...]
-    """Name of the colour of each cell, for the theme to decide; empty is that of plain text."""
+    """Name of the colour of each cell, for the theme to decide; empty is that of plain text.
+
+    After an @ comes the name of the colour that tints its ground: decode@throttle.
+    """
 
     @property
     def text(self) -> str:
@@ -96,6 +99,12 @@ class Canvas:
             span = max(0, min(cells.width, self.width - x))
             self._glyphs[y + dy][x : x + span] = row.glyphs[:span]
             self._roles[y + dy][x : x + span] = row.roles[:span]
+
+    def ground(self, start: int, end: int, rows: int, role: str) -> None:
+        """Tint the ground of columns [start, end) of the first rows."""
+        for roles in self._roles[:rows]:
+            for x in range(max(0, start), min(end, self.width)):
+                roles[x] = f"{roles[x].partition('@')[0]}@{role}"
 
     def is_blank(self, x: int, y: int, count: int = 1) -> bool:
         """Whether `count` cells from (x, y) on lie inside and are blank."""

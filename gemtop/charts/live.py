@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from gemtop.charts.spec import ChartSpec, Mark, Point, Reading, Series, stable_range, stepped_window
+from gemtop.charts.spec import Band, ChartSpec, Mark, Point, Reading, Series, stable_range, stepped_window
 from gemtop.domain.figures import Timing
 from gemtop.domain.rates import RatePoint
+from gemtop.domain.resources import Throttled
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample
 
 DEFAULT_SPAN_S = 60.0
@@ -37,6 +39,19 @@ class LiveCharts:
         found = ((self._seconds(t_ns), words if labelled else "") for t_ns, words in moments)
         return tuple(Mark(x, words) for x, words in found if window[0] <= x <= window[1])
 
+    def _bands(self, throttled: Sequence[Throttled], window: tuple[float, float]) -> tuple[Band, ...]:
+        """In whole half seconds, so that a band that goes on does not change with every frame."""
+        found = (
+            Band(
+                math.floor(self._seconds(part.span.start_ns) * 2) / 2,
+                math.ceil(self._seconds(part.span.end_ns) * 2) / 2,
+                " ".join(part.reasons),
+                "throttle",
+            )
+            for part in throttled
+        )
+        return tuple(band for band in found if band.end >= window[0] and band.start <= window[1])
+
     def _range(self, name: str, points: Sequence[Point], window: tuple[float, float]) -> tuple[float, float]:
         visible = [y for x, y in points if window[0] <= x <= window[1]]
         found = stable_range(self._ranges.get(name), visible)
@@ -50,8 +65,13 @@ class LiveCharts:
         decode: Sequence[RatePoint],
         timing: Timing | None,
         moments: Moments = (),
+        throttled: Sequence[Throttled] = (),
+        roof_share: float | None = None,
     ) -> ChartSpec:
-        """Tokens a second: decode on the left axis, prefill, ten times as fast, on the right one."""
+        """Tokens a second: decode on the left axis, prefill, ten times as fast, on the right one.
+
+        Times at which a card was throttled are set apart by a band.
+        """
         window = self._window(now_ns)
         slow = tuple((self._seconds(p.t_ns), p.tokens_per_s) for p in decode)
         fast = tuple((self._seconds(p.t_ns), p.tokens_per_s) for p in prefill)
@@ -60,6 +80,7 @@ class LiveCharts:
             _number_reading("now", now[0] if now else None, ""),
             _number_reading("decode", timing.decode_tokens_per_s if timing else None, "decode"),
             _number_reading("prefill", timing.prefill_tokens_per_s if timing else None, "prefill"),
+            *([Reading("roof", f"{100 * roof_share:.0f} %", "muted", 5)] if roof_share is not None else []),
         )
         return ChartSpec(
             title="tokens/s",
@@ -69,6 +90,7 @@ class LiveCharts:
             right_range=self._range("prefill", fast, window),
             readings=readings,
             marks=self._marks(moments, window, labelled=True),
+            bands=self._bands(throttled, window),
             placeholder="prefill and decode speed appear here with the first run",
         )
 

@@ -63,6 +63,7 @@ def render(spec: ChartSpec, width: int, height: int, *, ascii_only: bool = False
     columns, rows = width - left - right, height - (1 if labelled else 0)
     if spec.has_data:
         _draw_curves(canvas, spec, left, columns, rows, ascii_only)
+        _draw_bands(canvas, spec, left, columns, rows, ascii_only)
         _draw_marks(canvas, spec, left, columns, rows, ascii_only)
     else:
         text = spec.placeholder
@@ -139,6 +140,23 @@ def _draw_curves(canvas: Canvas, spec: ChartSpec, left: int, columns: int, rows:
                 x += len(text)
             else:
                 x = canvas.put(x, y, text, role)
+
+
+def _draw_bands(canvas: Canvas, spec: ChartSpec, left: int, columns: int, rows: int, ascii_only: bool) -> None:
+    """A line along the top of each band with its words, for terminals without colours too, and a ground below it."""
+    stroke = "^" if ascii_only else "▔"
+    for band in spec.bands:
+        first = max(0, column_of(band.start, spec.x_range, columns))
+        last = min(columns - 1, column_of(band.end, spec.x_range, columns))
+        if last < first:
+            continue
+        start, end = left + first, left + last + 1
+        label = band.label if len(band.label) + 2 <= end - start and canvas.is_blank(start, 0, end - start) else ""
+        canvas.put(start, 0, label, band.colour_role)
+        for x in range(start + len(label), end):
+            if canvas.is_blank(x, 0):
+                canvas.put(x, 0, stroke, band.colour_role)
+        canvas.ground(start, end, rows, band.colour_role)
 
 
 def _draw_marks(canvas: Canvas, spec: ChartSpec, left: int, columns: int, rows: int, ascii_only: bool) -> None:

@@ -30,6 +30,16 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class Band:
+    """A span of time that is set apart by its ground, with words on its first line."""
+
+    start: float
+    end: float
+    label: str
+    colour_role: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """A current value in a title: label, then the text right-aligned in `width` cells."""
 
@@ -55,6 +65,7 @@ class ChartSpec:
     right_range: tuple[float, float] | None = None
     readings: tuple[Reading, ...] = ()
     """Most important first: where the title has no room, the last are left out."""
+    bands: tuple[Band, ...] = ()
 
     @property
     def has_data(self) -> bool:

@@ -172,6 +172,10 @@ class Result:
     """Tokens a second."""
     description: str
     backend: str
+    valid: bool | None
+    """Whether every repetition is; None where that cannot be said of one of them."""
+    doubts: tuple[str, ...]
+    """Why not, or why it cannot be said."""
 
 
 def main(args: argparse.Namespace) -> int:
@@ -196,6 +200,8 @@ def main(args: argparse.Namespace) -> int:
                 if result is None:
                     break
                 writer.write(result)
+                if result.valid is False:
+                    run.say(f"{test_name(case.test)} is not valid: {'; '.join(result.doubts)}")
                 if run.interrupted:  # too late to stop that test, and no other may begin
                     break
         finally:  # what was measured before a case that failed is worth having
@@ -269,7 +275,10 @@ def measure(run: Headless, case: Case, model: LoadedModel, label: str) -> Result
                 raise GemtopError(event.message or "the test failed")
             break
     speeds = [row["decode_tokens_per_s" if test.n_gen else "prefill_tokens_per_s"] for row in rows]
-    return Result(case, model, rows[0], mean_sd(speeds), model.description, model.backend_label)
+    verdicts = {row["valid"] for row in rows}
+    valid = False if False in verdicts else None if None in verdicts else True
+    doubts = tuple(dict.fromkeys(row["invalid_reason"] for row in rows if row["invalid_reason"]))
+    return Result(case, model, rows[0], mean_sd(speeds), model.description, model.backend_label, valid, doubts)
 
 
 def test_name(test: BenchRequest) -> str:
@@ -280,11 +289,8 @@ def test_name(test: BenchRequest) -> str:
 
 def as_json(result: Result) -> dict[str, Any]:
     """A test under the names of the view `runs`: its settings, and its speed as mean, deviation and n."""
-    per_run = {"run_id", "status", "stop_reason", "valid", "invalid_reason", "ttft_s"}
-    data = {name: result.row[name] for name in RUN_FIELDS if name not in per_run}
-    for name in data:
-        if name.startswith(("itl_", "power_", "energy_", "prefill_", "decode_", "vram_", "ram_")):
-            data[name] = None
+    data = {name: result.row[name] for name in RUN_FIELDS if name not in _PER_RUN}
+    data |= {"valid": result.valid, "invalid_reason": "; ".join(result.doubts) or None}
     test, speed = result.case.test, result.speed
     data |= {
         "n_gpu_layers": result.case.settings.offload.n_gpu_layers,
@@ -298,10 +304,15 @@ def as_json(result: Result) -> dict[str, Any]:
     }
     name = "decode_tokens_per_s" if test.n_gen else "prefill_tokens_per_s"
     data[name] = {"mean": speed.mean, "sd": speed.sd, "n": speed.n}
-    return {key: value for key, value in data.items() if value is not None or not key.endswith(_MEASURED)}
+    return data
 
 
-_MEASURED = ("_tokens_per_s", "_ms", "_peak_bytes", "_w", "energy_j", "_j_per_token")
+_PER_RUN = {
+    "run_id", "status", "stop_reason", "ttft_s", "itl_p50_ms", "itl_p95_ms", "itl_p99_ms", "vram_peak_bytes",
+    "ram_peak_bytes", "prefill_tokens_per_s", "decode_tokens_per_s", "power_mean_w", "energy_j", "prefill_j_per_token",
+    "decode_j_per_token", *RUN_FIELDS[RUN_FIELDS.index("power_mean_error_w") :],
+}  # fmt: skip
+"""Columns of the view `runs` that differ from repetition to repetition."""
 
 
 class _Writer:

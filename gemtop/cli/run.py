@@ -12,7 +12,7 @@ from gemtop.cli.streams import discard_stdout
 from gemtop.config import paths
 from gemtop.domain.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError, GemtopError
 from gemtop.domain.events import PrefillProgress, RunFinished, RunStarted, TokenGenerated
-from gemtop.domain.text import printable
+from gemtop.domain.text import plus_minus, printable
 
 if TYPE_CHECKING:
     from gemtop.cli.headless import Headless
@@ -143,8 +143,10 @@ def figures_line(recorded: RunRecorded) -> str:
         _number(row["itl_p99_ms"], "p99 {:.1f} ms"),
         _number(_gib(row["vram_peak_bytes"]), "VRAM {:.2f} GiB"),
         _number(_gib(row["ram_peak_bytes"]), "RAM {:.2f} GiB"),
-        _number(row["decode_j_per_token"], "decode {:.2f} J/token"),
+        _with_error(row["decode_j_per_token"], row["decode_j_per_token_error"], "decode {} J/token"),
+        _number(row["roof_share"] and 100 * row["roof_share"], "roof {:.0f} %"),
         f"stopped: {row['stop_reason']}",
+        _verdict(row["valid"], row["invalid_reason"]),
     ]
     return "  ".join(part for part in parts if part)
 
@@ -155,3 +157,13 @@ def _gib(value: int | None) -> float | None:
 
 def _number(value: float | None, form: str) -> str:
     return "" if value is None else form.format(value)
+
+
+def _with_error(value: float | None, error: float | None, form: str) -> str:
+    return "" if value is None or error is None else form.format(plus_minus(value, error))
+
+
+def _verdict(valid: bool | None, reason: str | None) -> str:
+    if valid is None:
+        return reason or ""
+    return "valid" if valid else f"not valid: {reason}"

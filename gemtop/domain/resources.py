@@ -260,26 +260,44 @@ def _vram_peak(by_device: Mapping[str, Sequence[DeviceSample]], window: Window) 
     return sum(peaks) if peaks else None
 
 
-def throttled(by_device: Mapping[str, Sequence[DeviceSample]], window: Window) -> Throttling | None:
-    """How long a window was throttled: of the device that was throttled longest. None where no device says.
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """A span of time in which a card was throttled, by NVML's names of why."""
 
-    What a sample says holds until the next one.
-    """
-    longest, names, known = 0.0, dict[str, None](), False
+    span: Window
+    reasons: tuple[str, ...]
+
+
+def throttled_spans(samples: Sequence[DeviceSample], until_ns: int) -> list[Throttled]:
+    """When one card was throttled. What a sample says holds until the next one, or until `until_ns`."""
+    spans: list[Throttled] = []
+    ends = (*(sample.t_ns for sample in samples[1:]), until_ns)
+    for sample, end_ns in zip(samples, ends, strict=False):
+        found = throttling(sample.throttle_reasons or ())
+        if not found or end_ns <= sample.t_ns:
+            continue
+        last = spans[-1] if spans else None
+        if last is not None and last.span.end_ns == sample.t_ns and last.reasons == found:
+            spans[-1] = Throttled(Window(last.span.start_ns, end_ns), found)
+        else:
+            spans.append(Throttled(Window(sample.t_ns, end_ns), found))
+    return spans
+
+
+def throttled(by_device: Mapping[str, Sequence[DeviceSample]], window: Window) -> Throttling | None:
+    """How long a window was throttled: of the device that was throttled longest. None where no device says."""
+    if not any(s.throttle_reasons is not None for samples in by_device.values() for s in samples):
+        return None
+    longest, names = 0.0, dict[str, None]()
     for samples in by_device.values():
         seconds = 0.0
-        ends = (*(sample.t_ns for sample in samples[1:]), window.end_ns)
-        for sample, end_ns in zip(samples, ends, strict=False):
-            if sample.throttle_reasons is None:
-                continue
-            a, b = max(sample.t_ns, window.start_ns), min(end_ns, window.end_ns)
-            known = known or b > a
-            found = throttling(sample.throttle_reasons)
-            if found and b > a:
-                seconds += (b - a) / 1e9
-                names.update(dict.fromkeys(found))
+        for part in throttled_spans(samples, window.end_ns):
+            inside = min(part.span.end_ns, window.end_ns) - max(part.span.start_ns, window.start_ns)
+            if inside > 0:
+                seconds += inside / 1e9
+                names.update(dict.fromkeys(part.reasons))
         longest = max(longest, seconds)
-    return Throttling(longest, tuple(names)) if known else None
+    return Throttling(longest, tuple(names))
 
 
 def _inside(t_ns: int, window: Window) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 
@@ -40,3 +41,9 @@ def cell_width(char: str) -> int:
 def text_width(text: str) -> int:
     """Terminal cells of a line of text."""
     return len(text) if text.isascii() else sum(map(cell_width, text))
+
+
+def plus_minus(value: float, error: float) -> str:
+    """A value with its error, both to two figures of the error: 9.10 ± 0.23, 312.0 ± 4.1."""
+    places = 2 if error <= 0 else min(4, max(0, 1 - math.floor(math.log10(error))))
+    return f"{value:,.{places}f} ± {error:.{places}f}"

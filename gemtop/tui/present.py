@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from gemtop.domain import plan
 from gemtop.domain.model import DeviceMemory, LoadedModel
+from gemtop.domain.resources import Resources, error_name
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
-from gemtop.domain.text import one_line
+from gemtop.domain.text import one_line, plus_minus
+from gemtop.domain.validity import Verdict
 from gemtop.run import RunView
 from gemtop.tui.widgets.header import HeaderText, model_header
 from gemtop.tui.widgets.values import Value
@@ -37,6 +39,8 @@ def header_text(view: SessionView) -> HeaderText:
     if view.run is not None:
         right.append((f"run {view.run.number}", "text"))
         right.append((_state(view.run), _state_role(view.run)))
+        if view.run.verdict is not None:
+            right += [(word, role) for word, role in [_verdict_word(view.run.verdict)] if word]
     left: tuple[tuple[str, str], ...] = (("gemtop", "title"),)
     if view.model is not None:
         left += model_header(view.model)
@@ -63,13 +67,18 @@ def _state_role(run: RunView) -> str:
     return {"finished": "text", "cancelled": "warn"}.get(run.status, "bad")
 
 
+def _verdict_word(verdict: Verdict) -> tuple[str, str]:
+    """In a word, and its colour; nothing where it was not judged."""
+    return {True: ("valid", "good"), False: ("not valid", "warn"), None: ("", "muted")}[verdict.valid]
+
+
 def figure_rows(view: SessionView, width: int) -> list[list[Value]]:
     """The figures of the run that goes on, or of the last one."""
     if view.loading is not None:
-        return [[Value("loading", loading_bar(view.loading, width), left=True)], []]
+        return [[Value("loading", loading_bar(view.loading, width), left=True)], [], []]
     run = view.run
     if run is None:
-        return [[Value("", "no run yet", "muted", left=True)], []]
+        return [[Value("", "no run yet", "muted", left=True)], [], []]
     timing, itl = run.timing, run.timing.latency
     n_ctx = view.model.n_ctx if view.model else None
     first = [
@@ -83,13 +92,38 @@ def figure_rows(view: SessionView, width: int) -> list[list[Value]]:
         Value("generated", f"{timing.generated_tokens:,}"),
         Value("context", f"{run.context_used:,}" + (f" of {n_ctx:,}" if n_ctx else "")),
     ]
-    used = run.resources
-    if used is not None and used.decode_j_per_token is not None:
-        energy = Value("J/token", f"{used.decode_j_per_token:.2f} ± {used.decode_j_per_token_error or 0:.2f}")
-        second.insert(2, energy)
-    elif width < _ONE_ROW:
-        second.insert(2, Value("", ""))  # what is longest stands below what may be, at the end
-    return [first + second] if width >= _ONE_ROW else [first, second]
+    if width >= _ONE_ROW:
+        return [first + second, [_outcome(run)]]
+    second.insert(2, Value("", ""))  # what is longest stands below what may be, at the end
+    return [first, second, [_outcome(run)]]
+
+
+def _outcome(run: RunView) -> Value:
+    """What can be said once a run has ended: whether it is valid, and its energy."""
+    if run.verdict is None or run.resources is None:
+        return Value("", "")
+    word, role = _verdict_word(run.verdict)
+    energy, why = energy_words(run.resources), run.verdict.invalid_reason
+    return Value(word, "   ".join(part for part in (why, energy) if part), role if why else "text", role, left=True)
+
+
+def energy_words(used: Resources) -> str:
+    """Joules a token with idle power and without, and of the whole run, each with its error; nothing if not known."""
+    parts = []
+    for phase in ("decode", "prefill"):
+        gross = _value_and_error(used, f"{phase}_j_per_token")
+        net = _value_and_error(used, f"{phase}_net_j_per_token")
+        if gross:
+            parts.append(f"{phase} {gross} J/token" + (f" ({net} without idle)" if net else ""))
+    total = _value_and_error(used, "energy_j")
+    if total:
+        parts.append(f"{total} J by {used.energy_source}")
+    return "   ".join(parts)
+
+
+def _value_and_error(used: Resources, name: str) -> str:
+    value, error = getattr(used, name), getattr(used, error_name(name))
+    return "" if value is None or error is None else plus_minus(value, error)
 
 
 def loading_bar(fraction: float, width: int) -> str:
@@ -216,6 +250,7 @@ def run_rows(view: SessionView) -> list[list[Value]]:
                 Value("decode", "-" if speed is None else f"{speed:.1f}"),
                 Value("TTFT", _seconds(run.timing.ttft_s)),
                 Value("", _state(run), _state_role(run), left=True),
+                Value("", *(_verdict_word(run.verdict) if run.verdict else ("", "muted")), left=True),
             ]
         )
     return rows or [[Value("", "runs are listed here", "muted", left=True)]]

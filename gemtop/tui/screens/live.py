@@ -140,10 +140,18 @@ class LiveScreen(Screen[None]):
         self._problem = problem
 
     def _show_charts(self, charts: LiveCharts, view: SessionView) -> None:
+        from gemtop.domain.resources import throttled_spans
+
         timing = view.run.timing if view.run else None
-        now, devices, samples, hosts = view.t_ns, view.devices, view.device_samples, view.host_samples
+        now, samples, hosts = view.t_ns, view.device_samples, view.host_samples
+        devices = [d for d in view.devices if d.index in view.used_devices] or view.devices
         marks = [(mark.t_ns, mark.label) for mark in view.marks]
-        speed = charts.speed(now, view.prefill_rate, view.decode_rate, timing, marks)
+        slowed = [
+            part
+            for index in view.used_devices
+            for part in throttled_spans([s for s in samples if s.device == index], now)
+        ]
+        speed = charts.speed(now, view.prefill_rate, view.decode_rate, timing, marks, slowed)
         self.query_one("#speed", Chart).show_spec(speed)
         self.query_one("#memory", Chart).show_spec(charts.memory(now, devices, samples, hosts, marks))
         self.query_one("#power", Chart).show_spec(charts.power(now, devices, samples, hosts, marks))

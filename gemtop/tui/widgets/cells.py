@@ -167,7 +167,7 @@ class CellWidget(Widget):
         segments: list[Segment] = []
         start, role = 0, row.roles[0] if row.roles else ""
         for x, (glyph, next_role) in enumerate(zip(row.glyphs, row.roles, strict=True)):
-            if next_role == role or (glyph == BLANK and not next_role):
+            if next_role == role or (glyph == BLANK and not next_role and "@" not in role):
                 continue
             if x > start:
                 segments.append(Segment("".join(row.glyphs[start:x]), self._style_of(role)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HeaderText:
-    """The line in parts. Each is (text, colour role); the last settings give way first."""
+    """The line in parts. Each is (text, colour role).
+
+    Where room is short the last settings give way first, and on the right what has no colour of its own.
+    """
 
     left: tuple[tuple[str, str], ...] = ()
     right: tuple[tuple[str, str], ...] = ()
@@ -39,7 +43,12 @@ class HeaderLine(CellWidget):
 
     def draw(self, width: int, height: int) -> Cells:
         canvas = Canvas(width, height)
-        right_cells = sum(text_width(text) + 2 for text, _ in self._text.right)
+        right = list(self._text.right)
+        while (right_cells := _cells(right)) > _RIGHT_SHARE * width:
+            plain = next((part for part in right if part[1] in ("text", "muted")), None)
+            if plain is None:
+                break
+            right.remove(plain)
         limit = width - right_cells - 1
         x = 1
         for text, role in self._text.left:
@@ -51,10 +60,17 @@ class HeaderLine(CellWidget):
             canvas.put(x, 0, text, role)
             x += cells + 2
         x = max(width - right_cells, 0)
-        for text, role in self._text.right:
+        for text, role in right:
             canvas.put(x, 0, text, role)
             x += text_width(text) + 2
         return canvas.freeze()
+
+
+_RIGHT_SHARE = 0.6
+
+
+def _cells(parts: Sequence[tuple[str, str]]) -> int:
+    return sum(text_width(text) + 2 for text, _ in parts)
 
 
 def variant_role(training: str, quantization: str) -> str:

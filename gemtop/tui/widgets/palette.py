@@ -31,6 +31,7 @@ _COLOURS: dict[str, tuple[str, str]] = {
     "memory": ("#009e73", "#00734f"),
     "power": ("#d55e00", "#b84a00"),
     "load": ("#cc79a7", "#9c3f78"),
+    "throttle": ("#f0e442", "#8a7d00"),
     "weights": ("#0072b2", "#0072b2"),
     "kv": ("#56b4e9", "#2f86bd"),
     "compute": ("#e69f00", "#a66300"),
@@ -46,18 +47,28 @@ ROLES = tuple(_COLOURS)
 """Roles a grid may name. Any other is drawn as text."""
 
 
+_TINT = 0.18
+"""How much of its colour a tinted ground has."""
+
+
 def role_style(widget: Widget, role: str) -> Style:
-    """The style of a role on this widget, in the theme in force.
+    """The style of a role on this widget, in the theme in force; `role@ground` has its ground tinted.
 
     A theme may give a role a colour of its own by a variable `gemtop-ROLE`.
     """
-    known = role if role in _COLOURS else "text"
+    name, _, tint = role.partition("@")
+    known = name if name in _COLOURS else "text"
+    ground = widget.background_colors[1]
+    if tint:
+        ground += _colour(widget, tint).multiply_alpha(_TINT)
+    colour = _colour(widget, known)
+    return Style(color=(ground + colour).rich_color, bgcolor=ground.rich_color, bold=known in _BOLD or None)
+
+
+def _colour(widget: Widget, role: str) -> Color:
     app = widget.app
     variables = app.theme_variables
-    spec = variables.get(f"gemtop-{known}") or _COLOURS[known][0 if app.current_theme.dark else 1]
+    spec = variables.get(f"gemtop-{role}") or _COLOURS[role][0 if app.current_theme.dark else 1]
     name, _, opacity = spec.partition(" ")
     colour = Color.parse(variables[name[1:]] if name.startswith("$") else name)
-    if opacity:
-        colour = colour.multiply_alpha(float(opacity.rstrip("%")) / 100)
-    ground = widget.background_colors[1]
-    return Style(color=(ground + colour).rich_color, bgcolor=ground.rich_color, bold=known in _BOLD or None)
+    return colour.multiply_alpha(float(opacity.rstrip("%")) / 100) if opacity else colour
