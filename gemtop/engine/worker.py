@@ -226,8 +226,8 @@ class LlamaEngine:
             self._note(warning)
         memory = device_memory(model.measured_use(), before, prediction.uses, prediction.reason)
         used = {device.device: before[device.device] for device in memory if device.device in before}
-        bandwidths = known(self._paths, used, model.info.n_threads)
-        self._emit(ModelLoaded(model.info, settings, change_s, kept, memory, *bandwidths))
+        bandwidths, reasons = known(self._paths, used, model.info.n_threads)
+        self._emit(ModelLoaded(model.info, settings, change_s, kept, memory, bandwidths, reasons))
 
     def _measure_host(self, header: ModelHeader, settings: EngineSettings, devices: Mapping[str, BackendDevice]) -> int:
         """Measure the memory's bandwidth where the CPU is about to read weights; the nanoseconds that took."""
