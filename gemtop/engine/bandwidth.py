@@ -39,7 +39,7 @@ _MOST_PASSES = 64
 """Readings of the matrix in one call, so that calling takes no time beside it."""
 _CALL_S = 0.01
 _TEST_S = 0.08
-_LEAST_CALLS = 3
+"""All readings after the first two, by one thread and by all."""
 _FILL = 0x3C
 """Of every byte: a small number, and not the zeros that a memory controller may know how to leave out."""
 _TIMEOUT_S = 60
@@ -54,12 +54,15 @@ class Identity:
     """Which memory, and who reads it: what stays the same when devices are numbered anew."""
 
     key: str
+    slower: tuple[str, ...] = ()
+    """Keys of what cannot be faster than this: the same memory read by fewer threads."""
 
     @classmethod
     def host(cls, n_threads: int) -> Identity:
         """This machine's memory, read by so many threads: one alone does not use all of it."""
         about = "\n".join((cpuinfo("model name"), cpuinfo("flags") or cpuinfo("Features")))
-        return cls(f"{_HOST} {hashlib.sha256(about.encode()).hexdigest()[:16]} {n_threads} threads")
+        cpu = f"{_HOST} {hashlib.sha256(about.encode()).hexdigest()[:16]}"
+        return cls(f"{cpu} {n_threads} threads", tuple(f"{cpu} {fewer} threads" for fewer in range(1, n_threads)))
 
     @classmethod
     def card(cls, description: str, pci_bus_id: str | None) -> Identity:
@@ -89,9 +92,9 @@ def identities(devices: Sequence[Mapping[str, object]], n_threads: int) -> tuple
 
 def remembered(paths: Paths, identity: Identity) -> float | None:
     """The best ever measured, in bytes per second; None where nothing was."""
-    stored = read_state(paths, _STATE).get(identity.key)
-    known = [value for value in (stored, _best.get(identity.key)) if isinstance(value, (int, float)) and value > 0]
-    return max(known, default=None)
+    stored = read_state(paths, _STATE)
+    values = [known.get(key) for key in (identity.key, *identity.slower) for known in (stored, _best)]
+    return max((value for value in values if isinstance(value, (int, float)) and value > 0), default=None)
 
 
 def remember(paths: Paths, identity: Identity, bytes_per_s: float) -> float:
@@ -113,7 +116,7 @@ def host_reads(offload: OffloadSettings, n_layers: int | None, devices: Mapping[
 
 
 def measure_host_once(paths: Paths, n_threads: int, cancelled: Callable[[], bool]) -> None:
-    """Measure the host's memory with these threads, once a process, about 0.2 s, and remember it.
+    """Measure the host's memory with these threads, once a process, in 0.2 to 0.3 s, and remember it.
 
     Never raises: where it cannot be measured, `known` says why. When cancelled, it is tried again the next time.
     """
@@ -154,7 +157,7 @@ def known(
 def measure(name: str, n_threads: int, cancelled: Callable[[], bool] = lambda: False) -> float:
     """Bytes per second that a device of ggml's registry reads from its memory, the CPU with so many threads.
 
-    Takes about 0.2 s and, while it lasts, 64 to 256 MiB of the device's memory, more only beside a larger cache, and
+    Takes 0.2 to 0.3 s and, while it lasts, 64 to 256 MiB of the device's memory, more only beside a larger cache, and
     never more than a quarter of what is free. Raises LoadCancelledError when cancelled, and GemtopError, in one line,
     where it cannot be measured.
     """
@@ -163,40 +166,44 @@ def measure(name: str, n_threads: int, cancelled: Callable[[], bool] = lambda: F
     handle = backend_handles().get(name)
     if handle is None:
         raise GemtopError(f"there is no device {name}")
-    with _Reading(name, handle, n_threads) as reading:
-        return _fastest(reading, cancelled)
+    with _Reading(name, handle) as reading:
+        if not reading.set_threads(1) or n_threads == 1:
+            return _fastest(reading, _TEST_S, cancelled)
+        # Threads wait for the last of them, which another program may hold up for long: then one alone does better.
+        # It goes first, for they go on waiting for work for a while.
+        alone = _fastest(reading, _TEST_S / 3, cancelled)
+        reading.set_threads(n_threads)
+        return max(alone, _fastest(reading, _TEST_S * 2 / 3, cancelled))
 
 
-def _fastest(reading: _Reading, cancelled: Callable[[], bool]) -> float:
-    """The best of several readings, in bytes per second."""
-    reading.seconds(1)  # the first one has kernels to load and threads to start
-    once_s = reading.seconds(1)
+def _fastest(reading: _Reading, for_s: float, cancelled: Callable[[], bool]) -> float:
+    """The best of the readings in so many seconds, in bytes per second."""
+    once_s = min(reading.seconds(1) for _ in range(2))  # the first one has kernels to load and threads to start
     passes = max(1, min(_MOST_PASSES, round(_CALL_S / once_s)))
-    best, calls, end = reading.size_bytes / once_s, 0, time.perf_counter() + _TEST_S
-    while calls < _LEAST_CALLS or time.perf_counter() < end:
-        if cancelled():
-            raise LoadCancelledError("loading was cancelled")
+    best, end = reading.size_bytes / once_s, time.perf_counter() + for_s
+    while not cancelled():
         best = max(best, passes * reading.size_bytes / reading.seconds(passes))
-        calls += 1
-    return best
+        if time.perf_counter() >= end:
+            return best
+    raise LoadCancelledError("loading was cancelled")
 
 
 class _Reading:
     """A matrix in a device's memory and graphs that read it; freed on leaving."""
 
-    def __init__(self, name: str, handle: int, n_threads: int) -> None:
+    def __init__(self, name: str, handle: int) -> None:
         from gemtop.engine.binding import DEVICE_KINDS, GgmlInitParams, c
 
         self._name, self._c, self._handle = name, c, handle
         self._kind = DEVICE_KINDS.get(c("ggml_backend_dev_type")(handle))
         self.size_bytes = self._matrix_bytes()
         overhead = int(c("ggml_tensor_overhead")()) * (_MOST_PASSES + 2)
-        graphs = int(c("ggml_graph_overhead_custom")(_MOST_PASSES, False)) * 2
+        graphs = int(c("ggml_graph_overhead_custom")(_MOST_PASSES, False)) * 3
         self._backend = self._buffer = None
         self._context = c("ggml_init")(GgmlInitParams(overhead + graphs, None, True))
         self._graphs: dict[int, int] = {}
         try:
-            self._set_up(n_threads)
+            self._set_up()
         except GemtopError:
             self.__exit__()
             raise
@@ -214,8 +221,16 @@ class _Reading:
                 self._c(free)(what)
         self._buffer = self._backend = self._context = None
 
+    def set_threads(self, n_threads: int) -> bool:
+        """False where the device does not work with threads of this process."""
+        registry = self._c("ggml_backend_dev_backend_reg")(self._handle)
+        address = self._c("ggml_backend_reg_get_proc_address")(registry, b"ggml_backend_set_n_threads")
+        if address:
+            ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int)(address)(self._backend, n_threads)
+        return bool(address)
+
     def seconds(self, passes: int) -> float:
-        """What reading the matrix so many times takes, 1 or one other number of times up to _MOST_PASSES."""
+        """What reading the matrix so many times takes, 1 to _MOST_PASSES, three different numbers at most."""
         c = self._c
         if passes not in self._graphs:
             graph = self._graphs[passes] = c("ggml_new_graph_custom")(self._context, _MOST_PASSES, False)
@@ -237,7 +252,7 @@ class _Reading:
 
         if self._kind == "cpu":
             free, cache = memory_bytes()[1], last_level_cache_bytes() or 32 * _MIB
-            wanted = max(min(max(4 * cache, 64 * _MIB), 256 * _MIB), 2 * cache)
+            wanted = max(min(max(3 * cache, 64 * _MIB), 256 * _MIB), 2 * cache)
         else:  # no device says how large its cache is; those of today have up to 128 MiB
             free, cache, wanted = int(properties(self._handle).memory_free), 16 * _MIB, 256 * _MIB
         size = min(wanted, free // 4) // _ROW_BYTES * _ROW_BYTES
@@ -248,7 +263,7 @@ class _Reading:
             )
         return size
 
-    def _set_up(self, n_threads: int) -> None:
+    def _set_up(self) -> None:
         c, context = self._c, self._context
         matrix = c("ggml_new_tensor_2d")(context, _F32, _COLUMNS, self.size_bytes // _ROW_BYTES)
         vector = c("ggml_new_tensor_2d")(context, _F32, _COLUMNS, 1)
@@ -258,17 +273,10 @@ class _Reading:
         self._backend = c("ggml_backend_dev_init")(self._handle, None)
         if not self._backend:
             raise GemtopError(f"{self._name} cannot be measured: ggml cannot open it")
-        self._set_threads(n_threads)
         self._buffer = c("ggml_backend_alloc_ctx_tensors")(context, self._backend)
         if not self._buffer:
             raise GemtopError(f"{self._name} cannot be measured: it has no {self.size_bytes // _MIB} MiB for the test")
         c("ggml_backend_buffer_clear")(self._buffer, _FILL)
-
-    def _set_threads(self, n_threads: int) -> None:
-        registry = self._c("ggml_backend_dev_backend_reg")(self._handle)
-        address = self._c("ggml_backend_reg_get_proc_address")(registry, b"ggml_backend_set_n_threads")
-        if address:  # a device with threads of this process
-            ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int)(address)(self._backend, n_threads)
 
 
 def measure_in_child(name: str, n_threads: int, rpc_servers: Sequence[str] = ()) -> float:
