@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -54,6 +55,11 @@ class ModelLoaded:
     weights_kept: bool = False
     """Only the context was made anew."""
     memory: tuple[DeviceMemory, ...] = ()
+    bandwidths: Mapping[str, float] = field(default_factory=dict)
+    """Bytes per second that a device reads from its memory, as it was measured, by llama.cpp's name; the CPU with the
+    threads of this context."""
+    bandwidth_reasons: Mapping[str, str] = field(default_factory=dict)
+    """Why the others have none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,7 +212,7 @@ def read_twice(model: Any, reading: Reading) -> float:
     """Perplexity of the second reading of the page by a llama_model. Raises GemtopError where it cannot be read."""
     from gemtop.domain.errors import GemtopError
     from gemtop.engine.binding import llama
-    from gemtop.engine.devices import physical_cores
+    from gemtop.engine.cpu import physical_cores
     from gemtop.engine.perplexity import perplexity, token_nll
 
     params = llama.llama_context_default_params()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+_CPUS = Path("/sys/devices/system/cpu")
 
 
 def cpu_flags() -> str:
@@ -58,3 +61,34 @@ def memory_bytes() -> tuple[int, int]:
     except (OSError, ValueError):  # none, or "max"
         return total, available
     return (limit, min(available, max(0, limit - used))) if limit < total else (total, available)
+
+
+def physical_cores() -> int:
+    """Physical cores this process may run on: llama.cpp's default number of threads.
+
+    Counts distinct sets of sibling threads, as llama.cpp does; all CPUs where the kernel does not say.
+    """
+    allowed = os.sched_getaffinity(0)
+    siblings = set()
+    for cpu in allowed:
+        try:
+            siblings.add((_CPUS / f"cpu{cpu}" / "topology" / "thread_siblings").read_text().strip())
+        except OSError:
+            return len(allowed)
+    return max(len(siblings), 1)
+
+
+def last_level_cache_bytes() -> int | None:
+    """The largest caches of the CPUs this process may run on, together; None where the kernel does not say."""
+    found: dict[str, tuple[int, int]] = {}
+    for cpu in os.sched_getaffinity(0):
+        for cache in (_CPUS / f"cpu{cpu}" / "cache").glob("index*"):
+            try:
+                level = int((cache / "level").read_text())
+                size = int((cache / "size").read_text().strip().removesuffix("K")) << 10
+                sharing = (cache / "shared_cpu_map").read_text().strip()
+            except (OSError, ValueError):
+                continue
+            found[f"{level} {sharing}"] = (level, size)
+    last = max((level for level, _ in found.values()), default=0)
+    return sum(size for level, size in found.values() if level == last) or None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
-from pathlib import Path
 from typing import Literal, cast
 
 from gemtop.domain.errors import BadInputError
@@ -12,7 +10,6 @@ from gemtop.domain.model import BackendDevice
 from gemtop.engine import rpc, stand_ins
 from gemtop.engine.binding import DEVICE_KINDS, BackendFeature, DeviceProps, GgmlInitParams, c, text
 
-_TOPOLOGY = Path("/sys/devices/system/cpu")
 _Q4_0 = 2
 
 
@@ -133,18 +130,3 @@ def _stand_in(handle: int) -> stand_ins.StandIn:
         pads_rows=bool(padded),
         remote=True,
     )
-
-
-def physical_cores() -> int:
-    """Physical cores this process may run on: llama.cpp's default number of threads.
-
-    Counts distinct sets of sibling threads, as llama.cpp does; all CPUs where the kernel does not say.
-    """
-    allowed = os.sched_getaffinity(0)
-    siblings = set()
-    for cpu in allowed:
-        try:
-            siblings.add((_TOPOLOGY / f"cpu{cpu}" / "topology" / "thread_siblings").read_text().strip())
-        except OSError:
-            return len(allowed)
-    return max(len(siblings), 1)

@@ -9,7 +9,8 @@ from gemtop.domain.errors import BadInputError
 from gemtop.domain.settings import ContextSettings, OffloadSettings
 from gemtop.engine import binding, stand_ins
 from gemtop.engine.binding import DEVICE_KINDS, c, llama, text
-from gemtop.engine.devices import backend_handles, physical_cores
+from gemtop.engine.cpu import physical_cores
+from gemtop.engine.devices import backend_handles
 
 _INT_MAX = 2**31 - 1
 """What llama.cpp's parameters hold; ctypes would silently cut off what is beyond."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -202,6 +202,7 @@ class LlamaEngine:
 
     def _take_up(self, header: ModelHeader, settings: EngineSettings, start_ns: int) -> None:
         """Have this model ready with these settings, and say so. `start_ns` is when it was asked for."""
+        from gemtop.engine.bandwidth import known
         from gemtop.engine.decode import Decoder
         from gemtop.engine.measured import device_memory
         from gemtop.engine.predict import predict
@@ -209,6 +210,7 @@ class LlamaEngine:
         assert self._stop is not None
         wanted = replace(settings, offload=self._runnable(settings.offload))
         before = self._ready_devices(settings.offload)
+        start_ns += self._measure_host(header, settings, before)
         prediction = predict(header, wanted, before, self._paths, self._planner)
         self._decoder = None
         kept = self._load_weights(header, wanted.offload)
@@ -223,7 +225,20 @@ class LlamaEngine:
         for warning in model.info.warnings:
             self._note(warning)
         memory = device_memory(model.measured_use(), before, prediction.uses, prediction.reason)
-        self._emit(ModelLoaded(model.info, settings, change_s, kept, memory))
+        used = {device.device: before[device.device] for device in memory if device.device in before}
+        bandwidths, reasons = known(self._paths, used, model.info.n_threads)
+        self._emit(ModelLoaded(model.info, settings, change_s, kept, memory, bandwidths, reasons))
+
+    def _measure_host(self, header: ModelHeader, settings: EngineSettings, devices: Mapping[str, BackendDevice]) -> int:
+        """Measure the memory's bandwidth where the CPU is about to read weights; the nanoseconds that took."""
+        from gemtop.engine.bandwidth import host_reads, measure_host_once
+        from gemtop.engine.cpu import physical_cores
+
+        assert self._stop is not None
+        begin_ns = time.monotonic_ns()
+        if host_reads(settings.offload, header.n_layers, devices):
+            measure_host_once(self._paths, settings.context.n_threads or physical_cores(), self._stop.is_set)
+        return time.monotonic_ns() - begin_ns
 
     def _runnable(self, offload: OffloadSettings) -> OffloadSettings:
         """These settings without repacked weights where they crash this machine. Comes before any other call."""

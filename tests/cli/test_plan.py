@@ -98,6 +98,34 @@ def test_devices_are_listed_with_their_memory() -> None:
     refused(gemtop("devices", "--rpc", "127.0.0.1:1"), "no RPC server at 127.0.0.1:1")
 
 
+def test_devices_tell_how_fast_their_memory_is_read_once_it_was_measured() -> None:
+    (host,) = json.loads(gemtop("devices", "--json").stdout)
+    assert host["memory_bandwidth_bytes_per_s"] is None
+    assert "gemtop devices --bandwidth" in host["memory_bandwidth_reason"]
+    assert "GB/s" not in gemtop("devices").stdout.decode()
+    with rpc_server() as (endpoint, _):
+        measured = json.loads(gemtop("devices", "--bandwidth", "--rpc", endpoint, "--json").stdout)
+        remembered = json.loads(gemtop("devices", "--rpc", endpoint, "--json").stdout)
+    for found in (measured, remembered):
+        assert [device["memory_bandwidth_reason"] for device in found] == [None, None]
+        assert all(5e8 < device["memory_bandwidth_bytes_per_s"] < 1e12 for device in found)
+    speed = measured[0]["memory_bandwidth_bytes_per_s"] / 1e9
+    assert f" {speed:.1f} GB/s  here" in gemtop("devices").stdout.decode()
+
+
+def test_a_device_that_cannot_be_measured_is_listed_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "from gemtop.engine import bandwidth\n"
+        "def refuse(*_):\n    raise bandwidth.GemtopError('CPU cannot be measured: it is busy')\n"
+        "bandwidth.measure_in_child = refuse\n"
+    )
+    done = gemtop("devices", "--bandwidth", "--json", PYTHONPATH=f"{tmp_path}:{Path.cwd()}")
+    (host,) = json.loads(done.stdout)
+    assert host["memory_bandwidth_bytes_per_s"] is None and done.returncode == 0
+    assert host["memory_bandwidth_reason"] == "CPU cannot be measured: it is busy"
+    assert done.stderr.decode() == "gemtop: CPU cannot be measured: it is busy\n"
+
+
 def test_a_model_of_the_hub_is_planned_from_its_header(sparse: dict[str, str], tmp_path: Path) -> None:
     with serving() as hub:
         hub.add("google/gemma-3-4b-it-qat-q4_0-gguf", "gemma-3-4b-it-q4_0.gguf", Path(sparse["4b"]), sha256="0" * 64)

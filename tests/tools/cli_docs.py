@@ -53,8 +53,8 @@ ENVIRONMENT = (
     ),
     (
         "XDG_STATE_HOME",
-        "What can be lost without harm is in `gemtop/` below it: the model opened last, results of the preflight "
-        "(default: `~/.local/state`).",
+        "What can be lost without harm is in `gemtop/` below it: the model opened last, results of the preflight, "
+        "measured memory bandwidths (default: `~/.local/state`).",
     ),
     (
         "XDG_CACHE_HOME",
