@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from gemtop.domain.model import BackendDevice
-from gemtop.domain.telemetry import CostSample, DeviceSample, HostSample, Sample, TelemetryStatus
+from gemtop.domain.telemetry import CostSample, DeviceInfo, DeviceSample, HostSample, Sample, TelemetryStatus
 
 _KEEP = 3000
 """Ten minutes at five readings a second."""
@@ -53,12 +53,17 @@ class Readings:
         """The latest sample of this machine."""
         return self._hosts[-1] if self._hosts else None
 
+    def cards_of(self, devices: Iterable[BackendDevice]) -> dict[str, DeviceInfo]:
+        """Cards by llama.cpp's name of them, matched by PCI bus id: CUDA has an order of its own."""
+        cards = self.status.devices if self.status else ()
+        by_bus = {_pci_key(card.pci_bus_id): card for card in cards if card.pci_bus_id}
+        keys = {device.name: _pci_key(device.pci_bus_id) for device in devices if device.pci_bus_id}
+        return {name: by_bus[key] for name, key in keys.items() if key in by_bus}
+
     def indices_of(self, devices: Iterable[BackendDevice]) -> tuple[str, ...]:
-        """NVML indices of llama.cpp's devices, matched by PCI bus id: CUDA has an order of its own."""
-        if self.status is None:
-            return ()
-        held = {_pci_key(device.pci_bus_id) for device in devices if device.pci_bus_id}
-        return tuple(d.index for d in self.status.devices if d.pci_bus_id and _pci_key(d.pci_bus_id) in held)
+        """NVML indices of llama.cpp's devices, in NVML's order."""
+        found = {card.index for card in self.cards_of(devices).values()}
+        return tuple(card.index for card in (self.status.devices if self.status else ()) if card.index in found)
 
 
 def _pci_key(bus_id: str) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 from gemtop.domain.energy import Power, Window
 from gemtop.domain.events import ModelLoaded, RunFinished, RunStatus, StopReason
 from gemtop.domain.figures import Timing, TimingAccumulator
-from gemtop.domain.records import LedgerRow, RunBegin, RunEnd, RunKind
+from gemtop.domain.records import LedgerRow, RoofRow, RunBegin, RunEnd, RunKind
 from gemtop.domain.resources import Phases, Resources, resources
-from gemtop.domain.telemetry import DeviceSample, HostSample, Sample
+from gemtop.domain.roofline import Bandwidth, DecodeRoof, Roof, reads_of, together
+from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, Sample
 from gemtop.domain.validity import Measured, Verdict, judge
 
 
@@ -37,6 +38,14 @@ class RunView:
     resources: Resources | None = None
     verdict: Verdict | None = None
     """None until it has ended."""
+    roofs: tuple[Roof, ...] = ()
+    """Of each device, at the mean depth of the decode so far."""
+
+    @property
+    def roof_share(self) -> float | None:
+        """Decode speed over what the memories allow; None before there is one, and where one is not known."""
+        roof, speed = together(self.roofs), self.timing.decode_tokens_per_s
+        return speed / roof if roof and speed else None
 
 
 @dataclass(slots=True)
@@ -48,6 +57,7 @@ class MeasuredRun:
     prompt: str
     prompt_tokens: tuple[int, ...]
     accumulator: TimingAccumulator
+    roof: DecodeRoof
     prefill_done: int = 0
     index: int = 0
     """Tokens written down so far, those of the prompt first."""
@@ -84,7 +94,29 @@ class MeasuredRun:
             variant=self.begin.variant,
             resources=self.resources,
             verdict=self.verdict,
+            roofs=self._roofs(timing),
         )
+
+    def _roofs(self, timing: Timing) -> tuple[Roof, ...]:
+        """At the mean depth of the decode; nothing where there is none."""
+        if timing.decode_tokens_per_s is None:
+            return ()
+        return self.roof.at(self.begin.cached_tokens + timing.prompt_tokens + timing.generated_tokens / 2)
+
+    def roof_rows(self) -> list[RoofRow]:
+        """How fast each device could decode at most in this run, for the history."""
+        return [
+            RoofRow(
+                run_id=self.begin.run_id,
+                device=roof.device,
+                bytes_per_token=round(roof.bytes_per_token),
+                bandwidth_bytes_per_s=roof.bandwidth.bytes_per_s if roof.bandwidth else None,
+                bandwidth_source=roof.bandwidth.source if roof.bandwidth else None,
+                roof_tokens_per_s=roof.tokens_per_s,
+                reason=roof.reason,
+            )
+            for roof in self._roofs(self.accumulator.timing())
+        ]
 
     def end(self, event: RunFinished, output: str | None, idle: Power | None, unread: Sequence[str]) -> RunEnd:
         """Compute the figures and the verdict, once, and return the record that ends the run.
@@ -102,6 +134,8 @@ class MeasuredRun:
         devices, hosts = tuple(self.devices), tuple(self.hosts)
         self.resources = taken = resources(devices, hosts, used, phases, idle)
         by_device = {index: [s for s in devices if s.device == index] for index in used}
+        roofs = self._roofs(timing)
+        roof, speed = together(roofs), timing.decode_tokens_per_s
         self.verdict = judge(Measured(self.begin.kind, event.status, phases, by_device, hosts, taken, unread))
         return RunEnd(
             run_id=self.begin.run_id,
@@ -120,8 +154,22 @@ class MeasuredRun:
             valid=self.verdict.valid,
             invalid_reason=self.verdict.invalid_reason,
             **taken.columns(),
+            bytes_per_token=round(sum(part.bytes_per_token for part in roofs)) if roofs else None,
+            roof_tokens_per_s=roof,
+            roof_share=speed / roof if roof and speed else None,
             output=output,
         )
+
+
+def decode_roof(loaded: ModelLoaded, cards: Mapping[str, DeviceInfo]) -> DecodeRoof:
+    """How fast a model can decode where it was loaded; `cards` are by llama.cpp's names.
+
+    What was measured of a device's memory goes before what its data sheet promises.
+    """
+    promised = {name: card.memory_bandwidth_bytes_per_s for name, card in cards.items()}
+    bandwidths = {name: Bandwidth(speed, "nvml") for name, speed in promised.items() if speed is not None}
+    bandwidths |= {name: Bandwidth(speed, "measured") for name, speed in loaded.bandwidths.items()}
+    return DecodeRoof(reads_of(loaded.model, loaded.memory), bandwidths, loaded.bandwidth_reasons)
 
 
 def begin_run(

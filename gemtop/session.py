@@ -39,7 +39,7 @@ from gemtop.domain.settings import EngineSettings, SamplingSettings
 from gemtop.domain.telemetry import DeviceSample, HostSample, Sample, TelemetryStatus
 from gemtop.engine.protocol import BenchRequest, Engine, EventSink
 from gemtop.readings import Readings
-from gemtop.run import MeasuredRun, RunView, begin_run, changes, ledger_rows
+from gemtop.run import MeasuredRun, RunView, begin_run, changes, decode_roof, ledger_rows
 from gemtop.view import Listener, Mark, RunRecorded, SessionView
 
 _CURVE_MARGIN_NS = 2_000_000_000
@@ -303,7 +303,8 @@ class Session:
     def _unread_devices(self) -> tuple[str, ...]:
         """llama.cpp's names of the devices in use that have no sensors here: those behind RPC, and of other makers."""
         devices = self._model.devices if self._model else ()
-        return tuple(device.name for device in devices if not self._readings.indices_of((device,)))
+        read = self._readings.cards_of(devices)
+        return tuple(device.name for device in devices if device.name not in read)
 
     # The sampler thread
 
@@ -385,7 +386,8 @@ class Session:
         assert self._loaded is not None
         more["driver_version"] = self._driver_version
         begin = begin_run(f"{self.session_id}.{number}", t_ns, kind, self._loaded, self.used_devices(), **more)
-        run = MeasuredRun(begin, number, shown, tokens, TimingAccumulator(t_ns))
+        roof = decode_roof(self._loaded, self._readings.cards_of(self._model.devices))
+        run = MeasuredRun(begin, number, shown, tokens, TimingAccumulator(t_ns), roof)
         run.devices.extend(self._readings.last_of_devices())  # the left end of its power curve
         last = self._readings.last_of_host()
         run.hosts.extend([last] if last else [])
@@ -484,6 +486,8 @@ class Session:
         idle = self._idle.of(used or (PACKAGE,))
         end = run.end(event, output if self._record_text else None, idle, self._unread_devices())
         self._recorder.put(end)
+        for roof in run.roof_rows():
+            self._recorder.put(roof)
         self._runs.append(run.view())
         row = run_row(self._begin_record, run.begin, end)
         if run.begin.kind != "apply":

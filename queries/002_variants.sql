@@ -1,5 +1,5 @@
 -- Decode speed and memory by variant
--- Finished runs of each variant on each machine, prompts and benchmarks apart: how many, how fast with the spread, and the most memory they took.
+-- Finished runs of each variant on each machine, prompts and benchmarks apart, and valid ones apart from others: how many, how fast with the spread, energy, share of the roof, and the most memory they took.
 -- param: model text = null  only models whose name contains this
 SELECT
     model_name,
@@ -8,19 +8,21 @@ SELECT
     n_gpu_layers,
     n_threads,
     kind,
+    valid,
     count(*) AS n,
     avg(decode_tokens_per_s) AS decode_tokens_per_s,
     coalesce(stddev_samp(decode_tokens_per_s), 0) AS decode_sd,
     min(decode_tokens_per_s) AS decode_min,
     max(decode_tokens_per_s) AS decode_max,
     median(ttft_s) AS ttft_s_median,
+    avg(decode_j_per_token) AS decode_j_per_token,
+    100 * avg(roof_share) AS roof_pct,
     max(size_bytes) / 1048576 AS file_mib,
     max(vram_peak_bytes) / 1048576 AS vram_peak_mib,
     max(ram_peak_bytes) / 1048576 AS ram_peak_mib
 FROM runs
 WHERE status = 'finished'
     AND decode_tokens_per_s IS NOT NULL
-    AND valid IS NOT FALSE
     AND ($model::VARCHAR IS NULL OR contains(lower(model_name), lower($model::VARCHAR)))
 GROUP BY ALL
-ORDER BY model_name, machine, decode_tokens_per_s DESC
+ORDER BY model_name, machine, valid IS FALSE, decode_tokens_per_s DESC

@@ -200,7 +200,7 @@ def main(args: argparse.Namespace) -> int:
                 if result is None:
                     break
                 writer.write(result)
-                if result.valid is False:
+                if result.valid is False and args.output == "md":  # the other formats have a field for it
                     run.say(f"{test_name(case.test)} is not valid: {'; '.join(result.doubts)}")
                 if run.interrupted:  # too late to stop that test, and no other may begin
                     break
@@ -289,8 +289,9 @@ def test_name(test: BenchRequest) -> str:
 
 def as_json(result: Result) -> dict[str, Any]:
     """A test under the names of the view `runs`: its settings, and its speed as mean, deviation and n."""
-    data = {name: result.row[name] for name in RUN_FIELDS if name not in _PER_RUN}
-    data |= {"valid": result.valid, "invalid_reason": "; ".join(result.doubts) or None}
+    speed_name = "decode_tokens_per_s" if result.case.test.n_gen else "prefill_tokens_per_s"
+    row = result.row | {"valid": result.valid, "invalid_reason": "; ".join(result.doubts) or None}
+    data = {name: row[name] for name in RUN_FIELDS if name == speed_name or name not in _PER_RUN}
     test, speed = result.case.test, result.speed
     data |= {
         "n_gpu_layers": result.case.settings.offload.n_gpu_layers,
@@ -302,8 +303,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "n_depth": test.n_depth,
         "test": test_name(test),
     }
-    name = "decode_tokens_per_s" if test.n_gen else "prefill_tokens_per_s"
-    data[name] = {"mean": speed.mean, "sd": speed.sd, "n": speed.n}
+    data[speed_name] = {"mean": speed.mean, "sd": speed.sd, "n": speed.n}
     return data
 
 

@@ -138,12 +138,19 @@ def together(parts: Sequence[Roof]) -> float | None:
     return 1 / seconds if seconds else None
 
 
-def nvml_bandwidth(bus_width_bits: int, memory_clock_mhz: float) -> Bandwidth:
-    """A card's memory bandwidth from what NVML says of it: the bus moves a word on both edges of the memory clock.
+@dataclass(frozen=True, slots=True)
+class DecodeRoof:
+    """What is known, once a model is loaded, of how fast it can decode."""
 
-    With the highest clock of a GeForce RTX 3090, 384 bits at 9,751 MHz, it is the 936 GB/s of its data sheet.
-    """
-    return Bandwidth(bus_width_bits / 8 * memory_clock_mhz * 1e6 * 2, "nvml")
+    reads: tuple[DeviceReads, ...]
+    bandwidths: Mapping[str, Bandwidth]
+    """By llama.cpp's name of the device."""
+    reasons: Mapping[str, str]
+    """Why one is not known."""
+
+    def at(self, depth: float) -> tuple[Roof, ...]:
+        """The roof of each device that reads anything, with `depth` tokens in the context."""
+        return roofs(self.reads, self.bandwidths, depth, self.reasons)
 
 
 def _weights(header: ModelHeader) -> tuple[int, float]:

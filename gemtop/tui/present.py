@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from gemtop.domain import plan
 from gemtop.domain.model import DeviceMemory, LoadedModel
 from gemtop.domain.resources import Resources, error_name
+from gemtop.domain.roofline import Roof
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
 from gemtop.domain.text import one_line, plus_minus
 from gemtop.domain.validity import Verdict
@@ -156,6 +157,7 @@ def device_rows(view: SessionView) -> list[list[Value]]:
     if not view.devices:
         rows += [[Value("GPU", _UNKNOWN)], [Value("", _why_no_gpu(view.telemetry), "muted", left=True)]]
     rows += ledger_rows(view.memory)
+    rows += roof_rows(view.run.roofs if view.run else ())
     if len(view.host_samples) > 1:  # the first has no CPU load yet
         rows += _host_rows(view.host_samples[-1])
     return [part for row in rows for part in _unknowns_apart(row)]
@@ -218,6 +220,19 @@ def ledger_rows(memory: Sequence[DeviceMemory]) -> list[list[Value]]:
     reason = next((entry.reason for entry in memory if entry.reason), None) or "unknown"
     words = plan.gib(sum(planned)) if known else f"{_UNKNOWN} ({one_line(reason)})"
     return [*rows, [Value("allocated", plan.gib(measured)), Value("planned", words)]]
+
+
+def roof_rows(roofs: Sequence[Roof]) -> list[list[Value]]:
+    """How fast each device could decode at most, and from what that follows."""
+    rows = []
+    for roof in roofs:
+        if roof.bandwidth is None or roof.tokens_per_s is None:
+            words = f"{_UNKNOWN} ({roof.reason})"
+        else:
+            reads = f"{roof.bytes_per_token / 1e9:.2f} GB a token at {roof.bandwidth.bytes_per_s / 1e9:,.0f} GB/s"
+            words = f"{roof.tokens_per_s:,.0f} tokens/s  {reads}"
+        rows.append([Value(f"{one_line(roof.device)} roof", words, left=True)])
+    return rows
 
 
 def _parts(use: plan.MemoryUse) -> str:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gemtop.domain.model import DeviceMemory, LoadedModel, TensorInfo
 from gemtop.domain.plan import MemoryUse
-from gemtop.domain.roofline import Bandwidth, DeviceReads, Roof, nvml_bandwidth, reads_of, roofs, together
+from gemtop.domain.roofline import Bandwidth, DeviceReads, Roof, reads_of, roofs, together
+from gemtop.domain.telemetry import DeviceInfo
 from tests.engines import fake_model
 
 EMBEDDING = 2_818_572_288
@@ -50,6 +51,13 @@ def held(device: str, weights: int, kv: int = 0) -> DeviceMemory:
     return DeviceMemory(device, device, use, None, None, "nothing was planned")
 
 
+def test_the_bandwidth_of_a_card_is_that_of_its_data_sheet() -> None:
+    for bits, clock_mhz, gb_per_s in ((384, 9751, 936), (384, 10501, 1008), (5120, 1215, 1555), (512, 14001, 1792)):
+        card = DeviceInfo("0", "a card", None, None, None, None, memory_bus_bits=bits, clock_mem_max_mhz=clock_mhz)
+        assert card.memory_bandwidth_bytes_per_s == pytest.approx(gb_per_s * 1e9, rel=0.001)
+    assert DeviceInfo("0", "a card", None, None, None, None).memory_bandwidth_bytes_per_s is None
+
+
 def test_gemma_27b_on_a_card_of_936_gb_a_second() -> None:
     reads = reads_of(gemma_27b(), (held("CPU", EMBEDDING), held("CUDA0", WHOLE, kv=1000)))
     for depth, kv in ((0, 0), (1000, 62_000 * KV_LAYER), (8192, (10 * 8192 + 52 * 1024) * KV_LAYER)):
@@ -57,11 +65,6 @@ def test_gemma_27b_on_a_card_of_936_gb_a_second() -> None:
         assert card.device == "CUDA0" and card.bytes_per_token == WHOLE + kv
         assert card.tokens_per_s == pytest.approx(936e9 / (WHOLE + kv)) == together((card,))
     assert together(roofs(reads, {"CUDA0": RTX_3090}, 8192)) == pytest.approx(51.06, abs=0.01)
-
-
-def test_the_bandwidth_of_a_card_is_that_of_its_data_sheet() -> None:
-    for bits, clock_mhz, gb_per_s in ((384, 9751, 936), (384, 10501, 1008), (5120, 1215, 1555), (512, 14001, 1792)):
-        assert nvml_bandwidth(bits, clock_mhz).bytes_per_s / 1e9 == pytest.approx(gb_per_s, rel=0.001)
 
 
 def test_layers_that_stay_on_the_host_are_read_there() -> None:

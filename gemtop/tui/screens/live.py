@@ -146,12 +146,13 @@ class LiveScreen(Screen[None]):
         now, samples, hosts = view.t_ns, view.device_samples, view.host_samples
         devices = [d for d in view.devices if d.index in view.used_devices] or view.devices
         marks = [(mark.t_ns, mark.label) for mark in view.marks]
+        share = view.run.roof_share if view.run else None
         slowed = [
             part
             for index in view.used_devices
             for part in throttled_spans([s for s in samples if s.device == index], now)
         ]
-        speed = charts.speed(now, view.prefill_rate, view.decode_rate, timing, marks, slowed)
+        speed = charts.speed(now, view.prefill_rate, view.decode_rate, timing, marks, slowed, share)
         self.query_one("#speed", Chart).show_spec(speed)
         self.query_one("#memory", Chart).show_spec(charts.memory(now, devices, samples, hosts, marks))
         self.query_one("#power", Chart).show_spec(charts.power(now, devices, samples, hosts, marks))
