@@ -25,4 +25,4 @@ WHERE status = 'finished'
     AND decode_tokens_per_s IS NOT NULL
     AND ($model::VARCHAR IS NULL OR contains(lower(model_name), lower($model::VARCHAR)))
 GROUP BY ALL
-ORDER BY model_name, machine, valid IS FALSE, decode_tokens_per_s DESC
+ORDER BY model_name, machine, valid DESC NULLS FIRST, decode_tokens_per_s DESC

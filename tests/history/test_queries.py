@@ -84,8 +84,8 @@ def test_runs_that_were_not_valid_stand_apart(paths: Paths) -> None:
     _seed(paths)
     why = "GPU 0 throttled (SwPowerCap) for 4.1 of 31.0 s"
     bad = "20261124-090000-dddd0001"
-    end = replace(run_end(bad), valid=False, invalid_reason=why, throttled_s=4.1, roof_share=0.5, decode_j_per_token=2.0)
-    put_in(paths, [session(bad), run(bad), end, session_end()], bad)
+    spoilt: dict[str, Any] = {"valid": False, "invalid_reason": why, "throttled_s": 4.1, "roof_share": 0.5}
+    put_in(paths, [session(bad), run(bad), run_end(f"{bad}.1", decode_j_per_token=2.0, **spoilt)], bad)
     rows = [row for row in _run(paths, "variants") if row["variant"] == "QAT Q4_0"]
     assert [(row["valid"], row["n"]) for row in rows] == [(None, 3), (False, 1)]
     assert (rows[1]["roof_pct"], rows[1]["decode_j_per_token"]) == (50.0, 2.0)
