@@ -1,0 +1,46 @@
+"""Why a GPU's clocks are not higher: NVML's bit mask taken apart and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_NAMES = (
+    "GpuIdle",
+    "ApplicationsClocksSetting",
+    "SwPowerCap",
+    "HwSlowdown",
+    "SyncBoost",
+    "SwThermalSlowdown",
+    "HwThermalSlowdown",
+    "HwPowerBrakeSlowdown",
+    "DisplayClockSetting",
+)
+"""Bit number to the name after nvmlClocksEventReason."""
+_POWER = frozenset({"SwPowerCap", "HwPowerBrakeSlowdown"})
+_THERMAL = frozenset({"SwThermalSlowdown", "HwThermalSlowdown"})
+_EITHER = frozenset({"HwSlowdown"})
+"""Heat or power: the card does not say which by this bit."""
+
+
+def names_of(mask: int) -> tuple[str, ...]:
+    """The reasons in a mask, lowest bit first; a bit without a name as its number (`0x200`)."""
+    bits = (bit for bit in range(mask.bit_length()) if mask >> bit & 1)
+    return tuple(_NAMES[bit] if bit < len(_NAMES) else hex(1 << bit) for bit in bits)
+
+
+def power_reasons(names: Iterable[str]) -> tuple[str, ...]:
+    """Those that hold the clocks down to save power."""
+    return tuple(name for name in names if name in _POWER)
+
+
+def thermal_reasons(names: Iterable[str]) -> tuple[str, ...]:
+    """Those that hold the clocks down because of heat."""
+    return tuple(name for name in names if name in _THERMAL)
+
+
+def is_throttled(names: Iterable[str]) -> bool:
+    """Whether the card is slower than it could be with more power or cooling.
+
+    An idle card, clocks that somebody set, and bits of unknown meaning are not throttling.
+    """
+    return any(name in _POWER or name in _THERMAL or name in _EITHER for name in names)
