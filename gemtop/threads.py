@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 
@@ -15,7 +16,5 @@ def name_thread(name: str) -> None:
     A thread inherits the name of the one that makes it: what llama.cpp starts from the engine's thread
     has its name. Where the kernel does not take names, nothing happens.
     """
-    try:
+    with contextlib.suppress(OSError):
         Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_bytes(name.encode()[:_LIMIT])
-    except OSError:
-        pass
