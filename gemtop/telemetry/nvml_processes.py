@@ -20,8 +20,9 @@ from gemtop.telemetry.nvml_queries import (
     whole,
 )
 
-_COMPUTE = ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetComputeRunningProcesses_v2")
-_GRAPHICS = ("nvmlDeviceGetGraphicsRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses_v2")
+# Not the names without a number: on an older driver they raise an error of the bindings' own.
+_COMPUTE = tuple(f"nvmlDeviceGetComputeRunningProcesses_v{version}" for version in (3, 2))
+_GRAPHICS = tuple(f"nvmlDeviceGetGraphicsRunningProcesses_v{version}" for version in (3, 2))
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 _FOREIGN_IDS = (
     "the driver gives process ids of the host, and gemtop runs in a container: its own cannot be told from others"

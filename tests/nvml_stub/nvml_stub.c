@@ -469,6 +469,7 @@ nvmlReturn_t nvmlDeviceGetTotalEnergyConsumption(nvmlDevice_t card, ull *millijo
     if (option("energy_reset", reset, sizeof reset) && t >= atof(reset)) from = atof(reset);
     t = fmax(floor(t / step) * step, from);
     *millijoules = (ull)((energy_j(m, t) - energy_j(m, from)) * 1e3);
+    if (listed("na", card, "energy")) *millijoules = ~0ULL;
     return SUCCESS;
 }
 
