@@ -275,14 +275,16 @@ class Asker:
         self._refused = [None] * len(self._queries)
 
     def _put(self, number: int, query: Query, handle: Any) -> Answer:
-        answer = Answer()
-        for at in range(self._first_call[number], len(query.calls)):
+        at = self._first_call[number]
+        while True:
             name, args = query.calls[at]
             answer = self._library.call(name, handle, *args)
             if answer.code not in OTHER_CALL:
                 self._first_call[number] = at
-                break
-        return answer
+                return answer
+            at += 1
+            if at == len(query.calls):
+                return answer
 
     def _worded(self, name: str, answer: Answer) -> str:
         if answer.code == NOT_SUPPORTED:

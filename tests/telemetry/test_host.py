@@ -195,6 +195,25 @@ def test_memory_in_use_is_what_could_not_be_given_to_another_program(machine: Fa
     assert sample.process_rss_bytes == 12_345
 
 
+def test_memory_comes_from_the_kernels_file_where_it_has_the_figures(machine: FakeMachine) -> None:
+    machine.memory = AssertionError("psutil was asked")
+    meminfo = machine.proc / "meminfo"
+    meminfo.write_text(
+        "MemTotal:       16384 kB\nMemFree:         1024 kB\nMemAvailable:   12288 kB\nBuffers: 1 kB\n",
+        encoding="ascii",
+    )
+    sample = machine.probe().read(0)
+    assert (sample.ram_used_bytes, sample.ram_total_bytes) == (4096 * 1024, 16384 * 1024)
+    # psutil knows what to do with an old kernel and with a container that shows a smaller total.
+    machine.memory = SimpleNamespace(total=64_000, available=50_000)
+    for text in (
+        "MemTotal: 9 kB\nMemFree: 3 kB\nBuffers: 2 kB\n",
+        "MemTotal: 9 kB\nMemFree: 3 kB\nMemAvailable: 10 kB\n",
+    ):
+        meminfo.write_text(text, encoding="ascii")
+        assert machine.probe().read(0).ram_total_bytes == 64_000
+
+
 def test_one_reading_that_fails_leaves_the_others(machine: FakeMachine) -> None:
     probe = machine.probe()
     probe.read(0)
