@@ -130,9 +130,7 @@ def measure(seconds: float, period_s: float) -> dict[str, Any]:
         "calls": calls,
         "timing_pct": 100 * calls * cost_of_timing_ns() / span_ns,
         "late": late,
-        "jitter_ms": {
-            name: jitter_ms(taken, sampler._origin_ns, round(period_s * 1e9)) for name, taken in times.items()
-        },
+        "jitter_ms": {name: jitter_ms(taken, sampler._origin_ns, period_ns) for name, taken in times.items()},
         "samples": {name: len(taken) for name, taken in times.items()},
         "engine_cpu_pct": statistics.fmean(c.engine_cpu_pct or 0.0 for c in costs) if costs else None,
         "nvml_pct": statistics.fmean(c.nvml_pct or 0.0 for c in costs) if costs else None,
@@ -186,9 +184,8 @@ def main() -> None:
         shown = "  ".join(f"{key} {value:.2f}" for key, value in jitter.items())
         say(f"{name}: {found['samples'][name]} samples, after their tick {shown} ms")
     say(f"ticks skipped: {found['late']}")
-    say(
-        f"gemtop's own figures: engine {found['engine_cpu_pct']:.1f} %, inside NVML {found['nvml_pct']:.2f} % of the time"
-    )
+    own_figures = f"engine {found['engine_cpu_pct']:.1f} %, inside NVML {found['nvml_pct']:.2f} % of the time"
+    say(f"gemtop's own figures: {own_figures}")
 
 
 if __name__ == "__main__":
