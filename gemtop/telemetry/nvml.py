@@ -27,6 +27,8 @@ from gemtop.telemetry.probes import failed
 
 _NO_PERMISSION_AT_ALL = "no permission to talk to the driver (/dev/nvidia*)"
 _HIDDEN = "CUDA_VISIBLE_DEVICES hides every card"
+STUCK_NS = 5_000_000_000
+"""A slow reading that takes longer does not speak of the present any more."""
 _LEAVE_S = 0.1
 """How long the library waits to be initialised again for a reading that is under way."""
 
@@ -101,6 +103,8 @@ class NvmlProbe:
         self._devices: list[Device] = []
         self._initialised = False
         self._in_use = threading.Lock()
+        self._refreshing_ns: int | None = None
+        """When the slow reading that is under way began."""
 
     @property
     def spent_ns(self) -> int:
@@ -133,15 +137,21 @@ class NvmlProbe:
 
         What is slow to read is as of the last `refresh`. May be called while another thread is in `refresh`.
         """
-        return tuple(device.sample(t_ns) for device in self._devices)
+        since_ns = self._refreshing_ns
+        stuck = since_ns is not None and time.monotonic_ns() - since_ns > STUCK_NS
+        return tuple(device.sample(t_ns, stuck) for device in self._devices)
 
     def refresh(self) -> None:
         """Read what is slow, and ask for cards that were lost and for a driver that was unloaded."""
-        down = not self._initialised or any(device.lost_code in LIBRARY_GONE for device in self._devices)
-        if self._devices and down and not self._initialise_again():
-            return
-        for device in self._devices:
-            device.refresh()
+        self._refreshing_ns = time.monotonic_ns()
+        try:
+            down = not self._initialised or any(device.lost_code in LIBRARY_GONE for device in self._devices)
+            if self._devices and down and not self._initialise_again():
+                return
+            for device in self._devices:
+                device.refresh()
+        finally:
+            self._refreshing_ns = None
 
     def stop(self) -> None:
         """Shut NVML down. May be called again, and without `start`."""

@@ -33,7 +33,9 @@ from gemtop.telemetry.probes import unread_device
 
 UNKNOWN_NAME = "unknown GPU"
 _GA100 = "8.0"
-_NOT_READ: tuple[Mapping[str, Any], Mapping[str, str]] = ({}, dict.fromkeys(SLOW_FIELDS, "not read yet"))
+_Slow = tuple[Mapping[str, Any], Mapping[str, str]]
+_NOT_READ: _Slow = ({}, dict.fromkeys(SLOW_FIELDS, "not read yet"))
+_STUCK: _Slow = ({}, dict.fromkeys(SLOW_FIELDS, "the driver does not answer"))
 _INTEGER_FIELDS = {1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal"}
 """nvmlValueType_t to the member of the union that has the value; 0 is a double."""
 _INFO_FIELDS = tuple(f.name for f in fields(DeviceInfo) if f.name not in ("index", "name", "reasons"))
@@ -72,8 +74,11 @@ class Device:
         self._slow = _NOT_READ
         self._lost = answer
 
-    def sample(self, t_ns: int) -> DeviceSample:
-        """Read what changes fast; the rest is as of the last `refresh`. A lost card is not asked."""
+    def sample(self, t_ns: int, stuck: bool = False) -> DeviceSample:
+        """Read what changes fast; the rest is as of the last `refresh`, unless that is `stuck` in the driver.
+
+        A lost card is not asked.
+        """
         if self._lost is None:
             with self._in_use:
                 # It may have been lost while this waited.
@@ -81,15 +86,15 @@ class Device:
                     values, reasons, gone = self._fast.ask(self._handle)
                     gone = gone or self._read_power(values, reasons)
                     if gone is None:
-                        return self._sample(t_ns, values, reasons)
+                        return self._sample(t_ns, values, reasons, _STUCK if stuck else self._slow)
                     self.lose(gone)
         reason = self._lost.reason if self._lost else None
         return unread_device(t_ns, self.info.index, reason or NO_VALUE)
 
-    def _sample(self, t_ns: int, values: dict[str, Any], reasons: dict[str, str]) -> DeviceSample:
-        slow, slow_reasons = self._slow
+    def _sample(self, t_ns: int, values: dict[str, Any], reasons: dict[str, str], slow: _Slow) -> DeviceSample:
+        slow_values, slow_reasons = slow
         reasons.update(slow_reasons)
-        return DeviceSample(t_ns=t_ns, device=self.info.index, reasons=reasons, **values, **slow)
+        return DeviceSample(t_ns=t_ns, device=self.info.index, reasons=reasons, **values, **slow_values)
 
     def refresh(self) -> None:
         """Read what is slow, ask again what was not supported, and look for the card where it was lost."""

@@ -1,21 +1,13 @@
-"""The sampler's real threads with probes that a test drives, on a clock that moves only when told."""
+"""The sampler's real threads with probes that a test drives."""
 
 from __future__ import annotations
 
-import collections
-import json
-import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TypeVar
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gemtop.domain.telemetry import CostSample, DeviceInfo, DeviceSample, HostSample, Sample, TelemetryStatus
+from gemtop.domain.telemetry import CostSample, DeviceSample, HostSample, Sample, TelemetryStatus
 from gemtop.telemetry.probes import DEVICE_FIELDS, HOST_FIELDS
 from gemtop.telemetry.sampler import (
     GPU_THREAD_NAME,
@@ -23,152 +15,9 @@ from gemtop.telemetry.sampler import (
     SLOW_THREAD_NAME,
     THREAD_NAME,
     Sampler,
-    Schedule,
 )
-from tests import nvml_stub
 
-from .conftest import run_python
-
-MS = 1_000_000
-PERIOD = 200 * MS
-SLOW_PERIOD = 2000 * MS
-DEADLINE_S = 30.0
-"""Only ends a test that is stuck."""
-CARDS = tuple(DeviceInfo(i, f"card {i}", None, None, None, None) for i in "01")
-
-Kind = TypeVar("Kind")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_ns = 0
-
-    def __call__(self) -> int:
-        return self.now_ns
-
-
-class FakeGpu:
-    def __init__(self) -> None:
-        self.status = TelemetryStatus(CARDS, "570", None)
-        self.spent_ns = 0
-        self.hold: Callable[[], object] = lambda: None
-        self.before_start: Callable[[], object] = lambda: None
-        self.before_read: Callable[[], object] = lambda: None
-        self.before_refresh: Callable[[], object] = lambda: None
-        self.refreshed_on: list[str] = []
-        self.stopped_on: list[str] = []
-
-    def start(self) -> TelemetryStatus:
-        self.hold()
-        self.before_start()
-        return self.status
-
-    def read(self, t_ns: int) -> list[DeviceSample]:
-        self.before_read()
-        return [DeviceSample(t_ns, card.index, power_w=100.0) for card in self.status.devices]
-
-    def refresh(self) -> None:
-        self.refreshed_on.append(threading.current_thread().name)
-        self.before_refresh()
-
-    def stop(self) -> None:
-        self.stopped_on.append(threading.current_thread().name)
-
-
-class FakeHost:
-    def __init__(self) -> None:
-        self.before_read: Callable[[], object] = lambda: None
-        self.refreshed_on: list[str] = []
-        self.stopped_on: list[str] = []
-
-    def start(self) -> None:
-        pass
-
-    def read(self, t_ns: int) -> HostSample:
-        self.before_read()
-        return HostSample(t_ns, host_cpu_pct=1.0)
-
-    def refresh(self) -> None:
-        self.refreshed_on.append(threading.current_thread().name)
-
-    def stop(self) -> None:
-        self.stopped_on.append(threading.current_thread().name)
-
-
-class Bench:
-    """A sampler whose waits end when the test says so, one thread after the other."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.gpu = FakeGpu()
-        self.host = FakeHost()
-        self.samples: list[Sample] = []
-        self.statuses: list[TelemetryStatus] = []
-        self.emit: Callable[[Sample], object] = self.samples.append
-        self.waits: dict[str, queue.Queue[float]] = collections.defaultdict(queue.Queue)
-        self.orders: dict[str, queue.Queue[None]] = collections.defaultdict(queue.Queue)
-        for name in (THREAD_NAME, GPU_THREAD_NAME, SLOW_THREAD_NAME, SLOW_GPU_THREAD_NAME):
-            assert self.waits[name].empty() and self.orders[name].empty()
-        self.host_waits = threading.Event()
-        # The host's first sample is out before the driver is asked, so that both have the same time.
-        self.gpu.hold = lambda: self.host_waits.wait(DEADLINE_S)
-        self.terminal_bytes = 0
-        self.sampler = Sampler(
-            self.gpu,
-            self.host,
-            emit=lambda sample: (self.emit(sample), None)[1],
-            on_status=self.statuses.append,
-            period_s=PERIOD / 1e9,
-            clock=self.clock,
-            wait=self._wait,
-            slow_period_s=SLOW_PERIOD / 1e9,
-            terminal_bytes=lambda: self.terminal_bytes,
-        )
-
-    def _wait(self, event: threading.Event, timeout_s: float) -> bool:
-        if event.is_set():
-            return True
-        name = threading.current_thread().name
-        self.waits[name].put(timeout_s)
-        if name == THREAD_NAME:
-            self.host_waits.set()
-        while not self.sampler._stopping.is_set():
-            try:
-                self.orders[name].get(timeout=0.01)
-                break
-            except queue.Empty:
-                continue
-        return event.is_set()
-
-    def start(self) -> float:
-        """Until the fast threads wait; for how long the one of the GPUs means to, in seconds."""
-        self.sampler.start()
-        self.wait_begun(THREAD_NAME)
-        return self.wait_begun(GPU_THREAD_NAME)
-
-    def wait_begun(self, name: str) -> float:
-        """Until that thread waits again; for how long it means to, in seconds."""
-        return self.waits[name].get(timeout=DEADLINE_S)
-
-    def wake(self, name: str) -> float:
-        """End one thread's wait and see it through to the next one."""
-        self.orders[name].put(None)
-        return self.wait_begun(name)
-
-    def wake_after(self, ns: int) -> float:
-        """End the wait of both fast threads after `ns` of the clock; how long that of the GPUs waits next."""
-        self.clock.now_ns += ns
-        self.wake(THREAD_NAME)
-        return self.wake(GPU_THREAD_NAME)
-
-    def of(self, kind: type[Kind]) -> list[Kind]:
-        return [sample for sample in self.samples if isinstance(sample, kind)]
-
-    def host_times(self) -> list[int]:
-        return [s.t_ns for s in self.of(HostSample)]
-
-    def power_times(self, device: str = "0") -> list[int]:
-        return [s.t_ns for s in self.of(DeviceSample) if s.device == device]
+from .sampler_bench import DEADLINE_S, MS, PERIOD, SLOW_PERIOD, Bench, Clock, FakeGpu, FakeHost
 
 
 @pytest.fixture
@@ -184,47 +33,6 @@ def raising(error: Exception) -> Callable[..., object]:
         raise error
 
     return fail
-
-
-# --- the schedule alone
-
-
-def test_ticks_lie_on_multiples_of_the_period() -> None:
-    schedule = Schedule(1000, 200)
-    due = []
-    for _ in range(5):
-        due.append(schedule.due_ns)
-        schedule.serve()
-    assert due == [1200, 1400, 1600, 1800, 2000]
-    assert schedule.missed == 0
-
-
-def test_passed_ticks_are_skipped_and_counted_but_one_due_right_now_is_not() -> None:
-    schedule = Schedule(0, 200)
-    schedule.skip_passed(200)
-    assert (schedule.due_ns, schedule.missed) == (200, 0)
-    schedule.skip_passed(601)
-    assert (schedule.due_ns, schedule.missed) == (800, 3)
-
-
-def test_a_schedule_may_begin_between_two_ticks_and_has_missed_nothing() -> None:
-    schedule = Schedule(0, 200)
-    schedule.begin(1001)
-    assert (schedule.due_ns, schedule.missed) == (1200, 0)
-
-
-@given(st.lists(st.integers(0, 2000), max_size=50))
-def test_every_tick_is_either_served_or_missed(durations: list[int]) -> None:
-    schedule = Schedule(0, 200)
-    now = served = 0
-    for duration in durations:
-        now += duration
-        schedule.skip_passed(now)
-        assert schedule.due_ns >= now
-        now = schedule.due_ns
-        schedule.serve()
-        served += 1
-    assert served + schedule.missed == now // 200
 
 
 # --- the fast threads
@@ -595,81 +403,3 @@ def test_the_real_event_wakes_the_threads_for_pokes_and_for_the_end() -> None:
     sampler.poke()
     assert sampler.wait_past(5, DEADLINE_S)
     assert sampler.stop(DEADLINE_S)
-
-
-def test_a_driver_that_hangs_does_not_keep_the_program_from_leaving(stub_dir: Path) -> None:
-    code = (
-        "import time;"
-        "from gemtop.telemetry.nvml import NvmlProbe;"
-        "from gemtop.telemetry.host import PsutilProbe;"
-        "from gemtop.telemetry.sampler import Sampler;"
-        "import threading; found = threading.Event();"
-        "s = Sampler(NvmlProbe(), PsutilProbe(), lambda _: None, lambda _: found.set());"
-        "s.start(); found.wait(30); print(s.wait_past(0, 0.2), s.stop(0.2))"
-    )
-    env = nvml_stub.environment(stub_dir, "hang=power hang_s=600")
-    assert run_python("-c", code, env=env) == "False False\n"
-
-
-def test_while_the_driver_hangs_in_each_call_this_machine_is_read_and_a_lost_card_comes_back(stub_dir: Path) -> None:
-    """The real probes: a card that hangs two seconds, and is lost meanwhile."""
-    code = """
-import json, threading, time
-from gemtop.domain.telemetry import DeviceSample, HostSample
-from gemtop.telemetry.host import PsutilProbe
-from gemtop.telemetry.nvml import NvmlProbe
-from gemtop.telemetry.sampler import Sampler
-
-begun, enough = time.monotonic_ns(), threading.Event()
-hosts, devices = [], []
-
-def emit(sample):
-    if isinstance(sample, HostSample):
-        hosts.append((sample.t_ns - begun) / 1e9)
-    elif isinstance(sample, DeviceSample):
-        devices.append((sample.device, (sample.t_ns - begun) / 1e9, sample.power_w))
-        if sample.device == "1" and sample.power_w and sample.t_ns - begun > 2.5e9:
-            enough.set()
-
-s = Sampler(NvmlProbe(), PsutilProbe(), emit, period_s=0.05, slow_period_s=0.1)
-s.start()
-came_back = enough.wait(40)
-print(json.dumps([came_back, hosts, devices, s.late, s.failure]))
-s.stop(0)
-"""
-    env = nvml_stub.environment(stub_dir, "lost=1@0.5-2.5", epoch_ns=time.monotonic_ns())
-    came_back, hosts, devices, late, failure = json.loads(run_python("-c", code, env=env))
-    assert came_back
-    assert failure is None
-    assert [t_s for name, t_s, watts in devices if name == "1" and watts is None]
-    assert all(watts is not None for name, _, watts in devices if name == "0")
-    assert len(hosts) + late >= 2.0 / 0.05
-
-
-def test_a_call_that_hangs_delays_its_own_samples_alone(stub_dir: Path) -> None:
-    code = """
-import json, threading
-from gemtop.domain.telemetry import HostSample
-from gemtop.telemetry.host import PsutilProbe
-from gemtop.telemetry.nvml import NvmlProbe
-from gemtop.telemetry.sampler import Sampler
-
-kinds, done = [], threading.Event()
-
-def emit(sample):
-    kinds.append(type(sample).__name__)
-    if kinds.count("DeviceSample") == 2:
-        done.set()
-
-s = Sampler(NvmlProbe(), PsutilProbe(), emit, period_s=0.02, slow_period_s=0.3)
-s.start()
-done.wait(40)
-print(json.dumps(kinds))
-s.stop(0)
-"""
-    env = nvml_stub.environment(stub_dir, "hang=0.energy hang_s=2")
-    kinds = json.loads(run_python("-c", code, env=env))
-    before = kinds[: kinds.index("DeviceSample")]
-    # Two seconds are a hundred ticks; on a machine that others use at least some are served.
-    assert before.count("HostSample") > 10
-    assert before.count("CostSample") > 1
