@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gemtop.config import Paths
 from gemtop.domain.errors import HistoryError
 from gemtop.domain.records import Record, SessionEnd
@@ -34,10 +36,11 @@ def make_session(
     session_id: str | None = None,
     *,
     unrecorded_ok: bool = False,
+    terminal_bytes: Callable[[], int] | None = None,
 ) -> Session:
     """A session with llama.cpp, NVML, psutil and the history.
 
-    Where the history cannot be written it raises HistoryError, or with `unrecorded_ok` goes on without.
+    `terminal_bytes` is how many bytes were sent to the terminal so far, where one is drawn on. Where the history cannot be written it raises HistoryError, or with `unrecorded_ok` goes on without.
     """
     from gemtop.history.recorder import AT_THE_END, Recorder, check_history
     from gemtop.telemetry.host import PsutilProbe
@@ -59,7 +62,7 @@ def make_session(
     return Session(
         begin,
         lambda emit: LlamaEngine(emit, paths),
-        lambda emit, on_status: Sampler(NvmlProbe(), PsutilProbe(), emit, on_status),
+        lambda emit, on_status: Sampler(NvmlProbe(), PsutilProbe(), emit, on_status, terminal_bytes=terminal_bytes),
         recorder,
         listener,
     )

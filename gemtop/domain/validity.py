@@ -11,6 +11,7 @@ from gemtop.domain.events import RunStatus
 from gemtop.domain.records import RunKind
 from gemtop.domain.resources import Phases, Resources, throttled
 from gemtop.domain.telemetry import DeviceSample, HostSample
+from gemtop.domain.throttle import kind_of
 
 LEAST_TOKENS = 32
 """Fewer make no speed: a single late token moves the mean by several percent."""
@@ -104,8 +105,8 @@ def _throttled(run: Measured) -> Iterator[str]:
     for device, samples in run.devices.items():
         slowed = throttled({device: samples}, window)
         if slowed is not None and slowed.seconds > THROTTLED_SHARE * window.seconds:
-            names = ", ".join(slowed.reasons)
-            yield f"GPU {device} throttled ({names}) for {slowed.seconds:.1f} of {window.seconds:.1f} s"
+            what = f"{kind_of(slowed.reasons)} throttling of GPU {device} ({', '.join(slowed.reasons)})"
+            yield f"{what} for {slowed.seconds:.1f} of {window.seconds:.1f} s"
 
 
 def _others(run: Measured) -> Iterator[str]:

@@ -28,6 +28,7 @@ from gemtop.domain.settings import EngineSettings, OffloadSettings, check_contex
 from gemtop.domain.text import one_line
 from gemtop.engine.planner import Planner
 from gemtop.engine.protocol import BenchRequest, EventSink
+from gemtop.threads import name_thread
 
 if TYPE_CHECKING:  # loading these loads llama.cpp, which is for the engine thread to do
     from gemtop.engine.binding import StopFlag
@@ -104,6 +105,7 @@ class LlamaEngine:
     # The engine thread
 
     def _main(self) -> None:
+        name_thread(self._thread.name)  # and that of the threads llama.cpp makes
         while True:
             command = self._commands.get()
             if command.run is None:

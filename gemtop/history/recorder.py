@@ -13,11 +13,12 @@ from pathlib import Path
 from gemtop.config import Paths
 from gemtop.domain.errors import HistoryError
 from gemtop.domain.records import Record, RunBegin, RunEnd, SessionBegin, SessionEnd, TokenRow
-from gemtop.domain.telemetry import DeviceSample, HostSample
+from gemtop.domain.telemetry import Sample
 from gemtop.history.database import Database, HistoryLockedError
 from gemtop.history.ingest import take, take_in_dead
 from gemtop.history.lines import Encoder
 from gemtop.history.spool import Spool
+from gemtop.threads import name_thread
 
 MEMORY_LIMIT_ROWS = 200_000
 """Rows kept in memory while the spool cannot be written; those that come after are counted and dropped."""
@@ -156,7 +157,7 @@ class Recorder:
 
     def put(self, record: Record) -> None:
         """Take a record. Returns at once, from any thread, and never raises."""
-        if len(self._incoming) >= MEMORY_LIMIT_ROWS and isinstance(record, (TokenRow, DeviceSample, HostSample)):
+        if len(self._incoming) >= MEMORY_LIMIT_ROWS and isinstance(record, (TokenRow, Sample)):
             self._dropped_rows += 1
             return
         self._incoming.append(record)
@@ -177,6 +178,7 @@ class Recorder:
             thread.join()
 
     def _run(self) -> None:
+        name_thread(self._thread.name)  # and that of the threads DuckDB makes
         try:
             while not self._stop.wait(self._pace.spool_s):
                 self._tick()

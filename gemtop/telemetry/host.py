@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gemtop.domain.telemetry import HostSample
 from gemtop.telemetry.probes import failed, unread_host
+from gemtop.telemetry.rapl import Rapl, RaplError
 
 MIN_WINDOW_NS = 40_000_000
 """Shortest span that a CPU percentage is taken over.
 
 The kernel counts in ticks of 10 ms: over a few milliseconds a percentage would be 0 or nonsense.
 """
+FIRST_WINDOW_NS = 250_000_000
+"""How long after `start` the first `refresh` is, so that its loads are of more than a few ticks."""
+SLOW_FIELDS = ("cpu_temperature_c", "cpu_by_core_pct", "swap_in_bytes", "swap_out_bytes")
 _NO_WINDOW = "needs an earlier sample to compare with"
+_NO_SENSOR = "this machine shows no processor temperature"
+_NO_SWAP_COUNTERS = "the kernel does not count it"
+_PROCESSOR_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "soc_thermal")
+"""Drivers of sensors in the processor."""
+_BOARD_CHIPS = ("acpitz",)
+"""Near it: better than nothing."""
+_MEMINFO = re.compile(rb"MemTotal:\s+(\d+) kB\nMemFree:.*\nMemAvailable:\s+(\d+) kB\n")
+_OFFSET, _TRUE = "Tctl", "Tdie"
+"""What AMD's fans are ruled by may lie up to 27 °C above the true temperature; some chips show both."""
 
 
 def _psutil() -> Any:
@@ -24,50 +41,84 @@ def _psutil() -> Any:
     return psutil
 
 
+@dataclass(frozen=True, slots=True)
+class _Slow:
+    """What the last `refresh` read. Replaced as a whole, never changed: another thread looks at it."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=lambda: dict.fromkeys(SLOW_FIELDS, "not read yet"))
+
+
 class PsutilProbe:
-    """CPU load and memory of this machine and of this process.
+    """Load, memory, energy and temperature of this machine and of this process.
 
     `process_cpu_ns` is the CPU time that all threads of this process have taken, in nanoseconds. The
     default is the kernel's own clock for it: psutil would give the same, rounded to ticks of 10 ms.
+    `proc` is where the kernel shows its counters; `clock` is what samples are stamped with.
     """
 
     def __init__(
         self,
         load: Callable[[], Any] = _psutil,
         process_cpu_ns: Callable[[], int] = time.process_time_ns,
+        *,
+        rapl: Rapl | None = None,
+        proc: Path = Path("/proc"),
+        clock: Callable[[], int] = time.monotonic_ns,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._load = load
         self._process_cpu_ns = process_cpu_ns
+        self._rapl = rapl or Rapl()
+        self._proc = proc
+        self._meminfo = str(proc / "meminfo")
+        self._clock = clock
+        self._sleep = sleep
         self._psutil: Any = None
         self._process: Any = None
         self._unloaded = "the probe has not been started"
+        self._begin()
+
+    def _begin(self) -> None:
         self._process_cpu = _Share()
         self._machine_cpu = _Share()
+        self._package_power = _Share(scale=1e9)
+        self._cores = _Cores()
+        self._slow = _Slow()
+        self._started_ns = 0
 
     def start(self) -> None:
-        """Load psutil. Never raises: without it every field of a sample has the reason."""
+        """Load psutil; the windows of the percentages begin here. Never raises: without it fields have the reason."""
         try:
             self._psutil = self._load()
             self._process = self._psutil.Process()
         except Exception as error:
             self._psutil = None
             self._unloaded = f"psutil cannot be used: {error}"
+            return
+        self._rapl.start()
+        self._started_ns = self._clock()
+        self.read(self._started_ns)
+        with contextlib.suppress(Exception):  # `refresh` will tell
+            self._cores.update(self._psutil.cpu_times(percpu=True))
 
     def read(self, t_ns: int) -> HostSample:
-        """One sample stamped `t_ns`: monotonic_ns at the call.
+        """One sample stamped `t_ns`: monotonic_ns at the call. What is slow to read is as of the last `refresh`.
 
-        A CPU percentage is that of the last span of `MIN_WINDOW_NS` or longer that ended at a sample: at
-        this one, unless the sample before it is closer than that.
+        A CPU percentage, and power, is that of the last span of `MIN_WINDOW_NS` or longer that ended at a
+        sample: at this one, unless the sample before it is closer than that.
         """
         if self._psutil is None:
             return unread_host(t_ns, self._unloaded)
-        values: dict[str, Any] = {}
-        reasons: dict[str, str] = {}
-        # The two that depend on the moment come first.
+        slow = self._slow
+        values: dict[str, Any] = dict(slow.values)
+        reasons: dict[str, str] = dict(slow.reasons)
+        # The three that depend on the moment come first.
+        self._read_energy(t_ns, values, reasons)
         for name, read in (
             ("process_cpu_pct", self._read_process_cpu),
             ("host_cpu_pct", self._read_machine_cpu),
-            ("process_rss_bytes", lambda _: self._process.memory_info().rss),
+            ("process_rss_bytes", self._read_process_rss),
         ):
             try:
                 values[name] = read(t_ns)
@@ -79,11 +130,33 @@ class PsutilProbe:
         self._read_memory(values, reasons)
         return HostSample(t_ns=t_ns, reasons=reasons, **values)
 
+    def refresh(self) -> None:
+        """Read what is slow. The first one after `start` waits until `FIRST_WINDOW_NS` have passed."""
+        if self._psutil is None:
+            return
+        left_ns = self._started_ns + FIRST_WINDOW_NS - self._clock()
+        if left_ns > 0:
+            self._sleep(left_ns / 1e9)
+        values: dict[str, Any] = {}
+        reasons: dict[str, str] = {}
+        for name, read, why in (
+            ("cpu_temperature_c", self._read_temperature, _NO_SENSOR),
+            ("cpu_by_core_pct", self._read_cores, _NO_WINDOW),
+        ):
+            try:
+                values[name] = read()
+            except Exception as error:
+                reasons[name] = failed(error)
+            else:
+                if values[name] is None:
+                    reasons[name] = why
+        self._read_swap(values, reasons)
+        self._slow = _Slow(values, reasons)
+
     def stop(self) -> None:
         """Forget the process; a later `start` begins anew."""
         self._psutil = self._process = None
-        self._process_cpu = _Share()
-        self._machine_cpu = _Share()
+        self._begin()
         self._unloaded = "the probe has been stopped"
 
     def _read_process_cpu(self, t_ns: int) -> float | None:
@@ -95,32 +168,111 @@ class PsutilProbe:
         # Idle time is known to step back on some kernels, hence the bounds.
         return None if share is None else min(max(share, 0.0), 100.0)
 
+    def _read_process_rss(self, _: int) -> int:
+        return int(self._process.memory_info().rss)
+
+    def _read_energy(self, t_ns: int, values: dict[str, Any], reasons: dict[str, str]) -> None:
+        try:
+            joules = self._rapl.read()
+        except RaplError as error:
+            reasons["package_energy_j"] = reasons["package_power_w"] = str(error)
+            return
+        values["package_energy_j"] = joules
+        values["package_power_w"] = watts = self._package_power.update(t_ns, joules, t_ns)
+        if watts is None:
+            reasons["package_power_w"] = _NO_WINDOW
+
     def _read_memory(self, values: dict[str, Any], reasons: dict[str, str]) -> None:
         try:
-            memory = self._psutil.virtual_memory()
+            total, available = self._total_and_available_bytes()
         except Exception as error:
             reasons["ram_used_bytes"] = reasons["ram_total_bytes"] = failed(error)
             return
-        values["ram_total_bytes"] = memory.total
+        values["ram_total_bytes"] = total
         # psutil's own `used` has changed its meaning between versions; this is what `free` calls used.
-        values["ram_used_bytes"] = memory.total - memory.available
+        values["ram_used_bytes"] = total - available
+
+    def _total_and_available_bytes(self) -> tuple[int, int]:
+        # The first lines of the file that psutil reads whole, at several times the cost of all else here.
+        try:
+            with open(self._meminfo, "rb", buffering=0) as file:  # noqa: PTH123 (a Path takes as long as the file)
+                found = _MEMINFO.match(file.read(256))
+        except OSError:
+            found = None
+        if found is not None:
+            total, available = (int(kibibytes) * 1024 for kibibytes in found.groups())
+            if available <= total:  # some containers show a total of their own
+                return total, available
+        memory = self._psutil.virtual_memory()
+        return memory.total, memory.available
+
+    def _read_temperature(self) -> float | None:
+        chips = self._psutil.sensors_temperatures()
+        for names in (_PROCESSOR_CHIPS, _BOARD_CHIPS):
+            readings = [r for name in names for r in chips.get(name, ()) if r.current is not None]
+            if any(reading.label == _TRUE for reading in readings):
+                readings = [reading for reading in readings if reading.label != _OFFSET]
+            if readings:
+                return float(max(reading.current for reading in readings))
+        return None
+
+    def _read_cores(self) -> tuple[float, ...] | None:
+        return self._cores.update(self._psutil.cpu_times(percpu=True))
+
+    def _read_swap(self, values: dict[str, Any], reasons: dict[str, str]) -> None:
+        # psutil reads the same file, and where it has no counters gives 0.
+        try:
+            lines = (self._proc / "vmstat").read_text(encoding="ascii").splitlines()
+            counters = {name: int(number) for name, _, number in (line.partition(" ") for line in lines)}
+        except (OSError, ValueError) as error:
+            reasons["swap_in_bytes"] = reasons["swap_out_bytes"] = failed(error)
+            return
+        page_bytes = os.sysconf("SC_PAGE_SIZE")
+        for name, counter in (("swap_in_bytes", "pswpin"), ("swap_out_bytes", "pswpout")):
+            if counter in counters:
+                values[name] = counters[counter] * page_bytes
+            else:
+                reasons[name] = _NO_SWAP_COUNTERS
 
 
 class _Share:
     """How much of one growing quantity another growing quantity makes up, from window to window."""
 
-    def __init__(self) -> None:
+    def __init__(self, scale: float = 100.0) -> None:
+        self._scale = scale
         self._before: tuple[int, float, float] | None = None
-        self._pct: float | None = None
+        self._share: float | None = None
 
     def update(self, t_ns: int, part: float, whole: float) -> float | None:
-        """Percentage of the last window that was long enough; None before there was one."""
+        """The part of the last window that was long enough, `scale` being all; None before there was one."""
         if self._before is not None:
             before_ns, part_before, whole_before = self._before
             if t_ns - before_ns < MIN_WINDOW_NS or whole <= whole_before:
-                return self._pct
-            self._pct = 100.0 * (part - part_before) / (whole - whole_before)
+                return self._share
+            self._share = self._scale * (part - part_before) / (whole - whole_before)
         self._before = (t_ns, part, whole)
+        return self._share
+
+
+class _Cores:
+    """Load of each logical CPU, from reading to reading."""
+
+    def __init__(self) -> None:
+        self._before: list[tuple[float, float]] = []
+        self._pct: tuple[float, ...] | None = None
+
+    def update(self, times: Any) -> tuple[float, ...] | None:
+        """Percentages since the reading before; None at the first, and where CPUs came or went."""
+        now = [_total_and_idle_s(core) for core in times]
+        before = self._before
+        if len(before) != len(now):
+            self._before, self._pct = now, None
+            return None
+        spans = [(total - total_0, idle - idle_0) for (total, idle), (total_0, idle_0) in zip(now, before, strict=True)]
+        if any(total <= 0 for total, _ in spans):
+            return self._pct  # too close to the one before
+        self._before = now
+        self._pct = tuple(min(max(100.0 * (total - idle) / total, 0.0), 100.0) for total, idle in spans)
         return self._pct
 
 

@@ -16,26 +16,36 @@ HOST_FIELDS = tuple(f.name for f in fields(HostSample) if f.name not in _NOT_REA
 
 
 class GpuProbe(Protocol):
-    """A source of device samples. All three are called on the sampler's thread."""
+    """A source of device samples. `start`, `read` and `stop` are called on one thread, `refresh` on another."""
+
+    @property
+    def spent_ns(self) -> int:
+        """Nanoseconds spent inside the driver so far; any thread may ask."""
 
     def start(self) -> TelemetryStatus:
         """Find the devices, or the reason there are none."""
 
     def read(self, t_ns: int) -> Sequence[DeviceSample]:
-        """One sample of each device, stamped `t_ns`."""
+        """One sample of each device, stamped `t_ns`; what is slow to read as of the last `refresh`."""
+
+    def refresh(self) -> None:
+        """Read what is slow. May run while `read` does, but only between `start` and `stop`."""
 
     def stop(self) -> None:
         """Release the driver."""
 
 
 class HostProbe(Protocol):
-    """A source of host samples. All three are called on the sampler's thread."""
+    """A source of host samples. `start`, `read` and `stop` are called on one thread, `refresh` on another."""
 
     def start(self) -> None:
         """Load what the readings need."""
 
     def read(self, t_ns: int) -> HostSample:
-        """One sample of this machine and this process, stamped `t_ns`."""
+        """One sample of this machine and this process, stamped `t_ns`; slow readings as of the last `refresh`."""
+
+    def refresh(self) -> None:
+        """Read what is slow. May run while `read` does, but only between `start` and `stop`."""
 
     def stop(self) -> None:
         """Release what `start` took."""

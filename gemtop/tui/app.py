@@ -27,6 +27,7 @@ from gemtop.tui import paste
 from gemtop.tui.messages import ModelChosen, SessionHappened, SessionReady
 from gemtop.tui.screens.live import LiveScreen
 from gemtop.tui.startup import Resume, Startup, save_resume, take_resume, without_servers
+from gemtop.tui.traffic import Traffic
 from gemtop.tui.widgets import spans
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class GemtopApp(App[int]):
         self.resume: Resume | None = None
         self.model_path: str | None = None
         self._live = LiveScreen()
+        self._traffic = Traffic()
         self._leaving = False
         self._exit_words = ""
         self._coming_back = False
@@ -111,6 +113,8 @@ class GemtopApp(App[int]):
         return self._live
 
     def on_mount(self) -> None:
+        if self._driver is not None:
+            self._traffic.watch(self._driver)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._leave_at_once, number)
@@ -144,7 +148,14 @@ class GemtopApp(App[int]):
     def _real_session(self, listener: Callable[[SessionEvent], None]) -> Session:
         from gemtop.assembly import make_session
 
-        return make_session("tui", self.paths, listener, self.startup.session_id, unrecorded_ok=True)
+        return make_session(
+            "tui",
+            self.paths,
+            listener,
+            self.startup.session_id,
+            unrecorded_ok=True,
+            terminal_bytes=lambda: self._traffic.sent_bytes,
+        )
 
     def _real_plans(self) -> Plans:
         from gemtop.assembly import make_planner

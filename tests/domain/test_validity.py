@@ -55,7 +55,8 @@ def why(measured: Measured) -> str:
 )
 def test_throttling_during_decode(name: str) -> None:
     slowed = samples(lambda t: {"throttle_reasons": (name,) if 20 <= t < 24 else ()})
-    assert why(run(slowed)) == f"GPU 0 throttled ({name}) for 4.0 of 18.0 s"
+    kind = "power" if "Power" in name else "thermal" if "Thermal" in name else "hardware"
+    assert why(run(slowed)) == f"{kind} throttling of GPU 0 ({name}) for 4.0 of 18.0 s"
     in_the_prefill = samples(lambda t: {"throttle_reasons": (name,) if 10 <= t < 11.9 else ()})
     assert judge(run(in_the_prefill)).valid
 

@@ -18,8 +18,22 @@ A scenario is words apart by spaces:
     hang=FIELD,... hang_s=S  the call takes S seconds (2)
     lost=CARD[@FROM[-UNTIL]]  the card is lost, in that span of the stub's time in seconds
 
-FIELD is power, energy, utilization, memory, memory_v2, temperature, temperature_v1, clock_sm, clock_mem,
-power_limit, name, uuid, pci or handle; `1.power` means card 1 only.
+    reload=FROM-UNTIL      the driver is unloaded in that span; handles from before it are never valid again
+    alike                  all cards are of the first model
+    mig=CARD               the card is cut into MIG instances: it gives no utilisation
+    arch=CARD:NUMBER:MAJOR.MINOR,...  the card is of that nvmlDeviceArchitecture_t and compute capability
+    energy_reset=T         the counters begin again from 0 at that time
+    throttle=CARD:MASK[@FROM[-UNTIL]],...  why clocks are low, in that span; 0 else
+    process=CARD:PID:MIB:KIND,...  a process holds memory; PID may be self, MIB na, KIND is C, G or C+G
+
+FIELD is power, power_average, power_instant, field_values (both of them), energy, utilization, memory,
+memory_v2, temperature, temperature_v1, clock_sm, clock_mem, event_reasons, throttle_reasons (by either call),
+pstate, fan, pcie, pcie_throughput (it takes 20 ms, as the real one does), ecc, processes, processes_v3,
+compute_processes, graphics_processes; or what does not change: power_limit, name, uuid, pci, handle,
+architecture, compute_capability, clock_sm_max, clock_mem_max, temperature_target, temperature_slowdown,
+temperature_shutdown, bus_width, pcie_max, ecc_mode, mig_mode. `1.power` means card 1 only.
+
+`power` is the draw at that moment on both cards, whatever their generation.
 """
 
 from __future__ import annotations
@@ -34,6 +48,7 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("nvml_stub.c")
 LIBRARY = "libnvidia-ml.so.1"
 DRIVER_VERSION = "570.00.stub"
+CUDA_VERSION = "12.8"
 MIB = 1024 * 1024
 
 
@@ -87,6 +102,16 @@ class StubCard:
     clock_sm_max_mhz: int
     clock_mem_mhz: int
     temperature_base_c: int
+    architecture: str
+    compute_capability: str
+    power_reading: str
+    temperature_target_c: int
+    temperature_slowdown_c: int
+    temperature_shutdown_c: int
+    memory_bus_bits: int
+    pcie_gen_max: int
+    pcie_width_max: int
+    ecc_enabled: bool
 
     def power_w(self, t_s: float) -> float:
         return self.power_mean_w + self.power_swing_w * math.sin(2 * math.pi * t_s / self.power_period_s)
@@ -96,12 +121,21 @@ class StubCard:
         turn = 2 * math.pi / self.power_period_s
         return self.power_mean_w * t_s + self.power_swing_w / turn * (1 - math.cos(turn * t_s))
 
-    def counter_j(self, t_s: float) -> float:
-        """What the energy counter shows: the integral as of its last step."""
-        return self.energy_j(math.floor(t_s / self.energy_step_s) * self.energy_step_s)
+    def power_average_w(self, t_s: float) -> float:
+        """The mean of the second before."""
+        return self.energy_j(t_s) - self.energy_j(t_s - 1)
+
+    def counter_j(self, t_s: float, reset_s: float = math.inf) -> float:
+        """What the energy counter shows: the integral as of its last step, since it was reset."""
+        from_s = reset_s if t_s >= reset_s else 0.0
+        step_s = math.floor(t_s / self.energy_step_s) * self.energy_step_s
+        return self.energy_j(max(step_s, from_s)) - self.energy_j(from_s)
 
     def vram_used_bytes(self, t_s: float) -> int:
         return self.memory_base_bytes + 64 * MIB * (math.floor(t_s) % 8)
+
+    def vram_free_bytes(self, t_s: float) -> int:
+        return self.memory_total_bytes - self.memory_reserved_bytes - self.vram_used_bytes(t_s)
 
     def clock_sm_mhz(self, t_s: float) -> int:
         return self.clock_sm_max_mhz - 15 * (math.floor(t_s) % 10)
@@ -111,8 +145,14 @@ class StubCard:
 
 
 MODELS = (
-    StubCard("Stub RTX 24G", 250.0, 150.0, 4.0, 0.02, 450.0, 24576 * MIB, 400 * MIB, 1024 * MIB, 2500, 10500, 40),
-    StubCard("Stub T4 16G", 50.0, 15.0, 7.0, 0.1, 70.0, 16384 * MIB, 250 * MIB, 512 * MIB, 1500, 5000, 55),
+    StubCard(
+        *("Stub RTX 24G", 250.0, 150.0, 4.0, 0.02, 450.0, 24576 * MIB, 400 * MIB, 1024 * MIB, 2500, 10500, 40),
+        *("Ada", "8.9", "average", 84, 92, 97, 384, 4, 16, False),
+    ),
+    StubCard(
+        *("Stub T4 16G", 50.0, 15.0, 7.0, 0.1, 70.0, 16384 * MIB, 250 * MIB, 512 * MIB, 1500, 5000, 55),
+        *("Turing", "7.5", "instant", 82, 90, 95, 256, 3, 8, True),
+    ),
 )
 """Card N is `MODELS[N % 2]`."""
 
@@ -120,6 +160,29 @@ MODELS = (
 def gpu_util_pct(index: int, t_s: float) -> int:
     """Utilisation of card `index`; the memory controller's is half of it, rounded down."""
     return (math.floor(t_s * 10) + 30 * index) % 101
+
+
+def pstate(t_s: float) -> int:
+    return 2 * (math.floor(t_s) % 5)
+
+
+def fan_pct(t_s: float) -> int:
+    return 30 + math.floor(t_s / 2) % 20
+
+
+def pcie_gen(index: int, t_s: float) -> int:
+    return 1 + math.floor(t_s) % MODELS[index % 2].pcie_gen_max
+
+
+def pcie_bytes_per_s(index: int, t_s: float) -> tuple[int, int]:
+    """Into card `index` and out of it. NVML counts in units of 1024."""
+    into = 1000 * (math.floor(t_s) % 100 + 1) + index
+    return into * 1024, into // 2 * 1024
+
+
+def ecc_errors(t_s: float) -> tuple[int, int]:
+    """Corrected and not corrected."""
+    return math.floor(t_s / 10), math.floor(t_s / 1000)
 
 
 def pci_bus_id(index: int) -> str:

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef int nvmlReturn_t;
 typedef unsigned int uint;
@@ -26,6 +27,7 @@ enum {
     INSUFFICIENT_SIZE = 7,
     DRIVER_NOT_LOADED = 9,
     TIMEOUT = 10,
+    NOT_FOUND = 6,
     FUNCTION_NOT_FOUND = 13,
     GPU_IS_LOST = 15,
     LIB_RM_VERSION_MISMATCH = 18,
@@ -34,6 +36,7 @@ enum {
 };
 
 enum { MAX_CARDS = 8, MEMORY_V2 = 0x02000028, TEMPERATURE_V1 = 0x0100000c };
+enum { POWER_AVERAGE = 185, POWER_INSTANT = 186, VALUE_UINT = 1 };
 static const double PI = 3.14159265358979323846;
 static const ull MIB = 1024ULL * 1024ULL;
 
@@ -44,11 +47,17 @@ typedef struct {
     double power_limit_w;
     ull total_mib, reserved_mib, used_mib;
     uint clock_sm_mhz, clock_mem_mhz, temperature_c;
+    uint architecture;
+    int compute_major, compute_minor;
+    uint target_c, slowdown_c, shutdown_c;
+    uint bus_bits, pcie_gen, pcie_width, ecc_on;
 } Model;
 
 static const Model MODELS[] = {
-    {"Stub RTX 24G", 250.0, 150.0, 4.0, 0.02, 450.0, 24576, 400, 1024, 2500, 10500, 40},
-    {"Stub T4 16G", 50.0, 15.0, 7.0, 0.1, 70.0, 16384, 250, 512, 1500, 5000, 55},
+    {"Stub RTX 24G", 250.0, 150.0, 4.0, 0.02, 450.0, 24576, 400, 1024, 2500, 10500, 40,
+     8, 8, 9, 84, 92, 97, 384, 4, 16, 0},
+    {"Stub T4 16G", 50.0, 15.0, 7.0, 0.1, 70.0, 16384, 250, 512, 1500, 5000, 55,
+     6, 7, 5, 82, 90, 95, 256, 3, 8, 1},
 };
 
 typedef struct {
@@ -67,10 +76,21 @@ typedef struct {
     uint domain, bus, device, pciDeviceId, pciSubSystemId;
     char busId[32];
 } nvmlPciInfo_t;
+typedef struct { uint pid; ull usedGpuMemory; uint gpuInstanceId, computeInstanceId; } nvmlProcessInfo_t;
+typedef struct {
+    uint fieldId, scopeId;
+    long long timestamp, latencyUsec;
+    int valueType;
+    nvmlReturn_t nvmlReturn;
+    union { double d; uint ui; ull ull_; } value;
+} nvmlFieldValue_t;
 
-static Card cards[MAX_CARDS];
+/* A handle is a place in the row of its generation: a reload of the driver makes those from before invalid. */
+static Card all_cards[2][MAX_CARDS];
+static Card *cards = all_cards[0];
 static uint card_count;
 static int initialised;
+static double initialised_s;
 static char scenario[1024];
 
 /* ---- time ---- */
@@ -144,6 +164,25 @@ static int lost(const Card *card)
     return index == card->index && t >= from && t < until;
 }
 
+/* `reload=FROM-UNTIL`: whether the driver is unloaded at t. */
+static int unloaded(double t, double *until)
+{
+    char value[64];
+    double from;
+    return option("reload", value, sizeof value) && sscanf(value, "%lf-%lf", &from, until) == 2 && t >= from &&
+           t < *until;
+}
+
+/* Whether the library must be initialised (again): a reload since the last time takes it down. */
+static int down(void)
+{
+    char value[64];
+    double from, until;
+    if (!initialised) return 1;
+    return option("reload", value, sizeof value) && sscanf(value, "%lf-%lf", &from, &until) == 2 && now_s() >= from &&
+           initialised_s < until;
+}
+
 static const struct { const char *word; nvmlReturn_t code; } FIELD_FAILURES[] = {
     {"unsupported", NOT_SUPPORTED},
     {"denied", NO_PERMISSION},
@@ -160,7 +199,7 @@ static const struct { const char *word; nvmlReturn_t code; } FIELD_FAILURES[] = 
 static nvmlReturn_t gate(const Card *card, const char *field)
 {
     char seconds[32];
-    if (!initialised) return UNINITIALIZED;
+    if (down()) return UNINITIALIZED;
     if (card < cards || card >= cards + card_count) return INVALID_ARGUMENT;
     if (listed("hang", card, field)) sleep_s(option("hang_s", seconds, sizeof seconds) ? atof(seconds) : 2.0);
     if (lost(card)) return GPU_IS_LOST;
@@ -179,6 +218,17 @@ static nvmlReturn_t gate(const Card *card, const char *field)
 static uint or_na(const Card *card, const char *field, uint value)
 {
     return listed("na", card, field) ? ~0U : value;
+}
+
+/* The next item of `word=ITEM,ITEM` that begins with this card's `INDEX:`, without that; NULL at the end. */
+static char *item_of(const Card *card, char **rest)
+{
+    for (char *item; (item = strsep(rest, ","));) {
+        char *end;
+        unsigned long index = strtoul(item, &end, 10);
+        if (end != item && *end == ':' && index == card->index) return end + 1;
+    }
+    return NULL;
 }
 
 static nvmlReturn_t text(char *to, uint size, const char *from)
@@ -214,16 +264,20 @@ nvmlReturn_t nvmlInitWithFlags(uint flags)
     snprintf(scenario, sizeof scenario, "%s", set ? set : "ok");
     for (size_t i = 0; i < sizeof INIT_FAILURES / sizeof *INIT_FAILURES; i++)
         if (has(INIT_FAILURES[i].word)) return INIT_FAILURES[i].code;
+    double until;
+    if (unloaded(now_s(), &until)) return DRIVER_NOT_LOADED;
+    if (down()) cards = all_cards[cards == all_cards[0]];
     card_count = option("devices", count, sizeof count) ? (uint)atoi(count) : 2;
     if (card_count > MAX_CARDS) card_count = MAX_CARDS;
-    for (uint i = 0; i < card_count; i++) cards[i] = (Card){i, &MODELS[i % 2]};
+    for (uint i = 0; i < card_count; i++) cards[i] = (Card){i, &MODELS[has("alike") ? 0 : i % 2]};
     initialised = 1;
+    initialised_s = now_s();
     return SUCCESS;
 }
 
 nvmlReturn_t nvmlShutdown(void)
 {
-    if (!initialised) return UNINITIALIZED;
+    if (down()) return UNINITIALIZED;
     initialised = 0;
     return SUCCESS;
 }
@@ -237,22 +291,46 @@ const char *nvmlErrorString(nvmlReturn_t code)
 
 nvmlReturn_t nvmlSystemGetDriverVersion(char *version, uint size)
 {
-    return initialised ? text(version, size, "570.00.stub") : UNINITIALIZED;
+    return down() ? UNINITIALIZED : text(version, size, "570.00.stub");
+}
+
+nvmlReturn_t nvmlSystemGetCudaDriverVersion_v2(int *version)
+{
+    if (down()) return UNINITIALIZED;
+    *version = 12080;
+    return SUCCESS;
 }
 
 nvmlReturn_t nvmlDeviceGetCount_v2(uint *count)
 {
-    if (!initialised) return UNINITIALIZED;
+    if (down()) return UNINITIALIZED;
     *count = card_count;
     return SUCCESS;
 }
 
 nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(uint index, nvmlDevice_t *device)
 {
+    if (down()) return UNINITIALIZED;
     if (index >= card_count) return INVALID_ARGUMENT;
     PASS(&cards[index], "handle");
     *device = &cards[index];
     return SUCCESS;
+}
+
+static void uuid_of(uint index, char *to, size_t size)
+{
+    snprintf(to, size, "GPU-00000000-0000-0000-0000-%012u", index);
+}
+
+nvmlReturn_t nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *device)
+{
+    char own[64];
+    if (down()) return UNINITIALIZED;
+    for (uint i = 0; i < card_count; i++) {
+        uuid_of(i, own, sizeof own);
+        if (!strcmp(uuid, own)) return nvmlDeviceGetHandleByIndex_v2(i, device);
+    }
+    return NOT_FOUND;
 }
 
 /* ---- what does not change ---- */
@@ -267,7 +345,7 @@ nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t card, char *uuid, uint size)
 {
     char own[64];
     PASS(card, "uuid");
-    snprintf(own, sizeof own, "GPU-00000000-0000-0000-0000-%012u", card->index);
+    uuid_of(card->index, own, sizeof own);
     return text(uuid, size, own);
 }
 
@@ -288,6 +366,91 @@ nvmlReturn_t nvmlDeviceGetEnforcedPowerLimit(nvmlDevice_t card, uint *milliwatts
     return SUCCESS;
 }
 
+/* A reading of one number that is the model's. */
+#define GIVE(card, field, to, number)                   \
+    do {                                                \
+        PASS(card, field);                              \
+        *(to) = or_na(card, field, (uint)(number));     \
+        return SUCCESS;                                 \
+    } while (0)
+
+/* `arch=CARD:NUMBER:MAJOR.MINOR,...` */
+static void architecture_of(const Card *card, uint *number, int *major, int *minor)
+{
+    char list[128], *rest = list, *item;
+    *number = card->model->architecture;
+    *major = card->model->compute_major;
+    *minor = card->model->compute_minor;
+    if (option("arch", list, sizeof list) && (item = item_of(card, &rest)))
+        sscanf(item, "%u:%d.%d", number, major, minor);
+}
+
+nvmlReturn_t nvmlDeviceGetArchitecture(nvmlDevice_t card, uint *architecture)
+{
+    int major, minor;
+    PASS(card, "architecture");
+    architecture_of(card, architecture, &major, &minor);
+    *architecture = or_na(card, "architecture", *architecture);
+    return SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetCudaComputeCapability(nvmlDevice_t card, int *major, int *minor)
+{
+    uint architecture;
+    PASS(card, "compute_capability");
+    architecture_of(card, &architecture, major, minor);
+    return SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetMaxClockInfo(nvmlDevice_t card, uint type, uint *mhz)
+{
+    if (type == 1) GIVE(card, "clock_sm_max", mhz, card->model->clock_sm_mhz);
+    if (type == 2) GIVE(card, "clock_mem_max", mhz, card->model->clock_mem_mhz);
+    return INVALID_ARGUMENT;
+}
+
+nvmlReturn_t nvmlDeviceGetTemperatureThreshold(nvmlDevice_t card, uint threshold, uint *celsius)
+{
+    if (threshold == 0) GIVE(card, "temperature_shutdown", celsius, card->model->shutdown_c);
+    if (threshold == 1) GIVE(card, "temperature_slowdown", celsius, card->model->slowdown_c);
+    if (threshold == 3) GIVE(card, "temperature_target", celsius, card->model->target_c);
+    return INVALID_ARGUMENT;
+}
+
+nvmlReturn_t nvmlDeviceGetMemoryBusWidth(nvmlDevice_t card, uint *bits)
+{
+    GIVE(card, "bus_width", bits, card->model->bus_bits);
+}
+
+nvmlReturn_t nvmlDeviceGetMaxPcieLinkGeneration(nvmlDevice_t card, uint *generation)
+{
+    GIVE(card, "pcie_max", generation, card->model->pcie_gen);
+}
+
+nvmlReturn_t nvmlDeviceGetMaxPcieLinkWidth(nvmlDevice_t card, uint *width)
+{
+    GIVE(card, "pcie_max", width, card->model->pcie_width);
+}
+
+nvmlReturn_t nvmlDeviceGetEccMode(nvmlDevice_t card, uint *current, uint *pending)
+{
+    *pending = 1;
+    GIVE(card, "ecc_mode", current, card->model->ecc_on);
+}
+
+/* `mig=CARD` */
+static int cut(const Card *card)
+{
+    char value[16];
+    return option("mig", value, sizeof value) && (uint)atoi(value) == card->index;
+}
+
+nvmlReturn_t nvmlDeviceGetMigMode(nvmlDevice_t card, uint *current, uint *pending)
+{
+    *pending = 0;
+    GIVE(card, "mig_mode", current, cut(card));
+}
+
 /* ---- what is sampled ---- */
 
 nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t card, uint *milliwatts)
@@ -300,14 +463,20 @@ nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t card, uint *milliwatts)
 nvmlReturn_t nvmlDeviceGetTotalEnergyConsumption(nvmlDevice_t card, ull *millijoules)
 {
     PASS(card, "energy");
-    double step = card->model->energy_step_s;
-    *millijoules = (ull)(energy_j(card->model, floor(now_s() / step) * step) * 1e3);
+    char reset[32];
+    const Model *m = card->model;
+    double t = now_s(), step = m->energy_step_s, from = 0.0;
+    if (option("energy_reset", reset, sizeof reset) && t >= atof(reset)) from = atof(reset);
+    t = fmax(floor(t / step) * step, from);
+    *millijoules = (ull)((energy_j(m, t) - energy_j(m, from)) * 1e3);
+    if (listed("na", card, "energy")) *millijoules = ~0ULL;
     return SUCCESS;
 }
 
 nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t card, nvmlUtilization_t *rates)
 {
     PASS(card, "utilization");
+    if (cut(card)) return NOT_SUPPORTED;
     rates->gpu = (uint)fmod(floor(now_s() * 10) + 30 * card->index, 101);
     rates->memory = rates->gpu / 2;
     return SUCCESS;
@@ -368,4 +537,143 @@ nvmlReturn_t nvmlDeviceGetClockInfo(nvmlDevice_t card, uint type, uint *mhz)
     else return INVALID_ARGUMENT;
     *mhz = or_na(card, field, *mhz);
     return SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t card, int count, nvmlFieldValue_t *values)
+{
+    PASS(card, "field_values");
+    const Model *m = card->model;
+    double t = now_s();
+    for (int i = 0; i < count; i++) {
+        nvmlFieldValue_t *at = &values[i];
+        if (at->fieldId != POWER_AVERAGE && at->fieldId != POWER_INSTANT) {
+            at->nvmlReturn = INVALID_ARGUMENT;
+            continue;
+        }
+        int average = at->fieldId == POWER_AVERAGE;
+        const char *field = average ? "power_average" : "power_instant";
+        double watts = average ? energy_j(m, t) - energy_j(m, t - 1) : power_w(m, t);
+        at->nvmlReturn = gate(card, field);
+        at->valueType = VALUE_UINT;
+        at->value.ui = or_na(card, field, (uint)(watts * 1e3));
+    }
+    return SUCCESS;
+}
+
+/* `throttle=CARD:MASK[@FROM[-UNTIL]],...` */
+static ull throttle_mask(const Card *card)
+{
+    char list[512], *rest = list, *item;
+    ull mask = 0;
+    double t = now_s();
+    if (!option("throttle", list, sizeof list)) return 0;
+    while ((item = item_of(card, &rest))) {
+        char *end;
+        double from = -INFINITY, until = INFINITY;
+        ull bits = strtoull(item, &end, 0);
+        if (*end == '@') sscanf(end + 1, "%lf-%lf", &from, &until);
+        if (t >= from && t < until) mask |= bits;
+    }
+    return mask;
+}
+
+nvmlReturn_t nvmlDeviceGetCurrentClocksEventReasons(nvmlDevice_t card, ull *mask)
+{
+    PASS(card, "event_reasons");
+    PASS(card, "throttle_reasons");
+    *mask = throttle_mask(card);
+    return SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t card, ull *mask)
+{
+    PASS(card, "throttle_reasons");
+    *mask = throttle_mask(card);
+    return SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetPerformanceState(nvmlDevice_t card, int *state)
+{
+    PASS(card, "pstate");
+    *state = listed("na", card, "pstate") ? 32 : 2 * (int)fmod(floor(now_s()), 5);
+    return SUCCESS;
+}
+
+/* ---- what is read slowly ---- */
+
+nvmlReturn_t nvmlDeviceGetFanSpeed(nvmlDevice_t card, uint *percent)
+{
+    GIVE(card, "fan", percent, 30 + fmod(floor(now_s() / 2), 20));
+}
+
+nvmlReturn_t nvmlDeviceGetCurrPcieLinkGeneration(nvmlDevice_t card, uint *generation)
+{
+    GIVE(card, "pcie", generation, 1 + fmod(floor(now_s()), card->model->pcie_gen));
+}
+
+nvmlReturn_t nvmlDeviceGetCurrPcieLinkWidth(nvmlDevice_t card, uint *width)
+{
+    GIVE(card, "pcie", width, card->model->pcie_width);
+}
+
+/* The real one measures for 20 ms. */
+nvmlReturn_t nvmlDeviceGetPcieThroughput(nvmlDevice_t card, uint counter, uint *kilobytes_per_s)
+{
+    uint into = 1000 * ((uint)fmod(floor(now_s()), 100) + 1) + card->index;
+    sleep_s(0.02);
+    if (counter > 1) return INVALID_ARGUMENT;
+    GIVE(card, "pcie_throughput", kilobytes_per_s, counter == 1 ? into : into / 2);
+}
+
+nvmlReturn_t nvmlDeviceGetTotalEccErrors(nvmlDevice_t card, uint type, uint counter, ull *count)
+{
+    PASS(card, "ecc");
+    if (type > 1 || counter != 0) return INVALID_ARGUMENT;
+    *count = (ull)floor(now_s() / (type == 0 ? 10 : 1000));
+    return SUCCESS;
+}
+
+/* `process=CARD:PID:MIB:KIND,...`; PID may be self, MIB na, KIND is C, G or C+G. */
+static nvmlReturn_t processes(const Card *card, char kind, uint *count, nvmlProcessInfo_t *infos)
+{
+    char list[512], *rest = list, *item;
+    uint found = 0, room = infos ? *count : 0;
+    PASS(card, "processes");
+    PASS(card, kind == 'C' ? "compute_processes" : "graphics_processes");
+    if (!option("process", list, sizeof list)) list[0] = 0;
+    while ((item = item_of(card, &rest))) {
+        char *pid = strsep(&item, ":"), *mib = strsep(&item, ":");
+        if (!mib || !item || !strchr(item, kind)) continue;
+        if (found < room) {
+            ull used = strcmp(mib, "na") ? strtoull(mib, NULL, 10) * MIB : ~0ULL;
+            if (listed("na", card, "processes")) used = ~0ULL;
+            uint id = strcmp(pid, "self") ? (uint)atoi(pid) : (uint)getpid();
+            infos[found] = (nvmlProcessInfo_t){id, used, ~0U, ~0U};
+        }
+        found++;
+    }
+    *count = found;
+    return found > room ? INSUFFICIENT_SIZE : SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t card, uint *count, nvmlProcessInfo_t *infos)
+{
+    PASS(card, "processes_v3");
+    return processes(card, 'C', count, infos);
+}
+
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v2(nvmlDevice_t card, uint *count, nvmlProcessInfo_t *infos)
+{
+    return processes(card, 'C', count, infos);
+}
+
+nvmlReturn_t nvmlDeviceGetGraphicsRunningProcesses_v3(nvmlDevice_t card, uint *count, nvmlProcessInfo_t *infos)
+{
+    PASS(card, "processes_v3");
+    return processes(card, 'G', count, infos);
+}
+
+nvmlReturn_t nvmlDeviceGetGraphicsRunningProcesses_v2(nvmlDevice_t card, uint *count, nvmlProcessInfo_t *infos)
+{
+    return processes(card, 'G', count, infos);
 }

@@ -13,6 +13,7 @@ import pytest
 from gemtop.domain import energy
 from gemtop.domain.telemetry import DeviceSample
 from gemtop.telemetry.nvml import NvmlLibrary, NvmlProbe
+from gemtop.telemetry.nvml_queries import SLOW_FIELDS
 from gemtop.telemetry.probes import DEVICE_FIELDS
 from tests import nvml_stub
 
@@ -25,6 +26,8 @@ def test_devices_are_described_once_with_what_llama_cpp_can_be_matched_by(probe:
     status = probe("ok")["status"]
     assert status["gpu_reason"] is None
     assert status["driver_version"] == nvml_stub.DRIVER_VERSION
+    assert status["cuda_version"] == nvml_stub.CUDA_VERSION
+    assert status["notes"] == []
     for index, (device, model) in enumerate(zip(status["devices"], nvml_stub.MODELS, strict=True)):
         assert device == {
             "index": str(index),
@@ -34,6 +37,19 @@ def test_devices_are_described_once_with_what_llama_cpp_can_be_matched_by(probe:
             "memory_total_bytes": model.memory_total_bytes,
             "power_limit_w": model.power_limit_w,
             "reasons": {},
+            "architecture": model.architecture,
+            "compute_capability": model.compute_capability,
+            "power_reading": model.power_reading,
+            "clock_sm_max_mhz": model.clock_sm_max_mhz,
+            "clock_mem_max_mhz": model.clock_mem_mhz,
+            "temperature_target_c": model.temperature_target_c,
+            "temperature_slowdown_c": model.temperature_slowdown_c,
+            "temperature_shutdown_c": model.temperature_shutdown_c,
+            "memory_bus_bits": model.memory_bus_bits,
+            "pcie_gen_max": model.pcie_gen_max,
+            "pcie_width_max": model.pcie_width_max,
+            "ecc_enabled": model.ecc_enabled,
+            "mig_enabled": False,
         }
     assert status["devices"][0]["pci_bus_id"] == "0000:1a:00.0"
 
@@ -43,6 +59,8 @@ def test_every_field_is_the_known_function_of_time(probe: Probe, t_s: float) -> 
     (samples,) = probe("ok", t_s)["rounds"]
     for index, (sample, model) in enumerate(zip(samples, nvml_stub.MODELS, strict=True)):
         util = nvml_stub.gpu_util_pct(index, t_s)
+        into, out_of = nvml_stub.pcie_bytes_per_s(index, t_s)
+        corrected, uncorrected = nvml_stub.ecc_errors(t_s)
         assert sample == {
             "t_ns": round(t_s * 1e9),
             "device": str(index),
@@ -55,11 +73,26 @@ def test_every_field_is_the_known_function_of_time(probe: Probe, t_s: float) -> 
             "clock_sm_mhz": model.clock_sm_mhz(t_s),
             "clock_mem_mhz": model.clock_mem_mhz,
             "reasons": {},
+            "vram_free_bytes": model.vram_free_bytes(t_s),
+            "power_average_w": pytest.approx(model.power_average_w(t_s), abs=0.0011),
+            "power_instant_w": pytest.approx(model.power_w(t_s), abs=0.0011),
+            "throttle_reasons": [],
+            "pstate": nvml_stub.pstate(t_s),
+            "fan_pct": nvml_stub.fan_pct(t_s),
+            "pcie_gen": nvml_stub.pcie_gen(index, t_s),
+            "pcie_width": model.pcie_width_max,
+            "pcie_rx_bytes_per_s": into,
+            "pcie_tx_bytes_per_s": out_of,
+            "ecc_corrected": corrected,
+            "ecc_uncorrected": uncorrected,
+            "vram_process_bytes": 0,
+            "other_processes": 0,
+            "processes": [],
         }
 
 
 def test_power_integrates_to_the_counter_and_to_the_truth(probe: Probe) -> None:
-    times = [10 + 0.2 * k for k in range(41)]
+    times = [f"{10 + 0.2 * k}!" for k in range(41)]
     rounds = probe("ok", *times)["rounds"]
     window = energy.Window(11 * 10**9, 17 * 10**9)
     for index, model in enumerate(nvml_stub.MODELS):
@@ -84,7 +117,13 @@ def test_power_integrates_to_the_counter_and_to_the_truth(probe: Probe) -> None:
 )
 def test_without_a_usable_driver_the_status_says_why(probe: Probe, scenario: str, reason: str) -> None:
     result = probe(scenario, 1)
-    assert result["status"] == {"devices": [], "driver_version": None, "gpu_reason": reason}
+    assert result["status"] == {
+        "devices": [],
+        "driver_version": None,
+        "gpu_reason": reason,
+        "cuda_version": None,
+        "notes": [],
+    }
     assert result["rounds"] == [[]]
 
 
@@ -111,7 +150,15 @@ STUB_FIELDS = {
     "power": {"power_w"},
     "energy": {"energy_j"},
     "utilization": {"gpu_util_pct", "mem_util_pct"},
-    "memory": {"vram_used_bytes"},
+    "throttle_reasons": {"throttle_reasons"},
+    "pstate": {"pstate"},
+    "fan": {"fan_pct"},
+    "pcie": {"pcie_gen", "pcie_width"},
+    "pcie_throughput": {"pcie_rx_bytes_per_s", "pcie_tx_bytes_per_s"},
+    "ecc": {"ecc_corrected", "ecc_uncorrected"},
+    "processes": {"vram_process_bytes", "other_processes", "processes"},
+    "compute_processes": {"vram_process_bytes", "other_processes", "processes"},
+    "graphics_processes": set(),
     "temperature": {"temperature_c"},
     "clock_sm": {"clock_sm_mhz"},
     "clock_mem": {"clock_mem_mhz"},
@@ -127,6 +174,22 @@ def test_a_reading_that_one_card_lacks_is_none_with_a_reason_and_the_rest_stands
     assert {name for name in DEVICE_FIELDS if second[name] is None} == missing
 
 
+def test_memory_that_a_card_does_not_give_is_the_machines(probe: Probe) -> None:
+    result = probe("unsupported=1.memory", 1)
+    reason = "this card shares the machine's memory: see RAM"
+    assert result["rounds"][0][0]["reasons"] == {}
+    assert result["rounds"][0][1]["reasons"] == {"vram_used_bytes": reason, "vram_free_bytes": reason}
+    assert result["status"]["devices"][1]["reasons"] == {"memory_total_bytes": reason}
+
+
+def test_a_card_cut_into_mig_instances_says_why_it_gives_no_utilisation(probe: Probe) -> None:
+    result = probe("mig=0", 1)
+    reason = "not given while the card is cut into MIG instances"
+    assert [device["mig_enabled"] for device in result["status"]["devices"]] == [True, False]
+    assert result["rounds"][0][0]["reasons"] == {"gpu_util_pct": reason, "mem_util_pct": reason}
+    assert result["rounds"][0][1]["reasons"] == {}
+
+
 @pytest.mark.parametrize(
     ("word", "reason"),
     [
@@ -138,9 +201,9 @@ def test_a_reading_that_one_card_lacks_is_none_with_a_reason_and_the_rest_stands
     ],
 )
 def test_each_refusal_has_its_own_wording(probe: Probe, word: str, reason: str) -> None:
-    ((first, _),) = probe(f"{word}=power", 1)["rounds"]
-    assert first["power_w"] is None
-    assert first["reasons"] == {"power_w": reason}
+    ((first, _),) = probe(f"{word}=energy,fan", 1)["rounds"]
+    assert first["energy_j"] is first["fan_pct"] is None
+    assert first["reasons"] == {"energy_j": reason, "fan_pct": reason}
 
 
 def test_what_does_not_change_may_be_missing_too(probe: Probe) -> None:
@@ -166,11 +229,47 @@ def test_temperature_of_a_driver_without_the_old_call_comes_from_the_new_one(pro
     assert first["temperature_c"] == nvml_stub.MODELS[0].temperature_c(1)
 
 
-def test_a_card_that_is_lost_leaves_the_other_and_is_read_again_when_it_answers(probe: Probe) -> None:
-    before, during, after = probe("lost=1@5-8", 4, 6, 9)["rounds"]
-    assert before[1]["reasons"] == after[1]["reasons"] == {}
-    assert during[0]["reasons"] == {}
-    assert during[1]["reasons"] == dict.fromkeys(DEVICE_FIELDS, "GPU is lost")
+def test_a_card_that_is_lost_leaves_the_other_and_comes_back_with_the_next_slow_reading(probe: Probe) -> None:
+    result = probe("lost=1@5-8", 4, "6!", "6.2!", 7, "9!", 10, "10.2!")
+    before, found_out, unasked, still, not_yet, back, on = result["rounds"]
+    for samples in (before, back, on):
+        assert samples[1]["reasons"] == {}
+        assert samples[1]["power_w"] is not None
+    for samples in (found_out, unasked, still, not_yet):
+        assert samples[0]["reasons"] == {}
+        assert samples[1]["reasons"] == dict.fromkeys(DEVICE_FIELDS, "GPU is lost")
+    # One question finds it out; after that only the slow thread asks.
+    powers = [calls.get("nvmlDeviceGetPowerUsage", 0) for calls in result["calls"]]
+    assert powers == [2, 2, 1, 1, 1, 2, 2]
+    assert [calls.get("nvmlDeviceGetHandleByUUID", 0) for calls in result["calls"]] == [0, 0, 0, 1, 0, 1, 0]
+
+
+def test_a_card_lost_from_the_start_is_described_by_its_samples_when_it_comes_back(probe: Probe) -> None:
+    result = probe("lost=1@0-5", "1!", 2, 6)
+    assert result["status"]["devices"][1]["reasons"]["handle"] == "GPU is lost"
+    assert result["rounds"][1][1]["reasons"] == dict.fromkeys(DEVICE_FIELDS, "GPU is lost")
+    assert result["rounds"][2][1]["reasons"] == {}
+
+
+def test_a_driver_that_is_reloaded_is_initialised_again_and_all_cards_are_opened_anew(probe: Probe) -> None:
+    result = probe("reload=5-8", 4, "6!", 6.5, "7!", "9!", 10, "10.2!")
+    before, found_out, refused, still, not_yet, back, on = result["rounds"]
+    for samples in (before, back, on):
+        assert [sample["reasons"] for sample in samples] == [{}, {}]
+    for samples in (found_out,):
+        for sample in samples:
+            assert sample["reasons"] == dict.fromkeys(DEVICE_FIELDS, "the driver was unloaded")
+    for samples in (refused, still, not_yet):
+        for sample in samples:
+            reason = "no driver: the NVIDIA kernel module is not loaded"
+            assert sample["reasons"] == dict.fromkeys(DEVICE_FIELDS, reason)
+    assert [calls.get("nvmlInit", 0) for calls in result["calls"]] == [0, 0, 1, 0, 0, 1, 0]
+
+
+def test_a_reload_between_two_readings_is_found_out_by_the_next(probe: Probe) -> None:
+    before, found_out, back = probe("reload=5-6", 4, "7!", 8)["rounds"]
+    assert found_out[0]["reasons"] == dict.fromkeys(DEVICE_FIELDS, "the driver was unloaded")
+    assert [sample["reasons"] for sample in (*before, *back)] == [{}] * 4
 
 
 def test_a_card_that_cannot_be_opened_is_listed_with_the_reason(probe: Probe) -> None:
@@ -189,6 +288,61 @@ def test_the_stub_runs_by_the_clock_of_monotonic_ns(probe: Probe, stub_dir: Path
     end_s = (time.monotonic_ns() - epoch_ns) / 1e9
     model = nvml_stub.MODELS[0]
     assert 0 <= first[0]["energy_j"] <= second[0]["energy_j"] <= model.energy_j(end_s)
+
+
+# --- slow readings
+
+
+def test_before_the_first_slow_reading_those_fields_say_so(probe: Probe) -> None:
+    first, second, third = probe("ok", "1!", 2, "5!")["rounds"]
+    for sample in first:
+        assert sample["reasons"] == dict.fromkeys(SLOW_FIELDS, "not read yet")
+        assert sample["power_w"] is not None
+    # The fast samples after it carry the same values.
+    for index in (0, 1):
+        for field in SLOW_FIELDS:
+            assert third[index][field] == second[index][field] is not None
+
+
+def test_a_one_off_reading_is_complete(probe: Probe) -> None:
+    (samples,) = probe("ok", 3)["rounds"]
+    for sample in samples:
+        assert sample["reasons"] == {}
+        assert not [field for field in DEVICE_FIELDS if sample[field] is None]
+
+
+def test_the_time_inside_nvml_is_counted(probe: Probe) -> None:
+    spent_ns = probe("ok", 1)["spent_ns"]
+    # Two cards, two directions of PCIe, at least 20 ms each.
+    assert 80_000_000 <= spent_ns < 30_000_000_000
+
+
+# --- CUDA_VISIBLE_DEVICES
+
+
+def test_only_visible_cards_are_sampled_and_the_others_are_told(probe: Probe) -> None:
+    result = probe("ok", 1, CUDA_VISIBLE_DEVICES=nvml_stub.uuid(1))
+    assert [device["index"] for device in result["status"]["devices"]] == ["1"]
+    assert [sample["device"] for sample in result["rounds"][0]] == ["1"]
+    assert result["status"]["notes"] == ["CUDA_VISIBLE_DEVICES hides GPU 0 (Stub RTX 24G)"]
+
+
+@pytest.mark.parametrize("value", ["", "-1", "9"])
+def test_all_cards_may_be_hidden(probe: Probe, value: str) -> None:
+    result = probe("ok", 1, CUDA_VISIBLE_DEVICES=value)
+    assert result["status"]["gpu_reason"] == "CUDA_VISIBLE_DEVICES hides every card"
+    assert result["status"]["driver_version"] == nvml_stub.DRIVER_VERSION
+    assert result["rounds"] == [[]]
+
+
+def test_numbers_count_as_nvml_does_where_that_is_sure(probe: Probe) -> None:
+    in_order = probe("ok", 1, CUDA_VISIBLE_DEVICES="1", CUDA_DEVICE_ORDER="PCI_BUS_ID")
+    alike = probe("alike devices=4", 1, CUDA_VISIBLE_DEVICES="3,1")
+    unsure = probe("ok", 1, CUDA_VISIBLE_DEVICES="1")
+    assert [device["index"] for device in in_order["status"]["devices"]] == ["1"]
+    assert [device["index"] for device in alike["status"]["devices"]] == ["1", "3"]
+    assert [device["index"] for device in unsure["status"]["devices"]] == ["0", "1"]
+    assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in unsure["status"]["notes"][0]
 
 
 def test_importing_the_module_loads_neither_pynvml_nor_psutil(stub_dir: Path) -> None:
