@@ -40,7 +40,8 @@ def make_session(
 ) -> Session:
     """A session with llama.cpp, NVML, psutil and the history.
 
-    `terminal_bytes` is how many bytes were sent to the terminal so far, where one is drawn on. Where the history cannot be written it raises HistoryError, or with `unrecorded_ok` goes on without.
+    `terminal_bytes` is how many bytes were sent to the terminal so far, where one is drawn on. Where the history
+    cannot be written it raises HistoryError, or with `unrecorded_ok` goes on without.
     """
     from gemtop.history.recorder import AT_THE_END, Recorder, check_history
     from gemtop.telemetry.host import PsutilProbe

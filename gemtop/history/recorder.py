@@ -20,6 +20,7 @@ from gemtop.history.lines import Encoder
 from gemtop.history.spool import Spool
 from gemtop.threads import name_thread
 
+_THREAD = "gemtop-recorder"
 MEMORY_LIMIT_ROWS = 200_000
 """Rows kept in memory while the spool cannot be written; those that come after are counted and dropped."""
 SPOOL_LIMIT_BYTES = 64 * 2**20
@@ -152,7 +153,7 @@ class Recorder:
         now = time.monotonic()
         self._next_sync_s = now + self._pace.sync_s
         self._next_move_s = now + self._pace.first_move_s
-        self._thread = threading.Thread(target=self._run, name="gemtop-recorder", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
         self._thread.start()
 
     def put(self, record: Record) -> None:
@@ -178,7 +179,7 @@ class Recorder:
             thread.join()
 
     def _run(self) -> None:
-        name_thread(self._thread.name)  # and that of the threads DuckDB makes
+        name_thread(_THREAD)  # and that of the threads DuckDB makes
         try:
             while not self._stop.wait(self._pace.spool_s):
                 self._tick()

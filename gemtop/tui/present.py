@@ -8,7 +8,7 @@ from gemtop.domain import plan
 from gemtop.domain.model import DeviceMemory, LoadedModel
 from gemtop.domain.resources import Resources, error_name
 from gemtop.domain.roofline import Roof
-from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
+from gemtop.domain.telemetry import CostSample, DeviceInfo, DeviceSample, HostSample, TelemetryStatus
 from gemtop.domain.text import one_line, plus_minus
 from gemtop.domain.validity import Verdict
 from gemtop.run import RunView
@@ -207,6 +207,18 @@ def _host_rows(s: HostSample) -> list[list[Value]]:
         [Value("RAM", gib("ram_used_bytes")), Value("gemtop", gib("process_rss_bytes"))],
         [Value("RAM total", gib("ram_total_bytes"))],
     ]
+
+
+def cost_note(cost: CostSample | None) -> str:
+    """What gemtop itself takes, in a few words. Steady in width."""
+    if cost is None or cost.observer_cpu_pct is None:
+        return ""
+    words = [f"gemtop {cost.observer_cpu_pct:4.1f} % cpu"]
+    if cost.terminal_bytes_per_s is not None:
+        words.append(f"{cost.terminal_bytes_per_s / 1e3:4.1f} KB/s")
+    if cost.samples_late:
+        words.append(f"{cost.samples_late} late")
+    return "  ".join(words)
 
 
 def ledger_rows(memory: Sequence[DeviceMemory]) -> list[list[Value]]:

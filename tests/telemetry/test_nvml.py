@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gemtop.domain import energy
+from gemtop.domain.resources import device_meter
 from gemtop.domain.telemetry import DeviceSample
 from gemtop.telemetry.nvml import NvmlLibrary, NvmlProbe
 from gemtop.telemetry.nvml_queries import SLOW_FIELDS
@@ -92,19 +93,17 @@ def test_every_field_is_the_known_function_of_time(probe: Probe, t_s: float) -> 
 
 
 def test_power_integrates_to_the_counter_and_to_the_truth(probe: Probe) -> None:
-    times = [f"{10 + 0.2 * k}!" for k in range(41)]
+    times = [10 + 0.2 * k for k in range(41)]
     rounds = probe("ok", *times)["rounds"]
     window = energy.Window(11 * 10**9, 17 * 10**9)
     for index, model in enumerate(nvml_stub.MODELS):
-        samples = [DeviceSample(**row[index]) for row in rounds]
+        meter = device_meter([DeviceSample(**row[index]) for row in rounds])
         truth = model.energy_j(17) - model.energy_j(11)
-        power = [(s.t_ns, s.power_w) for s in samples if s.power_w is not None]
-        counter = [(s.t_ns, s.energy_j) for s in samples if s.energy_j is not None]
-        integral, counted = energy.from_power(power, window), energy.measured(counter, power, window)
+        integral, counted = meter.integrated(window), meter.best(window)
         assert integral is not None and counted is not None
         assert integral.joules == pytest.approx(truth, rel=0.01)
         assert abs(counted.joules - truth) <= counted.error_j < 0.1 * truth
-        assert not energy.disagree(counted, integral)
+        assert not meter.disagrees(window)
 
 
 @pytest.mark.parametrize(

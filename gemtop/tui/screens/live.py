@@ -130,6 +130,7 @@ class LiveScreen(Screen[None]):
             grid = self.query_one(name, ValueGrid)
             if grid.display:
                 grid.show_rows(rows)
+        self.query_one("#keys", KeyLine).show_note(present.cost_note(view.cost))
         if self.has_class("show-log"):
             self._show_log(session)
 

@@ -15,7 +15,7 @@ from gemtop.tui.widgets.cells import CellWidget
 
 
 class KeyLine(CellWidget):
-    """Shows hints from the left; those that find no room are left out."""
+    """Shows hints from the left, those that find no room left out, and a note at the right."""
 
     DEFAULT_CSS = """
     KeyLine { dock: bottom; height: 1; width: 1fr; background: $panel; }
@@ -25,6 +25,13 @@ class KeyLine(CellWidget):
         super().__init__(id=id)
         self._hints = tuple(hints)
         self._spans: list[tuple[int, int, KeyHint]] = []
+        self._note = ""
+
+    def show_note(self, note: str) -> None:
+        """Words at the right end, where the keys leave room for them."""
+        if note != self._note:
+            self._note = note
+            self.rebuild()
 
     def show_hints(self, hints: Sequence[KeyHint]) -> None:
         if tuple(hints) != self._hints:
@@ -39,6 +46,9 @@ class KeyLine(CellWidget):
             canvas.put(x, 0, hint.key, "key")
             canvas.put(text_x, 0, hint.text, "text")
             self._spans.append((x, text_x + len(hint.text), hint))
+        start = width - len(self._note) - 1
+        if canvas.is_blank(start - 2, 0, len(self._note) + 2):
+            canvas.put(start, 0, self._note, "muted")
         return canvas.freeze()
 
     async def on_click(self, event: events.Click) -> None:
