@@ -80,7 +80,7 @@ class LiveCharts:
             _number_reading("now", now[0] if now else None, ""),
             _number_reading("decode", timing.decode_tokens_per_s if timing else None, "decode"),
             _number_reading("prefill", timing.prefill_tokens_per_s if timing else None, "prefill"),
-            *([Reading("roof", f"{100 * roof_share:.0f} %", "muted", 5)] if roof_share is not None else []),
+            *([Reading("roof", f"{100 * roof_share:.0f} %", "muted", 4)] if roof_share is not None else []),
         )
         return ChartSpec(
             title="tokens/s",

@@ -143,7 +143,10 @@ def _draw_curves(canvas: Canvas, spec: ChartSpec, left: int, columns: int, rows:
 
 
 def _draw_bands(canvas: Canvas, spec: ChartSpec, left: int, columns: int, rows: int, ascii_only: bool) -> None:
-    """A line along the top of each band with its words, for terminals without colours too, and a ground below it."""
+    """A line along the top of each band with its words in it or beside it, and a ground below it.
+
+    The line and the words are for terminals without colours, too.
+    """
     stroke = "^" if ascii_only else "▔"
     for band in spec.bands:
         first = max(0, column_of(band.start, spec.x_range, columns))
@@ -151,9 +154,13 @@ def _draw_bands(canvas: Canvas, spec: ChartSpec, left: int, columns: int, rows: 
         if last < first:
             continue
         start, end = left + first, left + last + 1
-        label = band.label if len(band.label) + 2 <= end - start and canvas.is_blank(start, 0, end - start) else ""
-        canvas.put(start, 0, label, band.colour_role)
-        for x in range(start + len(label), end):
+        cells = len(band.label)
+        inside = [start] if cells <= end - start else []
+        beside = [x for x in (end + 1, start - 1 - cells) if left <= x and x + cells <= left + columns]
+        place = next((x for x in (*inside, *beside) if canvas.is_blank(x, 0, cells)), None)
+        if place is not None:
+            canvas.put(place, 0, band.label, band.colour_role)
+        for x in range(start, end):
             if canvas.is_blank(x, 0):
                 canvas.put(x, 0, stroke, band.colour_role)
         canvas.ground(start, end, rows, band.colour_role)

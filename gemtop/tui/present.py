@@ -213,12 +213,12 @@ def cost_note(cost: CostSample | None) -> str:
     """What gemtop itself takes, in a few words. Steady in width."""
     if cost is None or cost.observer_cpu_pct is None:
         return ""
-    words = [f"gemtop {cost.observer_cpu_pct:4.1f} % cpu"]
+    words = [f"gemtop {cost.observer_cpu_pct:4.1f} %"]
     if cost.terminal_bytes_per_s is not None:
-        words.append(f"{cost.terminal_bytes_per_s / 1e3:4.1f} KB/s")
+        words.append(f"{cost.terminal_bytes_per_s / 1e3:.1f} KB/s")
     if cost.samples_late:
         words.append(f"{cost.samples_late} late")
-    return "  ".join(words)
+    return " ".join(words)
 
 
 def ledger_rows(memory: Sequence[DeviceMemory]) -> list[list[Value]]:
