@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gemtop.domain.records import Record, SessionEnd
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, Sample, TelemetryStatus
@@ -46,6 +46,8 @@ class FakeSampler:
         self._emit, self._on_status, self._devices = emit, on_status, devices
         self.status: TelemetryStatus | None = None
         self.stopped = False
+        self.changes: dict[str, Any] = {}
+        """What the cards' samples have beside power and memory."""
 
     def start(self) -> None:
         driver = "570.00" if self._devices else None
@@ -54,11 +56,14 @@ class FakeSampler:
         self.poke()
 
     def poke(self) -> None:
-        t_ns = time.monotonic_ns()
+        self.sample(time.monotonic_ns())
+
+    def sample(self, t_ns: int) -> None:
+        """Samples stamped with this time."""
         self._emit(HostSample(t_ns, 25.0, 100.0, 2**33, 2**34, 500 * 2**20))
         for device in self._devices:
             watts, vram = WATTS[device.index], VRAM_BYTES[device.index]
-            self._emit(DeviceSample(t_ns, device.index, power_w=watts, vram_used_bytes=vram))
+            self._emit(DeviceSample(t_ns, device.index, power_w=watts, vram_used_bytes=vram, **self.changes))
 
     def wait_past(self, t_ns: int, timeout_s: float) -> bool:
         return True

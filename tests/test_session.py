@@ -26,12 +26,15 @@ from gemtop.domain.events import (
     SettingsRefused,
     TokenGenerated,
 )
-from gemtop.domain.model import BackendDevice, LoadedModel
-from gemtop.domain.records import RUN_FIELDS, RunBegin, RunEnd, SessionEnd, TokenRow
+from gemtop.domain.model import BackendDevice, DeviceMemory, LoadedModel
+from gemtop.domain.plan import MemoryUse
+from gemtop.domain.records import RUN_FIELDS, DeviceRow, RunBegin, RunEnd, SessionEnd, TokenRow
+from gemtop.domain.roofline import Bandwidth
 from gemtop.domain.settings import ContextSettings, EngineSettings, SamplingSettings
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, Sample, TelemetryStatus
 from gemtop.engine.protocol import BenchRequest
 from gemtop.history.reader import Reader
+from gemtop.run import decode_roof
 from gemtop.session import Session, begin_session
 from gemtop.view import RunRecorded, SessionEvent
 from tests.engines import DEADLINE_S, FakeEngine, fake_model
@@ -540,6 +543,66 @@ def test_cards_are_matched_by_their_pci_bus(model: LoadedModel, used: tuple[str,
     decode = [r.t_ns for r in sitting.recorder.of(TokenRow) if r.phase == "decode"]
     assert row["prefill_j_per_token"] == pytest.approx(watts * (decode[0] - begin.start_ns) / 1e9 / 3)
     assert row["decode_j_per_token"] == pytest.approx(watts * (end.end_ns - decode[0]) / 1e9 / 9)
+
+
+def test_the_verdict_and_its_reasons_are_in_the_row() -> None:
+    sitting = Sitting(on_card("0000:65:00.0"), (CARD_0,))
+    sitting.open()
+    clean = sitting.run("one two three", 40).row
+    assert (clean["valid"], clean["invalid_reason"], clean["throttled_s"]) == (True, None, None)
+    sitting.samplers[0].changes = {"throttle_reasons": ("SwPowerCap", "GpuIdle"), "other_processes": 1}
+    spoilt = sitting.run("one two three", 40).row
+    sitting.session.close()
+    assert spoilt["valid"] is False
+    assert spoilt["invalid_reason"].startswith("power throttling of GPU 0 (SwPowerCap) for ")
+    assert spoilt["invalid_reason"].endswith("; another process used GPU 0")
+    assert spoilt["throttle_reasons"] == ("SwPowerCap",) and spoilt["throttled_s"] > 0
+    assert sitting.session.view().runs[1].verdict is not None
+
+
+def test_a_device_without_sensors_leaves_the_verdict_open() -> None:
+    sitting = Sitting(on_card("0000:65:00.0", None), (CARD_0,))
+    sitting.open()
+    row = sitting.run("one two three", 40).row
+    sitting.session.close()
+    assert (row["valid"], row["invalid_reason"]) == (None, "not judged: CUDA1 cannot be read")
+
+
+def test_the_quietest_second_before_a_run_is_its_idle_power() -> None:
+    sitting = Sitting(on_card("0000:65:00.0"), (CARD_0,))
+    now_ns = time.monotonic_ns()
+    for i in range(25):
+        sitting.samplers[0].sample(now_ns + i * 10**8)
+    sitting.open()
+    row = sitting.run("one two three", 10).row
+    sitting.session.close()
+    assert row["idle_power_w"] == pytest.approx(WATTS["0"])
+    assert "energy_net_j" in row
+
+
+def test_the_cards_of_a_session_are_recorded_once() -> None:
+    sitting = Sitting(None, (CARD_0, replace(CARD_1, reasons={"uuid": "no permission", "ecc_enabled": "none"})))
+    sitting.session.close()
+    first, second = sitting.recorder.of(DeviceRow)
+    assert (first.device, first.name, first.power_limit_w, first.driver_version) == ("0", CARD_0.name, 450.0, "570.00")
+    assert second.reasons == "uuid: no permission\necc_enabled: none"
+
+
+def test_the_roof_is_that_of_each_device_and_of_all_in_turn() -> None:
+    model = on_card("0000:65:00.0")
+    memory = tuple(
+        DeviceMemory(name, name, MemoryUse(weights_bytes=size, kv_global_bytes=size), None, None, "unplanned")
+        for name, size in (("CUDA0", 10**9), ("CPU", 10**9))
+    )
+    card = replace(CARD_0, memory_bus_bits=384, clock_mem_max_mhz=9751.0)
+    loaded = ModelLoaded(model, EngineSettings(), memory=memory, bandwidths={"CPU": 5e10})
+    gpu, cpu = decode_roof(loaded, {"CUDA0": card}).at(100)
+    assert gpu.bandwidth == Bandwidth(384 / 8 * 9751e6 * 2, "nvml")
+    assert cpu.bandwidth == Bandwidth(5e10, "measured")
+    on_request = replace(loaded, bandwidths={"CUDA0": 8e11})
+    gpu, cpu = decode_roof(on_request, {"CUDA0": card}).at(100)
+    assert gpu.bandwidth == Bandwidth(8e11, "measured"), "what was measured goes before the data sheet"
+    assert cpu.bandwidth is None and cpu.reason
 
 
 def test_samples_are_recorded_and_kept_by_device() -> None:

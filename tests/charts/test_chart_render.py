@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 
 from gemtop.charts.grid import Cells
 from gemtop.charts.render import render
-from gemtop.charts.spec import ChartSpec, Mark, Series
+from gemtop.charts.spec import Band, ChartSpec, Mark, Series
 
 SIZES = [(60, 8), (70, 12), (118, 8), (36, 6)]
 
@@ -73,6 +74,22 @@ def test_marks_stand_behind_curves_and_name_themselves() -> None:
     assert "┊ctx 8192→16384" in cells.rows[10].text
     assert "later" not in cells.text
     assert columns_of(cells, "decode") == list(range(5, 70))
+
+
+def test_a_band_has_a_ground_and_says_why() -> None:
+    plain = render(chart(level(25.0)), 118, 8)
+    wide = render(chart(level(25.0), bands=(Band(10.0, 30.0, "SwPowerCap", "throttle"),)), 118, 8)
+    assert "SwPowerCap▔▔" in wide.rows[0].text
+    tinted = [x for x, role in enumerate(wide.rows[3].roles) if role.endswith("@throttle")]
+    assert tinted == list(range(tinted[0], tinted[-1] + 1)) and 35 <= len(tinted) <= 40
+    assert {role.partition("@")[0] for role in wide.rows[3].roles} <= {"", "decode", "axis"}, "curves keep their colour"
+    narrow = render(chart(level(25.0), bands=(Band(10.0, 11.0, "SwPowerCap", "throttle"),)), 118, 8)
+    assert re.search(r"▔+ SwPowerCap ", narrow.rows[0].text)
+    at_the_edge = render(chart(level(25.0), bands=(Band(58.0, 70.0, "SwPowerCap", "throttle"),)), 118, 8)
+    assert re.search(r" SwPowerCap ▔+$", at_the_edge.rows[0].text)
+    outside = render(chart(level(25.0), bands=(Band(61.0, 70.0, "SwPowerCap", "throttle"),)), 118, 8)
+    assert outside == plain
+    assert "^^" in render(chart(level(25.0), bands=(Band(1.0, 30.0, "x", "throttle"),)), 118, 8, ascii_only=True).text
 
 
 def test_values_outside_stay_at_the_edge() -> None:
