@@ -229,7 +229,7 @@ def _pci_bus_id(info: Any) -> str:
 class NvmlProbe:
     """Samples of every NVIDIA card on the machine, whether or not this process may use it for CUDA."""
 
-    def __init__(self, library: NvmlLibrary | None = None) -> None:
+    def __init__(self, library: NvmlLibrary | None = None, *, visible_only: bool = False) -> None:
         self._library = library or NvmlLibrary()
         self._devices: list[_Device] = []
         self._initialised = False
