@@ -1,0 +1,225 @@
+"""Watching without a model: a sampler's readings, kept for the screen and, if asked for, for the history."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gemtop.domain.records import Record, SessionBegin, SessionEnd
+from gemtop.domain.telemetry import CostSample, DeviceSample, HostSample, Sample, TelemetryStatus
+from gemtop.readings import Readings
+
+STALE_PERIODS = 3
+"""Readings that are this many periods old are no readings of now any more."""
+_LEAST_STALE_NS = 2_000_000_000
+_CPU_WINDOW_S = 0.05
+"""From the first reading of the CPU's times to the second: five ticks of the kernel."""
+
+
+class Recorder(Protocol):
+    """What a monitor needs of the history."""
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps the history from being written, in one line; None while all is well."""
+
+    def put(self, record: Record) -> None: ...
+
+    def close(self, end: SessionEnd) -> None: ...
+
+
+class Sampler(Protocol):
+    """What a monitor needs of the telemetry."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> bool: ...
+
+
+class GpuProbe(Protocol):
+    """What a single reading needs of the GPUs' probe."""
+
+    def start(self) -> TelemetryStatus: ...
+
+    def read(self, t_ns: int) -> Iterable[DeviceSample]: ...
+
+    def stop(self) -> None: ...
+
+
+class HostProbe(Protocol):
+    """What a single reading needs of the machine's probe."""
+
+    def start(self) -> None: ...
+
+    def read(self, t_ns: int) -> HostSample: ...
+
+    def stop(self) -> None: ...
+
+
+MakeSampler = Callable[[Callable[[Sample], None], Callable[[TelemetryStatus], None]], Sampler]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The latest reading of everything."""
+
+    status: TelemetryStatus
+    devices: tuple[DeviceSample, ...]
+    """In the order of `status.devices`; a device that has not been read yet has none."""
+    host: HostSample | None
+    cost: CostSample | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorView:
+    """Everything a screen shows, taken at one moment."""
+
+    t_ns: int
+    status: TelemetryStatus | None
+    """None until the driver has answered."""
+    latest: Snapshot | None
+    """None until everything was read once."""
+    device_samples: tuple[DeviceSample, ...]
+    host_samples: tuple[HostSample, ...]
+    recording: bool
+    problem: str | None
+    """What keeps the history from being written."""
+    stale_s: float | None
+    """For how long nothing has been read, where that is longer than it should be."""
+
+
+class Monitor:
+    """A sampler and what it has read. Construct, `start`, look at `view` or `latest`, `close`.
+
+    `on_round` is called on the sampler's thread when everything has been read once more; it must return at once.
+    """
+
+    def __init__(
+        self,
+        begin: SessionBegin,
+        make_sampler: MakeSampler,
+        recorder: Recorder | None,
+        period_s: float,
+        on_round: Callable[[], None],
+    ) -> None:
+        self.begin = begin
+        self.period_s = period_s
+        self.readings = Readings()
+        self._recorder = recorder
+        self._on_round = on_round
+        self._last_device: str | None = None
+        self._round_ns = begin.started_ns
+        self._sampler = make_sampler(self._on_sample, self._on_status)
+
+    @property
+    def recording(self) -> bool:
+        """What is read goes into the history, or would if it could be written."""
+        return self._recorder is not None
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps the history from being written, in one line; None while all is well."""
+        return self._recorder.problem if self._recorder else None
+
+    def start(self) -> None:
+        """Start reading."""
+        self._sampler.start()
+
+    def close(self, reason: str | None = None) -> None:
+        """Stop reading and write everything down. `reason` is what ended it, None for the ordinary way."""
+        self._sampler.stop()
+        if self._recorder is not None:
+            self._recorder.close(SessionEnd(time.monotonic_ns(), reason))
+
+    # What a front end may see
+
+    def latest(self) -> Snapshot | None:
+        """The latest reading of everything; None before there was one."""
+        status = self.readings.status
+        if status is None:
+            return None
+        held = {sample.device: sample for sample in self.readings.last_of_devices()}
+        devices = tuple(held[info.index] for info in status.devices if info.index in held)
+        return Snapshot(status, devices, self.readings.last_of_host(), self.readings.cost)
+
+    def view(self, span_s: float) -> MonitorView:
+        """Everything there is to show now, with the samples of the last `span_s` seconds."""
+        now_ns = time.monotonic_ns()
+        since_ns = now_ns - round(span_s * 1e9)
+        return MonitorView(
+            t_ns=now_ns,
+            status=self.readings.status,
+            latest=self.latest(),
+            device_samples=tuple(self.readings.devices_since(since_ns)),
+            host_samples=tuple(self.readings.hosts_since(since_ns)),
+            recording=self.recording,
+            problem=self.problem,
+            stale_s=self.stale_s(now_ns),
+        )
+
+    def stale_s(self, now_ns: int) -> float | None:
+        """Seconds since the last reading of everything, where more have passed than should have."""
+        age_ns = now_ns - self._round_ns
+        fresh_ns = max(round(STALE_PERIODS * self.period_s * 1e9), _LEAST_STALE_NS)
+        return age_ns / 1e9 if age_ns > fresh_ns else None
+
+    # The sampler's thread
+
+    def _on_status(self, status: TelemetryStatus) -> None:
+        self.readings.status = status
+        self._last_device = status.devices[-1].index if status.devices else None
+        for row in _device_rows(status):
+            self._put(row)
+
+    def _on_sample(self, sample: Sample) -> None:
+        self.readings.add(sample)
+        self._put(sample)
+        if self.readings.status is not None and self._ends_round(sample):
+            self._round_ns = time.monotonic_ns()
+            self._on_round()
+
+    def _ends_round(self, sample: Sample) -> bool:
+        """The sampler reads the machine first and then each device in the driver's order."""
+        if self._last_device is None:
+            return isinstance(sample, HostSample)
+        return isinstance(sample, DeviceSample) and sample.device == self._last_device
+
+    def _put(self, record: Record) -> None:
+        if self._recorder is not None:
+            self._recorder.put(record)
+
+
+def _device_rows(status: TelemetryStatus) -> Iterable[Record]:
+    """What the history keeps of the devices themselves: the records made of a TelemetryStatus go here."""
+    return ()
+
+
+def read_once(gpu: GpuProbe, host: HostProbe) -> Snapshot:
+    """Everything once, without a thread: the machine twice, since load is what passes between two readings.
+
+    The driver is asked meanwhile, so that nothing is waited for that takes as long anyway.
+    """
+    host.start()
+    host_began_s = time.monotonic()
+    _refresh(host)
+    host.read(time.monotonic_ns())
+    status = gpu.start()
+    try:
+        _refresh(gpu)
+        devices = tuple(gpu.read(time.monotonic_ns())) if status.devices else ()
+    finally:
+        gpu.stop()
+    time.sleep(max(0.0, _CPU_WINDOW_S - (time.monotonic() - host_began_s)))
+    _refresh(host)
+    found = Snapshot(status, devices, host.read(time.monotonic_ns()))
+    host.stop()
+    return found
+
+
+def _refresh(probe: object) -> None:
+    """Take the slow readings too, where the probe has any."""
+    refresh = getattr(probe, "refresh", None)
+    if callable(refresh):
+        refresh()
