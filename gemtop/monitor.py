@@ -13,7 +13,7 @@ from gemtop.readings import Readings
 
 STALE_PERIODS = 3
 """Readings that are this many periods old are no readings of now any more."""
-_LEAST_STALE_NS = 2_000_000_000
+_LEAST_STALE_NS = 1_000_000_000
 _CPU_WINDOW_S = 0.05
 """From the first reading of the CPU's times to the second: five ticks of the kernel."""
 
@@ -144,6 +144,16 @@ class Monitor:
         devices = tuple(held[info.index] for info in status.devices if info.index in held)
         return Snapshot(status, devices, self.readings.last_of_host(), self.readings.cost)
 
+    def fresh(self) -> Snapshot | None:
+        """The latest reading without what is too old to be of now."""
+        found = self.latest()
+        if found is None:
+            return None
+        since_ns = time.monotonic_ns() - self._fresh_ns
+        devices = tuple(sample for sample in found.devices if sample.t_ns >= since_ns)
+        host = found.host if found.host is not None and found.host.t_ns >= since_ns else None
+        return Snapshot(found.status, devices, host)
+
     def view(self, span_s: float) -> MonitorView:
         """Everything there is to show now, with the samples of the last `span_s` seconds."""
         now_ns = time.monotonic_ns()
@@ -162,8 +172,11 @@ class Monitor:
     def stale_s(self, now_ns: int) -> float | None:
         """Seconds since the last reading of everything, where more have passed than should have."""
         age_ns = now_ns - self._round_ns
-        fresh_ns = max(round(STALE_PERIODS * self.period_s * 1e9), _LEAST_STALE_NS)
-        return age_ns / 1e9 if age_ns > fresh_ns else None
+        return age_ns / 1e9 if age_ns > self._fresh_ns else None
+
+    @property
+    def _fresh_ns(self) -> int:
+        return max(round(STALE_PERIODS * self.period_s * 1e9), _LEAST_STALE_NS)
 
     # The sampler's thread
 
