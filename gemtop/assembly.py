@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from gemtop.config import Paths
 from gemtop.domain.errors import HistoryError
-from gemtop.domain.records import Record, SessionEnd
 
 if TYPE_CHECKING:  # each part is imported where it is made: a monitor needs no engine
     from collections.abc import Callable
 
+    from gemtop.domain.records import Record, SessionEnd
     from gemtop.engine.planner import Planner
     from gemtop.monitor import Monitor, Snapshot
     from gemtop.session import Session

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from gemtop.domain.records import Record, SessionBegin, SessionEnd
 from gemtop.domain.telemetry import CostSample, DeviceSample, HostSample, Sample, TelemetryStatus
 from gemtop.readings import Readings
+
+if TYPE_CHECKING:  # a single reading has a third of a second, and writes no records
+    from gemtop.domain.records import Record, SessionBegin, SessionEnd
 
 STALE_PERIODS = 3
 """Readings that are this many periods old are no readings of now any more."""
@@ -131,6 +133,8 @@ class Monitor:
         """Stop reading and write everything down. `reason` is what ended it, None for the ordinary way."""
         self._sampler.stop()
         if self._recorder is not None:
+            from gemtop.domain.records import SessionEnd
+
             self._recorder.close(SessionEnd(time.monotonic_ns(), reason))
 
     # What a front end may see
