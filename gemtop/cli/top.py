@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -171,7 +171,10 @@ def _headless(args: argparse.Namespace) -> int:
     code, reason = EXIT_OK, "the program failed"
     with _signals(heard):
         try:
-            with _served(monitor, args.prometheus):
+            with _served(monitor.fresh, args.prometheus) as address:
+                if address:
+                    sys.stderr.write(f"gemtop: readings for Prometheus at {address}\n")
+                    sys.stderr.flush()
                 monitor.start()
                 code = _listen(monitor, heard, args.json)
             reason = "interrupted" if code == EXIT_INTERRUPTED else "ended"
@@ -221,24 +224,22 @@ def _signals(heard: SimpleQueue[int]) -> Iterator[None]:
 
 
 @contextmanager
-def _served(monitor: Monitor, number: int | None) -> Iterator[None]:
+def _served(fresh: Callable[[], Snapshot | None], number: int | None) -> Iterator[str | None]:
     """Serve the readings to Prometheus meanwhile, where a port is given. Raises BadInputError for a taken one."""
     if number is None:
-        yield
+        yield None
         return
     from gemtop.telemetry.exporter import Exporter
 
-    exporter = Exporter(monitor.fresh)
+    exporter = Exporter(fresh)
     _bind(exporter.start, number)
-    sys.stderr.write(f"gemtop: readings for Prometheus at {exporter.address}\n")
-    sys.stderr.flush()
     try:
-        yield
+        yield exporter.address
     finally:
         exporter.stop()
 
 
-def _bind(start: Any, number: int) -> None:
+def _bind(start: Callable[[int], None], number: int) -> None:
     try:
         start(number)
     except PermissionError:
@@ -253,11 +254,6 @@ def _bind(start: Any, number: int) -> None:
 
 def _screen(args: argparse.Namespace) -> int:
     from gemtop.supervisor import supervise
-
-    if args.record:
-        from gemtop.history.recorder import prepare_folders
-
-        prepare_folders(paths(args.db))
 
     def describe(died_of: str) -> str:
         kept = "; what was recorded comes into the history at the next start" if args.record else ""
@@ -282,5 +278,6 @@ def _show(args: argparse.Namespace) -> int:
 def _run_screen(args: argparse.Namespace) -> int:
     from gemtop.tui.top import TopApp, TopOptions
 
-    given = TopOptions(args.interval, _history(args), args.prometheus, args.all_gpus)
-    return TopApp(given).run_and_report()
+    app = TopApp(TopOptions(args.interval, _history(args), args.prometheus, args.all_gpus))
+    with _served(app.fresh, args.prometheus):  # a port that is taken is told before the screen is
+        return app.run_and_report()
