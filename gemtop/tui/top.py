@@ -10,6 +10,8 @@ import gc
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -25,13 +27,13 @@ from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_OK, GemtopEr
 from gemtop.domain.text import one_line
 from gemtop.tui import devices
 from gemtop.tui.hints import KeyHint
+from gemtop.tui.painting import Painted, PaintedChart, PaintedGrid, painting
 from gemtop.tui.screens.keys import KeysScreen
 from gemtop.tui.top_layout import Layout, arrange
-from gemtop.tui.traces import TraceChart
 from gemtop.tui.widgets import spans
 from gemtop.tui.widgets.header import HeaderLine, HeaderText
 from gemtop.tui.widgets.keyline import KeyLine
-from gemtop.tui.widgets.values import Value, ValueGrid
+from gemtop.tui.widgets.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,6 +101,9 @@ class TopScreen(Screen[None]):
         self._offset = 0
         self._problem: str | None = None
         self._shown_s = 0.0
+        self._settled = False
+        """The layout was made before the last frame."""
+        self._painted: list[Painted] = []
 
     @property
     def _app(self) -> TopApp:
@@ -106,19 +111,21 @@ class TopScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield HeaderLine(id="header")
-        yield ValueGrid(title="GPU", framed=True, id="devices")
+        yield PaintedGrid(title="GPU", framed=True, id="devices")
         with Horizontal(id="charts"):
             for number in range(3):
-                yield TraceChart(framed=True, id=f"chart-{number}")
-        yield ValueGrid(title="processes", framed=True, id="processes")
-        yield ValueGrid(title="machine", framed=True, id="machine")
+                yield PaintedChart(framed=True, id=f"chart-{number}")
+        yield PaintedGrid(title="processes", framed=True, id="processes")
+        yield PaintedGrid(title="machine", framed=True, id="machine")
         yield KeyLine(_HINTS, id="keys")
 
     def on_mount(self) -> None:
         self.query_one("#header", HeaderLine).show_text(HeaderText((("gemtop top", "title"), ("starting", "muted"))))
+        self._painted = list(self.query(Painted))
         self.set_interval(_WATCH_S, self.watch_readings)
 
     def on_resize(self, event: events.Resize) -> None:
+        self._settled = False
         self.call_after_refresh(self.show_frame)
 
     def on_round_read(self) -> None:
@@ -149,11 +156,19 @@ class TopScreen(Screen[None]):
         self._tell_problem(view.problem)
         if view.latest is None:
             return
-        self._show_tables(view.latest)
-        for number, spec in enumerate(self._charts.specs(view)):
-            chart = self.query_one(f"#chart-{number}", TraceChart)
-            if chart.display:
-                chart.show_spec(spec)
+        with self._painting():
+            self._show_tables(view.latest)
+            for number, spec in enumerate(self._charts.specs(view)):
+                chart = self.query_one(f"#chart-{number}", PaintedChart)
+                if chart.display:
+                    chart.show_spec(spec)
+
+    @contextmanager
+    def _painting(self) -> Iterator[None]:
+        before = self._layout
+        with painting(self._app, self._painted, settled=self._settled):
+            yield
+        self._settled = self._layout is before
 
     def _show_header(self, view: MonitorView) -> None:
         monitor = self._app.monitor
@@ -198,20 +213,22 @@ class TopScreen(Screen[None]):
         room = max(1, layout.devices - 2)
         self._offset = max(0, min(self._offset, len(cards) - room))
         head = cards[:1] if layout.compact else []
-        self.query_one("#devices", ValueGrid).show_rows([*head, *cards[len(head) + self._offset :]])
+        self.query_one("#devices", PaintedGrid).show_rows([*head, *cards[len(head) + self._offset :]])
         if layout.processes:
-            self.query_one("#processes", ValueGrid).show_rows(processes)
+            self.query_one("#processes", PaintedGrid).show_rows(processes)
         if layout.machine:
-            self.query_one("#machine", ValueGrid).show_rows(machine)
+            self.query_one("#machine", PaintedGrid).show_rows(machine)
 
     def _arrange(self, layout: Layout) -> None:
+        for widget in self._painted:  # where they are now is not where they will be
+            widget.painter = None
         before, self._layout = self._layout, layout
         for name, rows in (
             ("devices", layout.devices),
             ("processes", layout.processes),
             ("machine", layout.machine),
         ):
-            grid = self.query_one(f"#{name}", ValueGrid)
+            grid = self.query_one(f"#{name}", PaintedGrid)
             grid.display = rows > 0
             grid.styles.height = rows
             if before is None or before.compact != layout.compact:
@@ -235,7 +252,8 @@ class TopScreen(Screen[None]):
         monitor = self._app.monitor
         found = monitor.latest() if monitor else None
         if found is not None:
-            self._show_tables(found)
+            with self._painting():
+                self._show_tables(found)
 
     def action_keys(self) -> None:
         self.app.push_screen(KeysScreen(KEYS))
