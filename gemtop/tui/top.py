@@ -121,7 +121,7 @@ class TopScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.query_one("#header", HeaderLine).show_text(HeaderText((("gemtop top", "title"), ("starting", "muted"))))
-        self._painted = list(self.query(Painted))
+        self._painted = [widget for widget in self.walk_children() if isinstance(widget, Painted)]
         self.set_interval(_WATCH_S, self.watch_readings)
 
     def on_resize(self, event: events.Resize) -> None:
