@@ -147,7 +147,7 @@ def text_lines(found: Snapshot) -> list[str]:
     samples = {sample.device: sample for sample in found.devices}
     versions = [f"driver {status.driver_version}"] if status.driver_version else []
     versions += [f"CUDA {status.cuda_version}"] if status.cuda_version else []
-    rows = [] if status.devices else [devices.no_gpu_line(status)]
+    rows = [] if status.devices else devices.no_gpu_lines(status, _PLAIN_CELLS)
     for info in status.devices:
         rows += devices.card_rows(info, samples.get(info.index), _PLAIN_CELLS)
     lines = ["  ".join(versions)] if versions else []

@@ -264,11 +264,14 @@ def no_gpu_rows(status: TelemetryStatus | None) -> list[list[Value]]:
     return [*rows, [Value("", hint, "muted", left=True)]] if hint else rows
 
 
-def no_gpu_line(status: TelemetryStatus) -> list[Value]:
-    """The same in one row, for a table that is wide."""
+def no_gpu_lines(status: TelemetryStatus, width: int) -> list[list[Value]]:
+    """The same in one row, or two where the width is short."""
     reason = status.gpu_reason or "none found"
     hint = how_to_allow(reason)
-    return [Value("GPU", f"{UNKNOWN} ({reason}{'; ' + hint if hint else ''})", "warn", left=True)]
+    whole = f"{UNKNOWN} ({reason}{'; ' + hint if hint else ''})"
+    if len(whole) + len("GPU ") <= width or not hint:
+        return [[Value("GPU", whole, "warn", left=True)]]
+    return [[Value("GPU", f"{UNKNOWN} ({reason})", "warn", left=True)], [Value("", hint, "muted", left=True)]]
 
 
 def how_to_allow(reason: str) -> str:

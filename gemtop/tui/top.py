@@ -201,7 +201,7 @@ class TopScreen(Screen[None]):
         inner = width - 4
         cards = [row for info in infos for row in devices.card_rows(info, latest.get(info.index), inner)]
         if not infos:
-            cards = [devices.no_gpu_line(found.status)]
+            cards = devices.no_gpu_lines(found.status, inner)
         machine = devices.wide_host_rows(found.host, inner, found.cost) if found.host else []
         machine += [[Value("", note, "muted", left=True)] for note in found.status.notes]
         processes = devices.process_rows(infos, latest) if infos else []

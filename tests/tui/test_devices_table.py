@@ -131,8 +131,10 @@ def test_without_a_card_it_says_why_and_what_would_help() -> None:
         ("nvidia-ml-py is not installed", "pip install nvidia-ml-py"),
     ):
         status = TelemetryStatus((), None, reason)
-        assert reason in devices.no_gpu_line(status)[0].text
-        assert hint in devices.no_gpu_line(status)[0].text
+        ((line,),) = devices.no_gpu_lines(status, 116)
+        assert reason in line.text and hint in line.text
+        ((first,), (second,)) = devices.no_gpu_lines(status, 40)
+        assert reason in first.text and hint in second.text
         assert hint in devices.no_gpu_rows(status)[-1][0].text
 
 

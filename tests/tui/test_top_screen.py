@@ -162,7 +162,8 @@ async def screen(
 
     app = TopApp(TopOptions(1.0, None, None, False), make)
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: "GPU" in text(pilot), "the first frame")
+        await until(pilot, lambda: "CUDA 12.8" in text(pilot) or size[0] < 80, "the header")
+        await until(pilot, lambda: " 97 " in text(pilot) or not cards, "the first readings")
         yield pilot, sampler
 
 
