@@ -101,6 +101,7 @@ class TopScreen(Screen[None]):
         self._offset = 0
         self._problem: str | None = None
         self._shown_s = 0.0
+        self._chart_count = 0
         self._settled = False
         """The layout was made before the last frame."""
         self._painted: list[Painted] = []
@@ -156,9 +157,11 @@ class TopScreen(Screen[None]):
         self._tell_problem(view.problem)
         if view.latest is None:
             return
+        specs = self._charts.specs(view)
+        self._chart_count = len(specs)
         with self._painting():
             self._show_tables(view.latest)
-            for number, spec in enumerate(self._charts.specs(view)):
+            for number, spec in enumerate(specs):
                 chart = self.query_one(f"#chart-{number}", PaintedChart)
                 if chart.display:
                     chart.show_spec(spec)
@@ -205,7 +208,7 @@ class TopScreen(Screen[None]):
         machine = devices.wide_host_rows(found.host, inner, found.cost) if found.host else []
         machine += [[Value("", note, "muted", left=True)] for note in found.status.notes]
         processes = devices.process_rows(infos, latest) if infos else []
-        layout = arrange(width, height, len(infos), len(cards), len(processes), len(machine))
+        layout = arrange(width, height, len(infos), len(cards), len(processes), len(machine), self._chart_count)
         if layout != self._layout:
             self._arrange(layout)
         if layout.compact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from gemtop.tui.traces import without_values
 
 _ROLES = ("load", "prefill", "decode", "memory", "power", "kv", "compute", "other")
 _LEAST_SPAN_S = 60.0
+_RAM_STEP_GIB = 4.0
+"""The axis of the memory ends at a multiple of it, so that its quarters are whole."""
 _READINGS = 120
 """Readings in view at most: one for each dot of a chart that is a third of the usual width."""
 
@@ -85,7 +88,7 @@ class TopCharts:
                 "GiB",
                 "memory",
                 lambda s: None if s.ram_used_bytes is None else s.ram_used_bytes / GIB,
-                total / GIB if total else 1.0,
+                _RAM_STEP_GIB * math.ceil(total / GIB / _RAM_STEP_GIB) if total else 1.0,
             ),
         ]
         temperature = [s.cpu_temperature_c for s in view.host_samples if s.cpu_temperature_c is not None]

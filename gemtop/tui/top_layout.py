@@ -23,8 +23,10 @@ class Layout:
     machine: int
 
 
-def arrange(width: int, height: int, cards: int, card_rows: int, process_rows: int, machine_rows: int) -> Layout:
-    """The layout for a size of the terminal and this many rows to show.
+def arrange(
+    width: int, height: int, cards: int, card_rows: int, process_rows: int, machine_rows: int, charts: int = 3
+) -> Layout:
+    """The layout for a size of the terminal, this many rows to show, and at most so many charts.
 
     What tells most has its rows first: cards, the machine, charts, processes. Cards get a row each where their
     blocks would leave no room for charts.
@@ -45,5 +47,5 @@ def arrange(width: int, height: int, cards: int, card_rows: int, process_rows: i
         most = max(least_processes, (left - chart_rows) // 2)
         processes = min(process_rows + _FRAME, most)
         left -= processes
-    charts = 0 if left < 5 or not chart_rows else 3 if width >= 100 else 2
-    return Layout((width, height), compact, devices, charts, processes, machine)
+    beside = 0 if left < 5 or not chart_rows else 3 if width >= 100 else 2
+    return Layout((width, height), compact, devices, min(charts, beside), processes, machine)

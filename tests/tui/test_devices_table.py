@@ -131,7 +131,7 @@ def test_without_a_card_it_says_why_and_what_would_help() -> None:
         ("nvidia-ml-py is not installed", "pip install nvidia-ml-py"),
     ):
         status = TelemetryStatus((), None, reason)
-        ((line,),) = devices.no_gpu_lines(status, 116)
+        ((line,),) = devices.no_gpu_lines(status, 160)
         assert reason in line.text and hint in line.text
         ((first,), (second,)) = devices.no_gpu_lines(status, 40)
         assert reason in first.text and hint in second.text
