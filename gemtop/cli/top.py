@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
 from queue import SimpleQueue
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemtop.cli import options
 from gemtop.config import Paths, paths
-from gemtop.domain.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError, HistoryError
+from gemtop.domain.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError, GemtopError, HistoryError
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample
 from gemtop.domain.text import one_line
 
@@ -167,9 +168,9 @@ def _headless(args: argparse.Namespace) -> int:
     from gemtop.assembly import make_monitor
 
     heard: SimpleQueue[int] = SimpleQueue()
-    monitor = make_monitor(_history(args), args.interval, lambda: heard.put(_ROUND), all_gpus=args.all_gpus)
     code, reason = EXIT_OK, "the program failed"
     with _signals(heard):
+        monitor = make_monitor(_history(args), args.interval, lambda: heard.put(_ROUND), all_gpus=args.all_gpus)
         try:
             with _served(monitor.fresh, args.prometheus) as address:
                 if address:
@@ -263,21 +264,27 @@ def _screen(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from gemtop.domain.errors import GemtopError
-
-    if sys.__stderr__ is None or not sys.__stderr__.isatty():
-        # Textual draws on stderr; where that goes to a file, the terminal is on stdout.
-        sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
     try:
-        return _run_screen(args)
+        return _draw(args)
     except GemtopError as error:
         sys.stderr.write(f"gemtop: {error}\n")
         return error.exit_code
 
 
-def _run_screen(args: argparse.Namespace) -> int:
-    from gemtop.tui.top import TopApp, TopOptions
+def _draw(args: argparse.Namespace) -> int:
+    from gemtop.tui.first_paint import first_paint
+    from gemtop.tui.hints import TOP_KEYS
 
-    app = TopApp(TopOptions(args.interval, _history(args), args.prometheus, args.all_gpus))
-    with _served(app.fresh, args.prometheus):  # a port that is taken is told before the screen is
+    if sys.__stderr__ is None or not sys.__stderr__.isatty():
+        # Textual draws on stderr; where that goes to a file, the terminal is on stdout.
+        sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
+    gc.disable()  # until the first frame: nothing made on the way to it is garbage
+    assert sys.__stderr__ is not None
+    with ExitStack() as stack:
+        # Entered inside: a port that is taken gives the screen of before back.
+        with first_paint(sys.__stderr__.fileno(), "starting", title="gemtop top", keys=TOP_KEYS, prompt=""):
+            from gemtop.tui.top import TopApp, TopOptions
+
+            app = TopApp(TopOptions(args.interval, _history(args), args.prometheus, args.all_gpus))
+            stack.enter_context(_served(app.fresh, args.prometheus))
         return app.run_and_report()

@@ -26,7 +26,7 @@ from textual.worker import WorkerState
 from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_OK, GemtopError
 from gemtop.domain.text import one_line
 from gemtop.tui import devices
-from gemtop.tui.hints import KeyHint
+from gemtop.tui.hints import TOP_KEYS
 from gemtop.tui.painting import Painted, PaintedChart, PaintedGrid, painting
 from gemtop.tui.screens.keys import KeysScreen
 from gemtop.tui.top_layout import Layout, arrange
@@ -50,12 +50,6 @@ _LEAST_FRAME_S = 0.25
 """Readings may come ten times a second; nobody reads figures that fast."""
 _WATCH_S = 2.0
 """How often it is looked whether readings still come."""
-_HINTS = (
-    KeyHint("p", "Pause", "pause"),
-    KeyHint("Up Down", "Scroll", "scroll(1)"),
-    KeyHint("?", "Keys", "keys", stays=True),
-    KeyHint("q", "Quit", "leave", stays=True),
-)
 KEYS = (
     ("p  Space", "hold the picture; readings go on meanwhile"),
     ("Up Down PgUp PgDn", "scroll the cards, where they are more than fit"),
@@ -118,7 +112,7 @@ class TopScreen(Screen[None]):
                 yield PaintedChart(framed=True, id=f"chart-{number}")
         yield PaintedGrid(title="processes", framed=True, id="processes")
         yield PaintedGrid(title="machine", framed=True, id="machine")
-        yield KeyLine(_HINTS, id="keys")
+        yield KeyLine(TOP_KEYS, id="keys")
 
     def on_mount(self) -> None:
         self.query_one("#header", HeaderLine).show_text(HeaderText((("gemtop top", "title"), ("starting", "muted"))))

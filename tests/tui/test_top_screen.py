@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -119,6 +120,16 @@ def test_a_history_that_cannot_be_written_is_one_line(tmp_path: Path, stub_dir: 
         assert terminal.wait() == 2
         assert terminal.is_restored()
         assert "--db PATH" in terminal.text
+
+
+def test_a_port_that_is_taken_is_one_line(stub_dir: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        with top(stub_dir, "--prometheus", str(holder.getsockname()[1])) as terminal:
+            assert terminal.wait() == 2
+            assert terminal.is_restored()
+            assert "choose another with --prometheus PORT" in terminal.text
 
 
 # Over samples that tell everything --------------------------------------------------------------------------
