@@ -130,6 +130,23 @@ def compact_rows(infos: Sequence[DeviceInfo], latest: Mapping[str, DeviceSample]
         table = tables.get(info.index)
         values = [table.values[key] if table else Value("", UNKNOWN, "muted") for key in keys]
         rows.append([Value(name, "", label_role="title"), *(replace(value, label="") for value in values)])
+    return rows + _shared_unknowns(tables, keys)
+
+
+def _shared_unknowns(tables: Mapping[str, _Table], keys: Sequence[str]) -> list[list[Value]]:
+    """A row for each reason: what is missing for it, and on which cards where it is not on all."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for index, table in tables.items():
+        for key in keys:
+            if key in table.missing:
+                labels, cards = found.setdefault(table.missing[key], ([], []))
+                labels += [table.values[key].label] * (table.values[key].label not in labels)
+                cards += [index] * (index not in cards)
+    rows = []
+    for reason, (labels, cards) in found.items():
+        where = "" if len(cards) == len(tables) else f" (GPU {', '.join(cards)})"
+        what = "everything" if len(labels) == len(keys) else ", ".join(labels)
+        rows.append([Value(UNKNOWN, f"{reason}: {what}{where}", "muted", left=True)])
     return rows
 
 

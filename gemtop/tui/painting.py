@@ -100,9 +100,11 @@ class PaintedChart(TraceChart, Painted):
 
 def painter_for(app: App[int]) -> Painter | None:
     """A painter where what is painted is what Textual would: no dialog, no message, no filter over the screen."""
-    if app.is_headless or app.is_inline or app._driver is None or app._batch_count or app.no_color:
+    try:
+        covered = app._batch_count or app._notifications or app.screen._layout_required or len(app.screen_stack) != 1
+    except AttributeError:  # Textual has moved on: it paints by itself
         return None
-    if len(app.screen_stack) != 1 or len(app._notifications) or app.screen._layout_required:
+    if covered or app.is_headless or app.is_inline or app.no_color or app._driver is None:
         return None
     return Painter(app.screen.region, app.console._color_system or ColorSystem.TRUECOLOR)
 

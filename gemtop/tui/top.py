@@ -202,11 +202,13 @@ class TopScreen(Screen[None]):
         machine = devices.wide_host_rows(found.host, inner, found.cost) if found.host else []
         machine += [[Value("", note, "muted", left=True)] for note in found.status.notes]
         processes = devices.process_rows(infos, latest) if infos else []
-        layout = arrange(width, height, len(infos), len(cards), len(processes), len(machine), self._chart_count)
-        if layout != self._layout:
-            self._arrange(layout)
+        counts = (len(infos), len(cards), len(processes), len(machine), self._chart_count)
+        layout = arrange(width, height, *counts)
         if layout.compact:
             cards = devices.compact_rows(infos, latest, inner)
+            layout = arrange(width, height, *counts, len(cards))
+        if layout != self._layout:
+            self._arrange(layout)
         room = max(1, layout.devices - 2)
         self._offset = max(0, min(self._offset, len(cards) - room))
         head = cards[:1] if layout.compact else []

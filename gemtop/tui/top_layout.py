@@ -24,9 +24,18 @@ class Layout:
 
 
 def arrange(
-    width: int, height: int, cards: int, card_rows: int, process_rows: int, machine_rows: int, charts: int = 3
+    width: int,
+    height: int,
+    cards: int,
+    card_rows: int,
+    process_rows: int,
+    machine_rows: int,
+    charts: int = 3,
+    compact_rows: int = 0,
 ) -> Layout:
     """The layout for a size of the terminal, this many rows to show, and at most so many charts.
+
+    `compact_rows` is how many there are where each card has a row; at least one each, and the headings.
 
     What tells most has its rows first: cards, the machine, charts, processes. Cards get a row each where their
     blocks would leave no room for charts.
@@ -39,7 +48,7 @@ def arrange(
     wanted = card_rows + _FRAME
     compact = cards > 1 and wanted > left - chart_rows - least_processes
     if compact:
-        wanted = cards + 1 + _FRAME
+        wanted = max(cards + 1, compact_rows) + _FRAME
     devices = max(3, min(wanted, left - chart_rows - least_processes))
     left -= devices
     processes = 0

@@ -114,6 +114,18 @@ def test_many_cards_have_a_row_each_with_what_tells_most() -> None:
     assert "…" not in shown(devices.compact_rows(cards, latest, 36), 36)
 
 
+def test_many_cards_say_once_what_they_cannot_give_and_which_of_them() -> None:
+    cards = [replace(CARD, index=str(number)) for number in range(3)]
+    fanless = {"fan_pct": "not supported by this card"}
+    samples = {card.index: replace(SAMPLE, device=card.index, fan_pct=None, reasons=fanless) for card in cards}
+    samples["1"] = replace(samples["1"], pstate=None, reasons={**fanless, "pstate": "no permission"})
+    rows = devices.compact_rows(cards, samples, 116)[4:]
+    assert [row[0].text for row in rows] == ["not supported by this card: fan", "no permission: state (GPU 1)"]
+    gone = dict.fromkeys((name for name in DeviceSample.__slots__), "GPU is lost")
+    samples["2"] = DeviceSample(1, "2", reasons=gone)
+    assert devices.compact_rows(cards, samples, 116)[-1][0].text == "GPU is lost: everything (GPU 2)"
+
+
 def test_names_of_processes_reach_no_terminal_as_they_are() -> None:
     rows = devices.process_rows([CARD], {"0": SAMPLE})
     assert [value.text for value in rows[1]] == ["0", "12", "compute", "1.00 GiB", "pyth␛on x  (this gemtop)"]
