@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from gemtop.config import Paths
 from gemtop.domain.errors import HistoryError
-from gemtop.domain.records import Record, SessionEnd
-from gemtop.engine.planner import Planner
-from gemtop.engine.worker import LlamaEngine
-from gemtop.session import Session, begin_session
-from gemtop.view import Listener
+
+if TYPE_CHECKING:  # each part is imported where it is made: a monitor needs no engine
+    from collections.abc import Callable
+
+    from gemtop.domain.records import Record, SessionEnd
+    from gemtop.engine.planner import Planner
+    from gemtop.monitor import Monitor, Snapshot
+    from gemtop.session import Session
+    from gemtop.view import Listener
 
 
 class Unrecorded:
@@ -26,6 +31,8 @@ class Unrecorded:
 
 def make_planner(paths: Paths) -> Planner:
     """What answers whether settings would fit. Close it: it keeps a child process."""
+    from gemtop.engine.planner import Planner
+
     return Planner(paths)
 
 
@@ -43,7 +50,9 @@ def make_session(
     `terminal_bytes` is how many bytes were sent to the terminal so far, where one is drawn on. Where the history
     cannot be written it raises HistoryError, or with `unrecorded_ok` goes on without.
     """
+    from gemtop.engine.worker import LlamaEngine
     from gemtop.history.recorder import AT_THE_END, Recorder, check_history
+    from gemtop.session import Session, begin_session
     from gemtop.telemetry.host import PsutilProbe
     from gemtop.telemetry.nvml import NvmlProbe
     from gemtop.telemetry.sampler import Sampler
@@ -67,3 +76,55 @@ def make_session(
         recorder,
         listener,
     )
+
+
+def make_monitor(
+    paths: Paths | None,
+    period_s: float,
+    on_round: Callable[[], None],
+    *,
+    all_gpus: bool = False,
+    terminal_bytes: Callable[[], int] | None = None,
+) -> Monitor:
+    """A monitor with NVML and psutil; with paths it goes into the history.
+
+    Raises HistoryError where the history cannot be written: somebody asked for it.
+    """
+    from gemtop.monitor import Monitor
+    from gemtop.session import begin_session
+    from gemtop.telemetry.host import PsutilProbe
+    from gemtop.telemetry.nvml import NvmlProbe
+    from gemtop.telemetry.sampler import DEFAULT_SLOW_PERIOD_S, Sampler
+
+    begin = begin_session("top")
+    recorder = None
+    if paths is not None:
+        from gemtop.history.recorder import Recorder, check_history
+
+        check_history(paths)
+        recorder = Recorder(paths)
+        recorder.open(begin)
+    return Monitor(
+        begin,
+        lambda emit, on_status: Sampler(
+            NvmlProbe(visible_only=not all_gpus),
+            PsutilProbe(),
+            emit,
+            on_status,
+            period_s=period_s,
+            slow_period_s=max(DEFAULT_SLOW_PERIOD_S, period_s),
+            terminal_bytes=terminal_bytes,
+        ),
+        recorder,
+        period_s,
+        on_round,
+    )
+
+
+def read_once(*, all_gpus: bool = False) -> Snapshot:
+    """One reading of everything, without a thread, history or engine."""
+    from gemtop.monitor import read_once
+    from gemtop.telemetry.host import SHORT_WINDOW_NS, PsutilProbe
+    from gemtop.telemetry.nvml import NvmlProbe
+
+    return read_once(NvmlProbe(visible_only=not all_gpus), PsutilProbe(first_window_ns=SHORT_WINDOW_NS))

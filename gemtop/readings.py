@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from gemtop.domain.model import BackendDevice
 from gemtop.domain.telemetry import CostSample, DeviceInfo, DeviceSample, HostSample, Sample, TelemetryStatus
+
+if TYPE_CHECKING:
+    from gemtop.domain.model import BackendDevice
 
 _KEEP = 3000
 """Ten minutes at five readings a second."""

@@ -24,6 +24,7 @@ from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_OK, GemtopEr
 from gemtop.domain.text import one_line
 from gemtop.supervisor import RESTART
 from gemtop.tui import paste
+from gemtop.tui.comeback import Comeback
 from gemtop.tui.messages import ModelChosen, SessionHappened, SessionReady
 from gemtop.tui.screens.live import LiveScreen
 from gemtop.tui.startup import Resume, Startup, save_resume, take_resume, without_servers
@@ -89,7 +90,6 @@ class GemtopApp(App[int]):
         self._traffic = Traffic()
         self._leaving = False
         self._exit_words = ""
-        self._coming_back = False
         self._unrecorded = False
         """The session could not be written down."""
 
@@ -118,20 +118,9 @@ class GemtopApp(App[int]):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._leave_at_once, number)
-        if hasattr(self._driver, "_sigcont_application"):
-            signal.signal(signal.SIGCONT, self._continued)
+        Comeback(self._driver).install()
         # The first frame is on the screen before anything big is imported.
         self.call_after_refresh(self._start)
-
-    def _continued(self, number: int, frame: object) -> None:
-        """Come back from Ctrl-Z once: the shell and the parent may both say so, and Textual would come back twice."""
-        if self._coming_back or not getattr(self._driver, "_must_signal_resume", False):
-            return
-        self._coming_back = True  # a handler may be interrupted by itself
-        try:
-            getattr(self._driver, "_sigcont_application")(number, frame)  # noqa: B009  (not a part of Textual's API)
-        finally:
-            self._coming_back = False
 
     def _start(self) -> None:
         gc.enable()

@@ -10,20 +10,27 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from gemtop.tui.hints import LIVE_KEYS, PROMPT_PLACEHOLDER, fitting
+from gemtop.tui.hints import LIVE_KEYS, PROMPT_PLACEHOLDER, KeyHint, fitting
 
 _LEAST_WIDTH, _LEAST_HEIGHT = 40, 10
 """Below this the live screen shows only that the terminal is too small."""
 
 
 @contextlib.contextmanager
-def first_paint(terminal: int, opening: str) -> Iterator[None]:
+def first_paint(
+    terminal: int,
+    opening: str,
+    *,
+    title: str = "gemtop",
+    keys: tuple[KeyHint, ...] = LIVE_KEYS,
+    prompt: str = PROMPT_PLACEHOLDER,
+) -> Iterator[None]:
     """Paint on this file descriptor; should the body raise, give the screen of before back.
 
     `opening` is what is being opened, harmless on a terminal.
     """
     with contextlib.suppress(OSError):
-        os.write(terminal, _picture(os.get_terminal_size(terminal), opening).encode())
+        os.write(terminal, _picture(os.get_terminal_size(terminal), opening, title, keys, prompt).encode())
     try:
         yield
     except BaseException:
@@ -32,13 +39,12 @@ def first_paint(terminal: int, opening: str) -> Iterator[None]:
         raise
 
 
-def _picture(size: os.terminal_size, opening: str) -> str:
+def _picture(size: os.terminal_size, opening: str, title: str, keys: tuple[KeyHint, ...], prompt: str) -> str:
     width, height = size
     parts = ["\x1b[?1049h\x1b[?25l\x1b[2J"]
     if width >= _LEAST_WIDTH and height >= _LEAST_HEIGHT:
-        parts.append(f"\x1b[H \x1b[1mgemtop\x1b[m  {opening[: width - 10]}")
-        parts.append(f"\x1b[{height - 1};2H\x1b[2m{PROMPT_PLACEHOLDER}\x1b[m")
-        parts.extend(
-            f"\x1b[{height};{x + 1}H\x1b[1m{hint.key}\x1b[m {hint.text}" for x, hint in fitting(LIVE_KEYS, width)
-        )
+        parts.append(f"\x1b[H \x1b[1m{title}\x1b[m  {opening[: width - len(title) - 4]}")
+        if prompt:
+            parts.append(f"\x1b[{height - 1};2H\x1b[2m{prompt}\x1b[m")
+        parts.extend(f"\x1b[{height};{x + 1}H\x1b[1m{hint.key}\x1b[m {hint.text}" for x, hint in fitting(keys, width))
     return "".join(parts) + "\x1b[H"

@@ -27,6 +27,12 @@ LIVE_KEYS = (
     KeyHint("?", "Keys", "keys", stays=True),
     KeyHint("q", "Quit", "leave", stays=True),
 )
+TOP_KEYS = (
+    KeyHint("p", "Pause", "pause"),
+    KeyHint("Up Down", "Scroll", "scroll(1)"),
+    KeyHint("?", "Keys", "keys", stays=True),
+    KeyHint("q", "Quit", "leave", stays=True),
+)
 PROMPT_KEYS = (
     KeyHint("Enter", "Run", "submit_prompt"),
     KeyHint("Ctrl-J", "New line", "break_prompt"),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from gemtop.domain import plan
 from gemtop.domain.model import DeviceMemory, LoadedModel
 from gemtop.domain.resources import Resources, error_name
 from gemtop.domain.roofline import Roof
-from gemtop.domain.telemetry import CostSample, DeviceInfo, DeviceSample, HostSample, TelemetryStatus
+from gemtop.domain.telemetry import CostSample
 from gemtop.domain.text import one_line, plus_minus
 from gemtop.domain.validity import Verdict
 from gemtop.run import RunView
+from gemtop.tui import devices
 from gemtop.tui.widgets.header import HeaderText, model_header
 from gemtop.tui.widgets.values import Value
 from gemtop.view import SessionView
@@ -147,66 +148,24 @@ def _ms(value: float | None) -> str:
 
 
 def device_rows(view: SessionView) -> list[list[Value]]:
-    """Each GPU's readings, then this machine's."""
+    """Each GPU's readings that matter most, what the model holds, this machine's, and then the rest of each GPU's."""
     latest = {s.device: s for s in view.device_samples[-64:]}
     rows: list[list[Value]] = []
+    rest: list[list[Value]] = []
     for info in view.devices:
         sample = latest.get(info.index)
-        if sample is not None:
-            rows += _gpu_rows(info, sample)
+        if sample is None:
+            continue
+        first, more = devices.narrow_rows(info, sample)
+        rows += first
+        rest += [devices.title_row(info), *more] if more and len(view.devices) > 1 else more
     if not view.devices:
-        rows += [[Value("GPU", _UNKNOWN)], [Value("", _why_no_gpu(view.telemetry), "muted", left=True)]]
+        rows += devices.no_gpu_rows(view.telemetry)
     rows += ledger_rows(view.memory)
     rows += roof_rows(view.run.roofs if view.run else ())
     if len(view.host_samples) > 1:  # the first has no CPU load yet
-        rows += _host_rows(view.host_samples[-1])
-    return [part for row in rows for part in _unknowns_apart(row)]
-
-
-def _unknowns_apart(row: list[Value]) -> list[list[Value]]:
-    """A line for each value of a row that has an unknown one: its reason is longer than any column should be."""
-    if len(row) == 1 or not any(value.text.startswith(_UNKNOWN) for value in row):
-        return [row]
-    return [[Value(v.label, v.text, v.role, left=v.text.startswith(_UNKNOWN))] for v in row]
-
-
-def _why_no_gpu(status: TelemetryStatus | None) -> str:
-    if status is None:
-        return "(the driver is being asked)"
-    return f"({status.gpu_reason or 'none found'})"
-
-
-def _gpu_rows(info: DeviceInfo, s: DeviceSample) -> list[list[Value]]:
-    def reading(name: str, form: str, scale: float = 1.0) -> str:
-        value = getattr(s, name)
-        return _unknown(s.reasons, name) if value is None else form.format(value * scale)
-
-    return [
-        [Value("GPU " + info.index, info.name, left=True)],
-        [Value("util", reading("gpu_util_pct", "{:.0f} %")), Value("mem ctrl", reading("mem_util_pct", "{:.0f} %"))],
-        [
-            Value("VRAM", reading("vram_used_bytes", "{:.2f} GiB", 1 / _GIB)),
-            Value("power", reading("power_w", "{:.0f} W")),
-        ],
-        [Value("SM", reading("clock_sm_mhz", "{:.0f} MHz")), Value("mem", reading("clock_mem_mhz", "{:.0f} MHz"))],
-        [Value("temp", reading("temperature_c", "{:.0f} °C"))],
-    ]
-
-
-def _host_rows(s: HostSample) -> list[list[Value]]:
-    def percent(name: str, of: str = "") -> str:
-        value = getattr(s, name)
-        return _unknown(s.reasons, name) if value is None else f"{value:.0f} %{of}"
-
-    def gib(name: str) -> str:
-        value = getattr(s, name)
-        return _unknown(s.reasons, name) if value is None else f"{value / _GIB:.2f} GiB"
-
-    return [
-        [Value("CPU", percent("host_cpu_pct")), Value("gemtop", percent("process_cpu_pct", " of a core"))],
-        [Value("RAM", gib("ram_used_bytes")), Value("gemtop", gib("process_rss_bytes"))],
-        [Value("RAM total", gib("ram_total_bytes"))],
-    ]
+        rows += devices.host_rows(view.host_samples[-1])
+    return rows + rest
 
 
 def cost_note(cost: CostSample | None) -> str:
@@ -252,10 +211,6 @@ def _parts(use: plan.MemoryUse) -> str:
     sizes = (use.weights_bytes, use.kv_bytes, use.compute_bytes + use.output_bytes)
     words = ("weights", "KV", "compute")
     return "  ".join(f"{word} {size / unit:,.{digits}f}" for word, size in zip(words, sizes, strict=True)) + f" {name}"
-
-
-def _unknown(reasons: Mapping[str, str], name: str) -> str:
-    return f"{_UNKNOWN} ({reasons.get(name, 'not read')})"
 
 
 def run_rows(view: SessionView) -> list[list[Value]]:

@@ -39,7 +39,8 @@ EXIT_CODES = (
     (errors.EXIT_INTERRUPTED, "Ctrl-C, SIGTERM or SIGHUP in a headless command; what was measured until then is kept."),
 )
 EXIT_NOTE = (
-    "The screen ends with 129 on SIGHUP and 143 on SIGTERM, after it has written the session down. "
+    "The screen ends with 129 on SIGHUP and 143 on SIGTERM, after it has written the session down; `top` ends with "
+    "0 on SIGTERM, with a screen or without. "
     "Errors are one line on stderr that begins with `gemtop` or the command's name."
 )
 

@@ -43,7 +43,8 @@ def row_of(label: str, rows: list[list[Value]]) -> list[Value]:
 def test_known_readings_stand_in_pairs() -> None:
     rows = present.device_rows(view())
     assert [value.label for value in row_of("CPU", rows)] == ["CPU", "gemtop"]
-    assert [value.text for value in row_of("VRAM", rows)] == ["18.00 GiB", "100 W"]
+    assert [value.text for value in row_of("VRAM", rows)] == ["18.00 GiB", "N/A"]
+    assert [value.text for value in row_of("power", rows)] == ["100 W", "450 W"]
 
 
 def test_an_unknown_reading_has_a_line_of_its_own_for_its_reason() -> None:
@@ -56,8 +57,8 @@ def test_an_unknown_reading_has_a_line_of_its_own_for_its_reason() -> None:
     rows = present.device_rows(replace(now, host_samples=(host, host), device_samples=(card,)))
     assert [value.text for value in row_of("CPU", rows)] == [f"N/A ({NO_WINDOW})"]
     assert [value.text for value in row_of("VRAM", rows)] == [f"N/A ({NOT_SUPPORTED})"]
-    assert [value.text for value in row_of("power", rows)] == ["100 W"]
-    assert all(len(row) == 1 for row in rows if any(value.text.startswith("N/A") for value in row))
+    assert [value.text for value in row_of("power", rows)] == ["100 W", "450 W"]
+    assert all(len(row) == 1 for row in rows if any(value.text.startswith("N/A (") for value in row))
 
 
 async def test_a_change_of_settings_reads_applied(folders: Paths) -> None:

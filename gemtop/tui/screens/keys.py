@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -40,6 +41,10 @@ class KeysScreen(ModalScreen[None]):
         Binding("escape,q,question_mark,enter", "dismiss", "Close"),
     ]
 
+    def __init__(self, keys: Sequence[tuple[str, str]] = KEYS) -> None:
+        super().__init__()
+        self._keys = keys
+
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("keys", classes="title")
@@ -47,5 +52,5 @@ class KeysScreen(ModalScreen[None]):
             yield Static("Esc closes", classes="note")
 
     def on_mount(self) -> None:
-        rows = [[Value(f"{keys:<18}", text, left=True, label_role="title")] for keys, text in KEYS]
+        rows = [[Value(f"{keys:<18}", text, left=True, label_role="title")] for keys, text in self._keys]
         self.query_one(ValueGrid).show_rows(rows)
