@@ -319,7 +319,7 @@ class Session:
         if run is not None:
             run.add_sample(sample)
         self._readings.add(sample)
-        busy = self.busy or self._loading is not None or self._bench is not None
+        busy = self.busy or self._bench is not None  # while a model is loaded, cards have little to do
         if isinstance(sample, DeviceSample):
             self._idle.add(sample.device, sample.t_ns, power_of(sample), sample.gpu_util_pct, busy=busy)
         elif isinstance(sample, HostSample):

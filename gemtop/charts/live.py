@@ -9,7 +9,7 @@ from dataclasses import replace
 from gemtop.charts.spec import Band, ChartSpec, Mark, Point, Reading, Series, stable_range, stepped_window
 from gemtop.domain.figures import Timing
 from gemtop.domain.rates import RatePoint
-from gemtop.domain.resources import Throttled
+from gemtop.domain.resources import Throttled, power_of
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample
 
 DEFAULT_SPAN_S = 60.0
@@ -162,12 +162,12 @@ class LiveCharts:
     ) -> ChartSpec:
         """Power of the devices, or CPU load where no device has a power sensor, and labelled so."""
         window = self._window(now_ns)
-        measured = [d for d in devices if any(s.device == d.index and s.power_w is not None for s in samples)]
+        measured = [d for d in devices if any(s.device == d.index and power_of(s) is not None for s in samples)]
         marks = self._marks(moments, window)
         if not measured:
             return replace(self._load(window, hosts), marks=marks)
         spec = ChartSpec(title="power", unit="W", x_range=window, marks=marks)
-        return self._per_device(spec, "power", measured, samples, lambda s: s.power_w, _power_reading)
+        return self._per_device(spec, "power", measured, samples, power_of, _power_reading)
 
     def _load(self, window: tuple[float, float], hosts: Sequence[HostSample]) -> ChartSpec:
         points = tuple((self._seconds(s.t_ns), s.host_cpu_pct) for s in hosts)
@@ -215,6 +215,7 @@ def _vram_reading(device: DeviceInfo, last: DeviceSample | None) -> Reading:
 
 
 def _power_reading(device: DeviceInfo, last: DeviceSample | None) -> Reading:
-    text = "N/A" if last is None or last.power_w is None else f"{last.power_w:.0f}"
+    watts = power_of(last) if last else None
+    text = "N/A" if watts is None else f"{watts:.0f}"
     limit = device.power_limit_w
     return Reading("", f"{text} / {limit:.0f} W" if limit else f"{text} W", width=11)

@@ -148,21 +148,25 @@ def _draw_bands(canvas: Canvas, spec: ChartSpec, left: int, columns: int, rows: 
     The line and the words are for terminals without colours, too.
     """
     stroke = "^" if ascii_only else "▔"
+    spans = []
     for band in spec.bands:
         first = max(0, column_of(band.start, spec.x_range, columns))
         last = min(columns - 1, column_of(band.end, spec.x_range, columns))
-        if last < first:
-            continue
-        start, end = left + first, left + last + 1
+        if first <= last:
+            spans.append((left + first, left + last + 1, band))
+    free = {x for x in range(left, left + columns) if canvas.is_blank(x, 0)}
+    lined = free & {x for start, end, _ in spans for x in range(start, end)}
+    for start, end, band in spans:
+        for x in lined & set(range(start, end)):
+            canvas.put(x, 0, stroke, band.colour_role)
+    for start, end, band in spans:
         cells = len(band.label)
-        inside = [start] if cells <= end - start else []
-        beside = [x for x in (end + 1, start - 1 - cells) if left <= x and x + cells <= left + columns]
-        place = next((x for x in (*inside, *beside) if canvas.is_blank(x, 0, cells)), None)
-        if place is not None:
-            canvas.put(place, 0, band.label, band.colour_role)
-        for x in range(start, end):
-            if canvas.is_blank(x, 0):
-                canvas.put(x, 0, stroke, band.colour_role)
+        inside = [start] if cells <= end - start and free.issuperset(range(start, start + cells)) else []
+        beside = [x for x in (end + 1, start - 1 - cells) if (free - lined).issuperset(range(x, x + cells))]
+        for x in (*inside, *beside)[:1]:
+            canvas.put(x, 0, band.label, band.colour_role)
+            free -= set(range(x - 1, x + cells + 1))
+    for start, end, band in spans:
         canvas.ground(start, end, rows, band.colour_role)
 
 

@@ -32,6 +32,7 @@ _PROCESSOR_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-therm
 """Drivers of sensors in the processor."""
 _BOARD_CHIPS = ("acpitz",)
 """Near it: better than nothing."""
+_SWAPPED = re.compile(rb"^(pswpin|pswpout) (\d+)$", re.MULTILINE)
 _MEMINFO = re.compile(rb"MemTotal:\s+(\d+) kB\nMemFree:.*\nMemAvailable:\s+(\d+) kB\n")
 _OFFSET, _TRUE = "Tctl", "Tdie"
 """What AMD's fans are ruled by may lie up to 27 °C above the true temperature; some chips show both."""
@@ -226,15 +227,14 @@ class PsutilProbe:
     def _read_swap(self, values: dict[str, Any], reasons: dict[str, str]) -> None:
         # psutil reads the same file, and where it has no counters gives 0.
         try:
-            lines = (self._proc / "vmstat").read_text(encoding="ascii").splitlines()
-            counters = {name: int(number) for name, _, number in (line.partition(" ") for line in lines)}
-        except (OSError, ValueError) as error:
+            counters = dict(_SWAPPED.findall((self._proc / "vmstat").read_bytes()))
+        except OSError as error:
             reasons["swap_in_bytes"] = reasons["swap_out_bytes"] = failed(error)
             return
         page_bytes = os.sysconf("SC_PAGE_SIZE")
-        for name, counter in (("swap_in_bytes", "pswpin"), ("swap_out_bytes", "pswpout")):
+        for name, counter in (("swap_in_bytes", b"pswpin"), ("swap_out_bytes", b"pswpout")):
             if counter in counters:
-                values[name] = counters[counter] * page_bytes
+                values[name] = int(counters[counter]) * page_bytes
             else:
                 reasons[name] = _NO_SWAP_COUNTERS
 

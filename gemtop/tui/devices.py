@@ -236,7 +236,7 @@ def _add_heat_and_clocks(table: _Builder, info: DeviceInfo, short: bool, bare: b
     off_at = "" if off is None or short else f", off {off:.0f}"
     table.add("slow", "slows at", "temperature_slowdown_c", lambda v: f"{v:.0f}{off_at} °C")
     for key, label, most in (("sm", "SM", info.clock_sm_max_mhz), ("mem", "mem", info.clock_mem_max_mhz)):
-        of_most = f" of {most:.0f}" if most is not None and not bare else ""
+        of_most = f"{'/' if short else ' of '}{most:.0f}" if most is not None and not bare else ""
         words = f"{{:.0f}}{of_most}" + ("" if short or bare else " MHz")
         table.add(key, f"{label} MHz" if short else label, f"clock_{key}_mhz", words.format)
 
@@ -363,13 +363,26 @@ def wide_host_rows(s: HostSample, width: int, cost: CostSample | None = None) ->
     rows = [first]
     if s.cpu_by_core_pct:
         rows.append([Value("cores", core_bars(s.cpu_by_core_pct, width - 6), "load", left=True)])
-    if cost is not None and cost.observer_cpu_pct is not None:
-        sent = "" if cost.terminal_bytes_per_s is None else f", {cost.terminal_bytes_per_s:,.0f} B/s to the terminal"
-        rows.append([Value("gemtop", f"{cost.observer_cpu_pct:.1f} % of a core{sent}", "muted", left=True)])
+    rows += cost_rows(cost)
     missing = {values[key].label: reason for key, reason in found.missing.items() if key not in ("process_cpu", "rss")}
     if s.cpu_by_core_pct is None:
         missing["cores"] = s.reasons.get("cpu_by_core_pct", NOT_READ)
     return [*rows, *reason_rows(missing)]
+
+
+def cost_rows(cost: CostSample | None) -> list[list[Value]]:
+    """What gemtop itself takes, the engine apart; nothing before it is known."""
+    if cost is None:
+        return []
+    known = (
+        (cost.observer_cpu_pct, "{:.1f} % of a core"),
+        (cost.engine_cpu_pct or None, "engine {:.0f} %"),
+        (cost.nvml_pct, "in NVML {:.1f} % of the time"),
+        (cost.terminal_bytes_per_s, "{:,.0f} B/s to the terminal"),
+        (cost.samples_late, "{} samples late"),
+    )
+    words = "  ".join(form.format(value) for value, form in known if value is not None)
+    return [[Value("gemtop", words, "muted", left=True)]]
 
 
 def core_bars(loads: Sequence[float], width: int) -> str:

@@ -100,6 +100,12 @@ def figure_rows(view: SessionView, width: int) -> list[list[Value]]:
     return [first, second, [_outcome(run)]]
 
 
+def _outcome_word(run: RunView) -> tuple[str, str]:
+    """How a run that went to its end is judged, and how any other ended."""
+    word, role = _verdict_word(run.verdict) if run.verdict else ("", "")
+    return (word, role) if word and run.status == "finished" else (_state(run), _state_role(run))
+
+
 def _outcome(run: RunView) -> Value:
     """What can be said once a run has ended: whether it is valid, and its energy."""
     if run.verdict is None or run.resources is None:
@@ -148,23 +154,27 @@ def _ms(value: float | None) -> str:
 
 
 def device_rows(view: SessionView) -> list[list[Value]]:
-    """Each GPU's readings that matter most, what the model holds, this machine's, and then the rest of each GPU's."""
+    """Each GPU's readings that matter most, what the model holds, this machine's, and then the rest of each GPU's.
+
+    Of the GPUs those that hold a part of the model; all of them where none does.
+    """
     latest = {s.device: s for s in view.device_samples[-64:]}
     rows: list[list[Value]] = []
     rest: list[list[Value]] = []
-    for info in view.devices:
+    shown = [info for info in view.devices if info.index in view.used_devices] or view.devices
+    for info in shown:
         sample = latest.get(info.index)
         if sample is None:
             continue
         first, more = devices.narrow_rows(info, sample)
         rows += first
-        rest += [devices.title_row(info), *more] if more and len(view.devices) > 1 else more
+        rest += [devices.title_row(info), *more] if more and len(shown) > 1 else more
     if not view.devices:
         rows += devices.no_gpu_rows(view.telemetry)
     rows += ledger_rows(view.memory)
     rows += roof_rows(view.run.roofs if view.run else ())
     if len(view.host_samples) > 1:  # the first has no CPU load yet
-        rows += devices.host_rows(view.host_samples[-1])
+        rows += devices.host_rows(view.host_samples[-1]) + devices.cost_rows(view.cost)
     return rows + rest
 
 
@@ -231,8 +241,7 @@ def run_rows(view: SessionView) -> list[list[Value]]:
                 Value(f"{run.number:>3}", run.variant, left=True),
                 Value("decode", "-" if speed is None else f"{speed:.1f}"),
                 Value("TTFT", _seconds(run.timing.ttft_s)),
-                Value("", _state(run), _state_role(run), left=True),
-                Value("", *(_verdict_word(run.verdict) if run.verdict else ("", "muted")), left=True),
+                Value("", *_outcome_word(run), left=True),
             ]
         )
     return rows or [[Value("", "runs are listed here", "muted", left=True)]]

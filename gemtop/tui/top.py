@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 _LEAST_FRAME_S = 0.25
 """Readings may come ten times a second; nobody reads figures that fast."""
+_AROUND_A_CURVE = 9
+"""Columns of a chart that its frame and its axis take."""
 _WATCH_S = 2.0
 """How often it is looked whether readings still come."""
 KEYS = (
@@ -97,6 +99,7 @@ class TopScreen(Screen[None]):
         self._offset = 0
         self._problem: str | None = None
         self._shown_s = 0.0
+        self._charted_ns = 0
         self._chart_count = 0
         self._settled = False
         """The layout was made before the last frame."""
@@ -153,14 +156,26 @@ class TopScreen(Screen[None]):
         self._tell_problem(view.problem)
         if view.latest is None:
             return
-        specs = self._charts.specs(view)
-        self._chart_count = len(specs)
         with self._painting():
-            self._show_tables(view.latest)
-            for number, spec in enumerate(specs):
-                chart = self.query_one(f"#chart-{number}", PaintedChart)
-                if chart.display:
-                    chart.show_spec(spec)
+            if self._charts_are_due(view.t_ns):
+                specs = self._charts.specs(view)
+                self._chart_count = len(specs)
+                self._show_tables(view.latest)
+                for number, spec in enumerate(specs):
+                    chart = self.query_one(f"#chart-{number}", PaintedChart)
+                    if chart.display:
+                        chart.show_spec(spec)
+            else:
+                self._show_tables(view.latest)
+
+    def _charts_are_due(self, now_ns: int) -> bool:
+        """Whether the newest readings have come to another dot than those before: else the curves would stay."""
+        assert self._charts is not None
+        dots = 2 * max(1, self.query_one("#chart-0").size.width - _AROUND_A_CURVE)
+        if self._settled and now_ns - self._charted_ns < 0.9e9 * self._charts.live.span_s / dots:
+            return False
+        self._charted_ns = now_ns
+        return True
 
     @contextmanager
     def _painting(self) -> Iterator[None]:

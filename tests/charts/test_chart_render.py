@@ -85,6 +85,9 @@ def test_a_band_has_a_ground_and_says_why() -> None:
     assert {role.partition("@")[0] for role in wide.rows[3].roles} <= {"", "decode", "axis"}, "curves keep their colour"
     narrow = render(chart(level(25.0), bands=(Band(10.0, 11.0, "SwPowerCap", "throttle"),)), 118, 8)
     assert re.search(r"▔+ SwPowerCap ", narrow.rows[0].text)
+    two = (Band(10.0, 13.0, "SwPowerCap", "throttle"), Band(14.0, 18.0, "SwThermalSlowdown", "throttle"))
+    both = render(chart(level(25.0), bands=two), 118, 8).rows[0].text
+    assert re.search(r" SwPowerCap ▔+ ▔+ SwThermalSlowdown ", both), "no words lie over another band"
     at_the_edge = render(chart(level(25.0), bands=(Band(58.0, 70.0, "SwPowerCap", "throttle"),)), 118, 8)
     assert re.search(r" SwPowerCap ▔+$", at_the_edge.rows[0].text)
     outside = render(chart(level(25.0), bands=(Band(61.0, 70.0, "SwPowerCap", "throttle"),)), 118, 8)

@@ -157,7 +157,7 @@ def test_the_machine_shows_its_cores_and_why_its_power_is_unknown() -> None:
     table = values(rows)
     assert (table["CPU"], table["RAM"], table["CPU temp"]) == ("34 %", "8.00 of 16.00 GiB", "54 °C")
     assert table["cores"] == "▕ ▄█▏"
-    assert table["gemtop"] == "1.2 % of a core, 512 B/s to the terminal"
+    assert table["gemtop"] == "1.2 % of a core  in NVML 0.1 % of the time  512 B/s to the terminal"
     assert rows[-1][0].text == f"N/A ({why})"
 
 

@@ -79,8 +79,8 @@ class LiveScreen(Screen[None]):
                 yield Chart(framed=True, id="speed")
                 yield Chart(framed=True, id="memory")
                 yield ValueGrid(title="runs", framed=True, id="runs")
-                yield Chart(framed=True, id="power")
                 yield ValueGrid(title="devices", framed=True, id="devices")
+                yield Chart(framed=True, id="power")
             yield ValueGrid(id="figures")
             with Horizontal(id="texts"):
                 yield StreamView(title="output", framed=True, id="output", placeholder=_EMPTY)
