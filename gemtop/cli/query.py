@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from gemtop.domain.errors import EXIT_OK, BadInputError, GemtopError
+from gemtop.history import VIEWS
 
 if TYPE_CHECKING:
     from gemtop.history.queries import Value
@@ -27,8 +28,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "query",
         help="SQL over the history",
-        description="Run SQL over the history, or one of the queries that ship with gemtop. The views are runs, "
-        "run_placement, sessions, samples, process_samples, tokens, ledger and tune; nothing can be changed from here.",
+        description="Run SQL over the history, or one of the queries that ship with gemtop. The views are "
+        f"{', '.join(VIEWS[:-1])} and {VIEWS[-1]}; nothing can be changed from here.",
         epilog="gemtop query sessions · gemtop query slowest_tokens n=5 · "
         'gemtop query "SELECT variant, avg(decode_tokens_per_s) FROM runs GROUP BY variant"',
         allow_abbrev=False,
@@ -87,7 +88,7 @@ def _sql(text: str, given: dict[str, str]) -> tuple[str, dict[str, Value]]:
         try:
             named = queries.find(text, queries.all_queries())
         except BadInputError as error:
-            if text in ("runs", "run_placement", "samples", "process_samples", "tokens"):
+            if text in VIEWS:
                 raise BadInputError(f"there is no query '{text}'; the view is \"FROM {text}\"") from error
             raise
         return named.sql, dict(named.bind(given))

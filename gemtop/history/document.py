@@ -5,15 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from gemtop.history import schema
+from gemtop.history import VIEWS, schema
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-_VIEWS = (
-    "runs", "samples", "tokens", "sessions", "ledger", "tune", "devices", "roofs", "costs", "run_placement",
-    "process_samples",
-)  # fmt: skip
 
 
 def _section(con: DuckDBPyConnection, name: str, kind: str) -> list[str]:
@@ -46,7 +41,7 @@ def tables() -> str:
             "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'store' ORDER BY table_name"
         ).fetchall()
         lines: list[str] = []
-        for view in _VIEWS:
+        for view in VIEWS:
             lines += _section(con, view, "View")
         for (table,) in found:
             lines += _section(con, f"store.{table}", "Table")

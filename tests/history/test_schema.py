@@ -14,7 +14,7 @@ from gemtop import config
 from gemtop.config import Paths
 from gemtop.domain.errors import HistoryError
 from gemtop.domain.records import RUN_FIELDS
-from gemtop.history import schema
+from gemtop.history import VIEWS, schema
 from gemtop.history.database import Database
 from gemtop.history.document import tables
 from gemtop.history.recorder import check_history
@@ -53,6 +53,11 @@ def test_the_views_have_exactly_these_columns(paths: Paths, view: str, columns: 
     assert [row[0] for row in ask(paths, f"DESCRIBE {view}")] == expected
     if view == "runs":
         assert tuple(expected) == RUN_FIELDS
+
+
+def test_all_views_are_named(paths: Paths) -> None:
+    found = {row[0] for row in ask(paths, "SELECT view_name FROM duckdb_views() WHERE NOT internal")}
+    assert found == set(VIEWS)
 
 
 def test_types_fit(paths: Paths) -> None:
