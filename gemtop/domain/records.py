@@ -199,6 +199,8 @@ class LedgerRow:
     """What the device itself says was taken: memory in use after the load, less that before it."""
     reason: str | None = None
     """Why a field is None."""
+    file_cached_share: float | None = None
+    """Share of the model's file that was in the page cache before the load."""
 
 
 @dataclass(frozen=True, slots=True)

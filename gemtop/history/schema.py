@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gemtop import __version__
 from gemtop.domain.errors import HistoryError
-from gemtop.history import schema_v1, schema_v2, schema_v3, schema_v4
+from gemtop.history import schema_v1, schema_v2, schema_v3, schema_v4, schema_v5
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -61,6 +61,12 @@ MIGRATIONS: tuple[Migration, ...] = (
         "all readings of a card, errors and sources of energy, the roof of decode, and gemtop's own cost",
         schema_v4.STATEMENTS,
         schema_v4.COMMENTS,
+    ),
+    _migration(
+        5,
+        "notes and tags of sessions, where imported ones come from, and how warm a load was",
+        schema_v5.STATEMENTS,
+        schema_v5.COMMENTS,
     ),
 )
 
