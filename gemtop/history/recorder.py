@@ -1,13 +1,14 @@
-"""Writes a session down as it happens: records to the spool, the spool's tail into DuckDB, on one thread."""
+"""Writes a session down as it happens: records to the spool; `mover` brings them into DuckDB."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gemtop.config import Paths
@@ -15,8 +16,8 @@ from gemtop.domain.errors import HistoryError
 from gemtop.domain.records import Record, RunBegin, RunEnd, SessionBegin, SessionEnd, TokenRow
 from gemtop.domain.telemetry import Sample
 from gemtop.history.database import Database, HistoryLockedError
-from gemtop.history.ingest import take, take_in_dead
 from gemtop.history.lines import Encoder
+from gemtop.history.mover import MovePace, Mover
 from gemtop.history.spool import Spool
 from gemtop.threads import name_thread
 
@@ -35,16 +36,11 @@ class Pace:
 
     spool_s: float = 0.25
     sync_s: float = 2.0
-    first_move_s: float = 1.0
-    move_s: float = 4.0
-    after_run: bool = True
-    """Move soon after a run has ended, too."""
-    locked_s: float = 1.0
-    """Until it is tried again while another process has the history open."""
-    failed_s: float = 30.0
-    """Until it is tried again after the history could not be written."""
     close_s: float = 2.0
     """Waited for a history that others have open when the session ends."""
+    move: MovePace = field(default_factory=MovePace)
+    move_after_run: bool = True
+    """Move soon after a run has ended, too."""
 
 
 def _no_folder(path: Path, error: OSError) -> HistoryError:
@@ -89,7 +85,7 @@ def check_history(paths: Paths) -> None:
         database.forget()
 
 
-AT_THE_END = Pace(spool_s=1.0, first_move_s=86_400.0, move_s=86_400.0, after_run=False)
+AT_THE_END = Pace(spool_s=1.0, move=MovePace(first_s=86_400.0, every_s=86_400.0), move_after_run=False)
 """For a benchmark: the spool now and then, DuckDB only when all has been measured."""
 
 
@@ -99,26 +95,21 @@ class Recorder:
     def __init__(self, paths: Paths, pace: Pace | None = None) -> None:
         self._paths = paths
         self._pace = pace or Pace()
-        self._database = Database(paths.history)
         self._encoder = Encoder()
         self._incoming: deque[Record] = deque()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._spool: Spool | None = None
+        self._mover: Mover | None = None
+        self._writing = threading.Lock()
+        """Held while the spool is written to, or begun anew."""
         self._begin: SessionBegin | None = None
         self._open_runs: dict[str, RunBegin] = {}
-        self._taken = 0
         self._dropped_rows = 0
-        self._next_sync_s = self._next_move_s = 0.0
+        self._next_sync_s = 0.0
         self._unsynced = False
-        self._dead_taken_in = False
         self._spool_problem: str | None = None
-        self._history_problem: str | None = None
         self._crash: str | None = None
-        self.waiting: str | None = None
-        """Who has the history open while it is tried again; nothing is lost meanwhile."""
-        self.notes: tuple[str, ...] = ()
-        """What came of the spools of processes that are gone."""
 
     @property
     def problem(self) -> str | None:
@@ -126,7 +117,7 @@ class Recorder:
         if self._crash:
             return self._crash
         if self._spool_problem is None:
-            return self._history_problem
+            return self._mover.problem if self._mover else None
         if self._stop.is_set() and self._thread is None:
             return f"{self._spool_problem}; the end of this session is lost: make room, or choose --db PATH"
         kept = f"{len(self._incoming):,} rows kept in memory, at most {MEMORY_LIMIT_ROWS:,}"
@@ -134,12 +125,22 @@ class Recorder:
         return f"{self._spool_problem}; {kept}{lost}"
 
     @property
+    def waiting(self) -> str | None:
+        """Who has the history open while it is tried again; nothing is lost meanwhile."""
+        return self._mover.waiting if self._mover else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What came of the spools of processes that are gone."""
+        return self._mover.notes if self._mover else ()
+
+    @property
     def spool_path(self) -> Path | None:
         """Where the session is until it is in the history; None before `open` and once it is in it."""
         return self._spool.path if self._spool else None
 
     def open(self, begin: SessionBegin) -> None:
-        """Begin the session's spool and start the thread.
+        """Begin the session's spool and start the threads.
 
         Raises HistoryError, with what to do, where the folder cannot be written.
         """
@@ -150,11 +151,11 @@ class Recorder:
             raise _no_folder(self._paths.spools, error) from error
         self._begin = begin
         self._incoming.appendleft(begin)
-        now = time.monotonic()
-        self._next_sync_s = now + self._pace.sync_s
-        self._next_move_s = now + self._pace.first_move_s
+        self._next_sync_s = time.monotonic() + self._pace.sync_s
+        self._mover = Mover(self._paths, self._spool, self._pace.move, self._begin_anew)
         self._thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
         self._thread.start()
+        self._mover.start()
 
     def put(self, record: Record) -> None:
         """Take a record. Returns at once, from any thread, and never raises."""
@@ -164,32 +165,35 @@ class Recorder:
         self._incoming.append(record)
 
     def close(self, end: SessionEnd) -> None:
-        """End the session: write everything down, move it, stop the thread.
+        """End the session: write everything down, move it, stop the threads.
 
         Returns within a few seconds; what could not be moved by then is left in the spool for the next start.
         """
         thread, self._thread = self._thread, None
-        if thread is None:
+        if thread is None or self._mover is None or self._spool is None:
             return
         self.put(end)
         self._stop.set()
-        thread.join(2 * self._pace.close_s + 1.0)
-        if thread.is_alive():
-            self._database.interrupt()
-            thread.join()
+        thread.join()
+        if not self._mover.finish(self._pace.close_s):
+            self._mover.interrupt()
+        all_written = not self._incoming and not self._spool.unwritten_bytes
+        if all_written and self._mover.taken == self._spool.end:
+            self._spool.remove()
+            self._spool = None
+        else:
+            self._spool.close()
+
+    # The thread that writes the spool
 
     def _run(self) -> None:
-        name_thread(_THREAD)  # and that of the threads DuckDB makes
+        name_thread(_THREAD)
         try:
             while not self._stop.wait(self._pace.spool_s):
                 self._tick()
             self._finish()
         except Exception as error:  # nothing may end the session that is being recorded
             self._crash = f"recording stopped: {type(error).__name__}: {error}"
-            if self._spool is not None:
-                self._spool.close()
-        finally:
-            self._database.forget()
 
     def _tick(self) -> None:
         run_ended = self._write()
@@ -197,28 +201,27 @@ class Recorder:
         if now >= self._next_sync_s:
             self._sync()
             self._next_sync_s = now + self._pace.sync_s
-        if run_ended and self._pace.after_run:
-            self._next_move_s = min(self._next_move_s, now + self._pace.spool_s)
-        if now >= self._next_move_s:
-            self._next_move_s = now + self._move()
+        if run_ended and self._pace.move_after_run and self._mover is not None:
+            self._mover.soon()
 
     def _write(self) -> bool:
         """Bring what has come in to the spool; True where a run has ended among it."""
         run_ended = False
         assert self._spool is not None
         try:
-            self._spool.append()
-            while self._incoming:
-                count = min(len(self._incoming), BATCH_ROWS)
-                batch = [self._incoming.popleft() for _ in range(count)]
-                for record in batch:
-                    if isinstance(record, RunBegin):
-                        self._open_runs[record.run_id] = record
-                    elif isinstance(record, RunEnd):
-                        self._open_runs.pop(record.run_id, None)
-                        run_ended = True
-                self._unsynced = True
-                self._spool.append(self._encoder.lines(batch))
+            with self._writing:
+                self._spool.append()
+                while self._incoming:
+                    count = min(len(self._incoming), BATCH_ROWS)
+                    batch = [self._incoming.popleft() for _ in range(count)]
+                    for record in batch:
+                        if isinstance(record, RunBegin):
+                            self._open_runs[record.run_id] = record
+                        elif isinstance(record, RunEnd):
+                            self._open_runs.pop(record.run_id, None)
+                            run_ended = True
+                    self._unsynced = True
+                    self._spool.append(self._encoder.lines(batch))
             self._spool_problem = None
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
@@ -230,62 +233,29 @@ class Recorder:
         if not self._unsynced:
             return
         try:
-            self._spool.sync()
+            with self._writing:  # the file may not be exchanged meanwhile
+                self._spool.sync()
             self._unsynced = False
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             self._spool_problem = f"{self._spool.path} cannot be brought to the disk ({reason})"
 
-    def _move(self, wait_s: float = 0.0) -> float:
-        """Move the spool's tail into the history; returns in how many seconds to try again."""
-        assert self._spool is not None
-        try:
-            if not self._dead_taken_in:
-                found = take_in_dead(self._paths, database=self._database, stop=self._stop.is_set)
-                self.notes = found.notes
-                self._dead_taken_in = True
-            if self._taken != self._spool.end:
-                self._take(wait_s)
-            self.waiting = self._history_problem = None
-            return self._pace.move_s
-        except HistoryLockedError as error:
-            self.waiting = str(error)
-            return self._pace.locked_s
-        except HistoryError as error:
-            self.waiting = None
-            self._history_problem = f"{error}; the session is kept in {self._spool.path}"
-            return self._pace.failed_s
-
-    def _take(self, wait_s: float) -> None:
-        assert self._spool is not None
-        with self._database.open(wait_s) as con:
-            while self._taken != self._spool.end:
-                taken = take(con, self._spool)
-                self._taken = taken.taken
-                if not taken.bytes:
-                    break
-        if self._taken == self._spool.end and self._spool.end - self._spool.header.base > SPOOL_LIMIT_BYTES:
-            self._begin_anew()
-
-    def _begin_anew(self) -> None:
-        assert self._spool is not None and self._begin is not None
-        try:
-            self._spool.begin_anew(self._encoder.lines([self._begin, *self._open_runs.values()]))
-        except OSError:
-            return  # the old one goes on growing, which is no reason to trouble anyone
-
     def _finish(self) -> None:
-        assert self._spool is not None
         deadline = time.monotonic() + self._pace.close_s
         self._write()
         while self._spool_problem and time.monotonic() < deadline:
             time.sleep(self._pace.spool_s / 5)
             self._write()
         self._sync()
-        self._move(max(0.0, deadline - time.monotonic()))
-        all_written = not self._incoming and not self._spool.unwritten_bytes
-        if all_written and self._taken == self._spool.end:
-            self._spool.remove()
-            self._spool = None
-        else:
-            self._spool.close()
+
+    # The mover's thread
+
+    def _begin_anew(self, taken: int) -> None:
+        """Put a new file in the place of a long spool of which little or nothing is left to be taken in."""
+        assert self._spool is not None and self._begin is not None
+        with self._writing:
+            left, length = self._spool.end - taken, self._spool.end - self._spool.header.base
+            if length <= SPOOL_LIMIT_BYTES or left > length / 2:
+                return
+            with contextlib.suppress(OSError):  # the old one goes on growing, which is no reason to trouble anyone
+                self._spool.begin_anew(self._encoder.lines([self._begin, *self._open_runs.values()]), taken)

@@ -145,14 +145,15 @@ class Spool:
             position = start
         return self._size_bytes
 
-    def begin_anew(self, lines: bytes) -> None:
-        """Put a new file in the place of this one, which must be taken in to its end. Raises OSError.
+    def begin_anew(self, lines: bytes, taken: int) -> None:
+        """Put a new file in the place of this one, without what was taken in: up to offset `taken`. Raises OSError.
 
         `lines` is what a reader needs to make sense of the rest: the session and the runs that are going on.
         """
         if self._unwritten:
             return
-        fresh = self._create(self.path, Header(self.header.session_id, self.end), lines)
+        rest = os.pread(self._fd, self.end - taken, taken - self.header.base)
+        fresh = self._create(self.path, Header(self.header.session_id, taken), lines + rest)
         os.close(self._fd)
         self.header, self._fd, self._size_bytes = fresh.header, fresh._fd, fresh._size_bytes
 

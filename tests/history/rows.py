@@ -12,6 +12,7 @@ from gemtop.domain.records import LedgerRow, Record, RunBegin, RunEnd, SessionBe
 from gemtop.domain.telemetry import DeviceSample, HostSample
 from gemtop.history.ingest import TakenIn, take_in_dead
 from gemtop.history.lines import Encoder
+from gemtop.history.mover import MovePace
 from gemtop.history.reader import Reader
 from gemtop.history.recorder import Pace
 from gemtop.history.spool import Spool
@@ -21,7 +22,8 @@ S = 1_000_000_000
 SESSION = "20261123-100000-aaaa0001"
 STARTED_NS = 500 * S
 STARTED_AT_MS = 1_795_000_000_000
-FAST = Pace(spool_s=0.01, sync_s=0.05, first_move_s=0.02, move_s=0.05, locked_s=0.02, failed_s=0.05, close_s=1.0)
+FAST_MOVES = MovePace(first_s=0.02, every_s=0.05, soon_s=0.01, locked_s=0.02, failed_s=0.05)
+FAST = Pace(spool_s=0.01, sync_s=0.05, close_s=1.0, move=FAST_MOVES)
 
 
 def session(session_id: str = "20261123-100000-aaaa0001", **changes: Any) -> SessionBegin:

@@ -21,7 +21,19 @@ from gemtop.history.database import Database
 from gemtop.history.ingest import take_in_dead
 from gemtop.history.recorder import Recorder, check_history
 from gemtop.history.spool import spools_in
-from tests.history.rows import FAST, STARTED_NS, S, ask, dead_spool, run, run_end, session, until, whole_session
+from tests.history.rows import (
+    FAST,
+    FAST_MOVES,
+    STARTED_NS,
+    S,
+    ask,
+    dead_spool,
+    run,
+    run_end,
+    session,
+    until,
+    whole_session,
+)
 
 SESSION = "20261123-100000-aaaa0001"
 RUN = f"{SESSION}.1"
@@ -33,7 +45,7 @@ def _count(paths: Paths, table: str = "tokens") -> int:
 
 
 def _no_thread() -> bool:
-    return not any(t.name == "gemtop-recorder" for t in threading.enumerate())
+    return not any(t.name in ("gemtop-recorder", "gemtop-mover") for t in threading.enumerate())
 
 
 def test_a_session_is_recorded_while_it_runs(paths: Paths) -> None:
@@ -67,7 +79,7 @@ def test_closing_at_once_records_all_of_it(paths: Paths) -> None:
 
 
 def test_the_end_of_a_run_is_moved_without_waiting_for_the_next_move(paths: Paths) -> None:
-    recorder = Recorder(paths, replace(FAST, move_s=3600.0))
+    recorder = Recorder(paths, replace(FAST, move=replace(FAST_MOVES, every_s=3600.0)))
     recorder.open(session())
     until(lambda: _count(paths, "sessions") == 1, "the first move")
     recorder.put(run())
@@ -132,7 +144,7 @@ from gemtop.config import paths
 from gemtop.domain.records import TokenRow
 from gemtop.history import recorder as module
 from gemtop.history.recorder import Recorder
-from tests.history.rows import FAST, STARTED_NS, ask, run, session, until
+from tests.history.rows import FAST, FAST_MOVES, STARTED_NS, ask, run, session, until
 from gemtop.domain.records import SessionEnd
 
 module.MEMORY_LIMIT_ROWS = 20_000

@@ -68,7 +68,7 @@ def test_a_spool_begun_anew_goes_on_counting(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, "s1")
     spool.append(b"one\n")
     end = spool.end
-    spool.begin_anew(b"again\n")
+    spool.begin_anew(b"again\n", end)
     assert spool.header.base == end
     assert spool.tail(end, 1000) == spool.header.line() + b"again\n"
     spool.append(b"two\n")
@@ -79,6 +79,17 @@ def test_a_spool_begun_anew_goes_on_counting(tmp_path: Path) -> None:
     assert adopted is not None
     assert adopted.header.base == end
     adopted.remove()
+
+
+def test_what_was_not_taken_in_yet_goes_along(tmp_path: Path) -> None:
+    """The mover has come as far as the first line; the second was appended meanwhile."""
+    spool = Spool.create(tmp_path, "s1")
+    spool.append(b"one\n")
+    taken = spool.end
+    spool.append(b"two\n")
+    spool.begin_anew(b"again\n", taken)
+    assert spool.tail(taken, 1000) == spool.header.line() + b"again\ntwo\n"
+    spool.remove()
 
 
 def test_no_room_neither_tears_nor_doubles_a_line(tmp_path: Path) -> None:
