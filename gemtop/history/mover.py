@@ -22,7 +22,7 @@ class MovePace:
     """How often the spool is moved, in seconds."""
 
     first_s: float = 1.0
-    every_s: float = 4.0
+    every_s: float = 4.5
     soon_s: float = 0.25
     """After something that others want to see."""
     locked_s: float = 1.0
