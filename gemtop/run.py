@@ -118,10 +118,18 @@ class MeasuredRun:
             for roof in self._roofs(self.accumulator.timing())
         ]
 
-    def end(self, event: RunFinished, output: str | None, idle: Power | None, unread: Sequence[str]) -> RunEnd:
+    def end(
+        self,
+        event: RunFinished,
+        output: str | None,
+        idle: Power | None,
+        unread: Sequence[str] = (),
+        shared: Sequence[str] = (),
+    ) -> RunEnd:
         """Compute the figures and the verdict, once, and return the record that ends the run.
 
-        `idle` is the power of its devices without a run; `unread` are devices in use that have no sensors here.
+        `idle` is the power of its devices without a run; `unread` are devices in use that have no sensors here,
+        `shared` NVML indices of those that are cut into instances.
         """
         self.ended = event
         timing, used = self.accumulator.timing(), self.begin.devices
@@ -132,11 +140,11 @@ class MeasuredRun:
             timing.generated_tokens,
         )
         devices, hosts = tuple(self.devices), tuple(self.hosts)
-        self.resources = taken = resources(devices, hosts, used, phases, idle)
+        self.resources = taken = resources(devices, hosts, used, phases, idle, unread)
         by_device = {index: [s for s in devices if s.device == index] for index in used}
         roofs = self._roofs(timing)
         roof, speed = together(roofs), timing.decode_tokens_per_s
-        self.verdict = judge(Measured(self.begin.kind, event.status, phases, by_device, hosts, taken, unread))
+        self.verdict = judge(Measured(self.begin.kind, event.status, phases, by_device, hosts, taken, unread, shared))
         return RunEnd(
             run_id=self.begin.run_id,
             end_ns=event.t_ns,

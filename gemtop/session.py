@@ -37,6 +37,7 @@ from gemtop.domain.records import Record, RunKind, SessionBegin, SessionEnd, Tok
 from gemtop.domain.resources import power_of
 from gemtop.domain.settings import EngineSettings, SamplingSettings
 from gemtop.domain.telemetry import DeviceSample, HostSample, Sample, TelemetryStatus
+from gemtop.domain.validity import SILENT_S
 from gemtop.engine.protocol import BenchRequest, Engine, EventSink
 from gemtop.readings import Readings
 from gemtop.run import MeasuredRun, RunView, begin_run, changes, decode_roof, ledger_rows
@@ -44,8 +45,8 @@ from gemtop.view import Listener, Mark, RunRecorded, SessionView
 
 _CURVE_MARGIN_NS = 2_000_000_000
 """Samples so long before a run still belong to its power curve."""
-_SAMPLE_WAIT_S = 0.5
-"""How long the end of a run waits for the sample that closes its power curve."""
+_SAMPLE_WAIT_S = SILENT_S
+"""How long the end of a run waits for the sample that closes its power curve; what takes longer is told of it."""
 
 
 class Recorder(Protocol):
@@ -482,9 +483,11 @@ class Session:
         """Close the power curve with one more sample, compute the figures, write them down and say so."""
         self._sampler.poke()
         self._sampler.wait_past(event.t_ns, _SAMPLE_WAIT_S)
-        used = run.begin.devices
-        idle = self._idle.of(used or (PACKAGE,))
-        end = run.end(event, output if self._record_text else None, idle, self._unread_devices())
+        used, unread = run.begin.devices, self._unread_devices()
+        idle = None if unread else self._idle.of(used or (PACKAGE,))
+        status = self._readings.status
+        shared = [d.index for d in (status.devices if status else ()) if d.index in used and d.mig_enabled]
+        end = run.end(event, output if self._record_text else None, idle, unread, shared)
         self._recorder.put(end)
         for roof in run.roof_rows():
             self._recorder.put(roof)

@@ -136,6 +136,10 @@ class SlowlyCounting:
 
 
 class NoCards:
+    spent_ns = 0
+
+    def refresh(self) -> None: ...
+
     def start(self) -> TelemetryStatus:
         return TelemetryStatus((), None, "none here")
 
@@ -145,11 +149,11 @@ class NoCards:
         raise AssertionError("there is nothing to read")
 
 
-def test_one_reading_reads_the_machine_twice_as_far_apart_as_a_load_needs() -> None:
+def test_one_reading_begins_the_machine_first_and_ends_it_last() -> None:
+    """What its load is taken over passes while the driver is asked; the slow reading waits for what is left."""
     host = SlowlyCounting()
     found = read_once(NoCards(), host)
     first, second = host.read_ns
-    assert 50_000_000 <= second - first < 1_000_000_000
-    assert host.refreshed == 2
+    assert second > first and host.refreshed == 1
     assert found.host is not None and found.host.t_ns == second
     assert replace(found, host=None).devices == ()

@@ -1,7 +1,8 @@
 """Energy of a window of time, from a counter of joules or from readings of power, each with its error.
 
-Both are bounds, not standard deviations: as long as the sensor itself is right, the true energy lies within
-`joules` ± `error_j`. Pure arithmetic over timestamped readings on one monotonic clock.
+Of a counter the error is a bound: as long as the sensor itself is right, the true energy lies within `joules` ±
+`error_j`. Of an integral it is an estimate, since nobody knows what happens between two readings. Pure arithmetic over
+timestamped readings on one monotonic clock.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ COUNTER_STEP_S = 0.1
 _STEP_NS = round(COUNTER_STEP_S * 1e9)
 DISAGREEMENT = 0.05
 """Counter and integral that differ by more than this share contradict each other."""
+LONGEST_GAP_S = 1.5
+"""Power is not interpolated over longer: nobody knows what it was."""
 _UNKNOWN_W = 1000.0
 """No card draws more."""
 Reading = tuple[int, float]
@@ -137,29 +140,34 @@ def from_power(curve: Sequence[Reading], window: Window, averaged_s: float = 0.0
     """Integral of a power curve over a window, by the trapezoid rule, borders interpolated.
 
     `curve` is (t_ns, watts) in order of time; each may be an average over the `averaged_s` seconds before it. None
-    where the curve does not reach over the whole window: power is not guessed beyond the last reading.
+    where the curve does not reach over the whole window, or leaves more than LONGEST_GAP_S of it without a reading.
 
-    Between two readings the power is taken to lie between them, so each piece is off by half their difference at most.
-    An average is late by half its span: at each end, what changed within a span of it may fall on the other side.
+    The error is an estimate: between two readings the power is taken to lie within the range of those two and their
+    neighbours, so each piece may be off by half of that range. What comes and goes between readings is not seen. An
+    average is late by half its span: at each end, what changed within a span of it may fall on the other side.
     """
     if len(curve) < 2 or curve[0][0] > window.start_ns or curve[-1][0] < window.end_ns:
         return None
     total = error = 0.0
-    for joules, error_j in _pieces(curve, window):
+    for joules, error_j, seconds in _pieces(curve, window):
+        if seconds > LONGEST_GAP_S:
+            return None
         total += joules
         error += error_j
     return Energy(total, error + _smeared(curve, window, averaged_s))
 
 
-def _pieces(curve: Sequence[Reading], window: Window) -> Iterator[tuple[float, float]]:
-    """Joules between each two readings inside the window, and the most they may be off by."""
-    for (t0, p0), (t1, p1) in pairwise(curve):
+def _pieces(curve: Sequence[Reading], window: Window) -> Iterator[tuple[float, float, float]]:
+    """Joules between each two readings inside the window, how far off they may be, and the seconds between the two."""
+    for i, ((t0, p0), (t1, p1)) in enumerate(pairwise(curve)):
         a, b = max(t0, window.start_ns), min(t1, window.end_ns)
         if b <= a or t1 == t0:
             continue
         slope = (p1 - p0) / (t1 - t0)
         seconds = (b - a) / 1e9
-        yield (p0 + slope * (a - t0) + p0 + slope * (b - t0)) / 2 * seconds, abs(p1 - p0) / 2 * seconds
+        near = [watts for _, watts in curve[max(0, i - 1) : i + 3]]
+        joules = (p0 + slope * (a - t0) + p0 + slope * (b - t0)) / 2 * seconds
+        yield joules, (max(near) - min(near)) / 2 * seconds, (t1 - t0) / 1e9
 
 
 def _smeared(curve: Sequence[Reading], window: Window, averaged_s: float) -> float:
@@ -205,7 +213,7 @@ class Meter:
         counted, integrated = self.counted(window), self.integrated(window)
         if counted is None or integrated is None:
             return False
-        noise_j = math.sqrt(sum(error_j**2 for _, error_j in _pieces(self.power, window)))
+        noise_j = math.sqrt(sum(error_j**2 for _, error_j, _ in _pieces(self.power, window)))
         allowed_j = counted.error_j + noise_j + _smeared(self.power, window, self.averaged_s)
         difference_j = abs(counted.joules - integrated.joules)
         return difference_j > DISAGREEMENT * abs(counted.joules) and difference_j > allowed_j

@@ -23,9 +23,9 @@ class IdlePower:
         self._quietest: dict[str, Power] = {}
 
     def add(self, device: str, t_ns: int, watts: float | None, util_pct: float | None, *, busy: bool) -> None:
-        """A reading; `busy` says that gemtop itself has work under way."""
+        """A reading; `busy` says that gemtop itself has work under way. Of unknown utilisation it is not idle."""
         recent = self._recent.setdefault(device, [])
-        if busy or watts is None or (util_pct is not None and util_pct > BUSY_PCT):
+        if busy or watts is None or util_pct is None or util_pct > BUSY_PCT:
             recent.clear()
             self._busy_until[device] = t_ns
             return

@@ -12,9 +12,12 @@ from gemtop.domain.throttle import throttling
 
 NVML_AVERAGE_S = 1.0
 """The span of NVML's average power."""
+_OF_GPUS = ("vram_peak_bytes", "throttled_s", "throttle_reasons")
 _NOT_COVERED = "the GPU's readings do not cover the run"
 _NO_PHASE = "this run has no such phase"
 _NO_GPU = "no part of the model is on a GPU that can be read"
+_TOO_SHORT = "too short to measure"
+_NO_MORE_THAN_IDLE = "no more than idle power within the errors"
 _NO_IDLE = "no quiet second without a run has been seen yet"
 
 
@@ -110,18 +113,27 @@ def resources(
     used_devices: Sequence[str],
     phases: Phases,
     idle: Power | None = None,
+    unread: Sequence[str] = (),
 ) -> Resources:
     """Memory, power and energy of a run from the samples around it.
 
-    `used_devices` are NVML indices of the GPUs that hold a part of the model; others do not count. Where there is
-    none, energy is that of the processor packages, if they can be read. Samples should reach one beyond each end of
-    the run, so that power can be interpolated at its borders. `idle` is the power of the same devices without a run.
+    `used_devices` are NVML indices of the GPUs that hold a part of the model; others do not count. `unread` are
+    llama.cpp's names of devices that hold one and cannot be read: where there are any, no figure of the rest would be
+    that of the run. Where the model is on no other device than the CPU, energy is that of the processor packages, if
+    they can be read. Samples should reach one beyond each end of the run, so that power can be interpolated at its
+    borders. `idle` is the power of the same devices without a run.
     """
     sheet, run = _Sheet(idle), phases.run
     rss = [s.process_rss_bytes for s in host if s.process_rss_bytes is not None and _inside(s.t_ns, run)]
     sheet.note("ram_peak_bytes", max(rss, default=None), "no sample of this process fell into the run")
     by_device = {d: [s for s in devices if s.device == d] for d in used_devices}
-    if by_device:
+    meters: dict[str, Meter] = {}
+    if unread:
+        uncovered = f"{', '.join(unread)} cannot be read"
+        for name in _OF_GPUS:
+            sheet.note(name, None, uncovered)
+        sheet.idle = None
+    elif by_device:
         sheet.note("vram_peak_bytes", _vram_peak(by_device, run), _NOT_COVERED)
         slowed = throttled(by_device, run)
         why = "the card does not say why its clocks are limited"
@@ -130,10 +142,11 @@ def resources(
         meters = {d: device_meter(samples) for d, samples in by_device.items()}
         uncovered = _NOT_COVERED
     else:
-        for name in ("vram_peak_bytes", "throttled_s", "throttle_reasons"):
+        for name in _OF_GPUS:
             sheet.note(name, None, _NO_GPU)
         package = _package_meter(host)
-        meters = {"package": package} if package.counter else {}
+        if package.counter:
+            meters = {"package": package}
         rapl = host[-1].reasons.get("package_energy_j") if host else None
         uncovered = f"{_NO_GPU}; of the processor: {rapl}" if rapl else _NO_GPU
     _add_energy(sheet, meters, phases, uncovered)
@@ -155,22 +168,24 @@ class _Sheet:
         else:
             self.figures[name] = value
 
-    def put(self, name: str, energy: Energy | None, count: float, why: str) -> None:
-        """Joules over a count, with their error."""
-        if energy is None or count <= 0:
-            self.reasons[name] = why
-        elif not energy.is_measured:
-            self.reasons[name] = f"too short to measure: {energy.joules:.1f} ± {energy.error_j:.1f} J"
+    def put(self, name: str, energy: Energy | None, count: float, why: str, small: str = _TOO_SHORT) -> None:
+        """Joules over a count, with their error; `small` is said where the error is as large as they are."""
+        if energy is not None and count > 0 and not energy.is_measured:
+            why = f"{small}: {energy.joules:.1f} ± {energy.error_j:.1f} J"
+        if energy is None or count <= 0 or not energy.is_measured:
+            self.reasons[name] = self.reasons[error_name(name)] = why
         else:
             share = energy.per(count)
             self.figures[name], self.figures[error_name(name)] = share.joules, share.error_j
 
     def put_net(self, name: str, energy: Energy | None, seconds: float, count: float, why: str) -> None:
         """The same with idle power taken off."""
-        if self.idle is None and energy is not None:
-            self.reasons[name] = _NO_IDLE
+        if energy is None or not energy.is_measured:
+            self.put(name, energy, count, why)
+        elif self.idle is None:
+            self.put(name, None, count, _NO_IDLE)
         else:
-            self.put(name, energy.less(self.idle, seconds) if energy and self.idle else None, count, why)
+            self.put(name, energy.less(self.idle, seconds), count, why, _NO_MORE_THAN_IDLE)
 
 
 def _add_energy(sheet: _Sheet, meters: Mapping[str, Meter], phases: Phases, uncovered: str) -> None:
@@ -179,15 +194,15 @@ def _add_energy(sheet: _Sheet, meters: Mapping[str, Meter], phases: Phases, unco
     total = _sum(meter.best(run) for meter in meters.values())
     counted = _sum(meter.counted(run) for meter in meters.values())
     integrated = _sum(meter.integrated(run) for meter in meters.values())
-    sheet.note("energy_source", _source(meters, run) if total else None, uncovered)
+    source = _source(meters, run) if total and total.is_measured else None
+    sheet.note("energy_source", source, uncovered if total is None else _TOO_SHORT)
     sheet.put("energy_counter_j", counted, 1, "no counter that covers the run")
     sheet.put("energy_integral_j", integrated, 1, "no readings of power that cover the run")
     sheet.put("power_mean_w", total, run.seconds, uncovered)
     sheet.put("energy_j", total, 1, uncovered)
     sheet.put_net("energy_net_j", total, run.seconds, 1, uncovered)
     sheet.note("idle_power_w", idle and idle.watts, _NO_IDLE if meters else uncovered)
-    if idle is not None:
-        sheet.figures["idle_power_error_w"] = idle.error_w
+    sheet.note("idle_power_error_w", idle and idle.error_w, _NO_IDLE if meters else uncovered)
     for name, window, count in (
         ("prefill", phases.prefill, phases.prompt_tokens),
         ("decode", phases.decode, phases.decode_tokens),

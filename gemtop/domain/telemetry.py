@@ -132,13 +132,13 @@ class HostSample:
     """Energy of the processor packages since the first sample, added up, from RAPL."""
     package_power_w: float | None = None
     """The same over the time since the sample before."""
-    cpu_temperature_c: float | None = None
-    """The hottest sensor of the processor. Slow, as are those below."""
-    cpu_by_core_pct: tuple[float, ...] | None = None
-    """Load of each logical CPU: 100 is busy since the reading before."""
     swap_in_bytes: int | None = None
     """Read back from swap since boot, on the whole machine."""
     swap_out_bytes: int | None = None
+    cpu_temperature_c: float | None = None
+    """The hottest sensor of the processor. Slow, as is the one below."""
+    cpu_by_core_pct: tuple[float, ...] | None = None
+    """Load of each logical CPU: 100 is busy since the reading before."""
 
 
 @dataclass(frozen=True, slots=True)

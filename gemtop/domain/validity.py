@@ -52,6 +52,8 @@ class Measured:
     resources: Resources
     unread: Sequence[str] = ()
     """llama.cpp's names of devices that hold a part of the model and cannot be read."""
+    shared: Sequence[str] = ()
+    """NVML indices of those that are cut into MIG instances: what is read is of the whole card."""
 
     @property
     def judged(self) -> Window:
@@ -72,9 +74,9 @@ def judge(run: Measured) -> Verdict:
     )
     if found:
         return Verdict(False, found)
-    if run.unread:
-        return Verdict(None, (f"not judged: {', '.join(run.unread)} cannot be read",))
-    return Verdict(True)
+    doubts = [f"not judged: {', '.join(run.unread)} cannot be read"] if run.unread else []
+    doubts += [f"GPU {device} is cut into MIG instances: energy is of the whole card" for device in run.shared]
+    return Verdict(None if doubts else True, tuple(doubts))
 
 
 def _too_few(run: Measured) -> Iterator[str]:

@@ -24,7 +24,7 @@ FIRST_WINDOW_NS = 250_000_000
 """How long after `start` the first `refresh` is, so that its loads are of more than a few ticks."""
 SHORT_WINDOW_NS = 50_000_000
 """The same for who cannot wait: each tick is a fifth of it."""
-SLOW_FIELDS = ("cpu_temperature_c", "cpu_by_core_pct", "swap_in_bytes", "swap_out_bytes")
+SLOW_FIELDS = ("cpu_temperature_c", "cpu_by_core_pct")
 _NO_WINDOW = "needs an earlier sample to compare with"
 _NO_SENSOR = "this machine shows no processor temperature"
 _NO_SWAP_COUNTERS = "the kernel does not count it"
@@ -133,6 +133,7 @@ class PsutilProbe:
                 if values[name] is None:
                     reasons[name] = _NO_WINDOW
         self._read_memory(values, reasons)
+        self._read_swap(values, reasons)
         return HostSample(t_ns=t_ns, reasons=reasons, **values)
 
     def refresh(self) -> None:
@@ -155,7 +156,6 @@ class PsutilProbe:
             else:
                 if values[name] is None:
                     reasons[name] = why
-        self._read_swap(values, reasons)
         self._slow = _Slow(values, reasons)
 
     def stop(self) -> None:

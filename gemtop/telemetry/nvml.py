@@ -88,6 +88,9 @@ class NvmlLibrary:
                     self._spent_ns += time.monotonic_ns() - self._entered_ns
 
 
+_ONE_MOMENT_NS = 1_000_000
+
+
 class NvmlProbe:
     """Samples of the NVIDIA cards that CUDA_VISIBLE_DEVICES leaves to this process, where that can be told.
 
@@ -135,11 +138,17 @@ class NvmlProbe:
     def read(self, t_ns: int) -> tuple[DeviceSample, ...]:
         """One sample of each device, in NVML's order, stamped `t_ns`: monotonic_ns at the call.
 
-        What is slow to read is as of the last `refresh`. May be called while another thread is in `refresh`.
+        Where the devices before it took longer than a millisecond, a sample is stamped as much later. What is slow
+        to read is as of the last `refresh`. May be called while another thread is in `refresh`.
         """
         since_ns = self._refreshing_ns
         stuck = since_ns is not None and time.monotonic_ns() - since_ns > STUCK_NS
-        return tuple(device.sample(t_ns, stuck) for device in self._devices)
+        began_ns = time.monotonic_ns()
+        samples = []
+        for device in self._devices:
+            later_ns = time.monotonic_ns() - began_ns
+            samples.append(device.sample(t_ns + (later_ns if later_ns > _ONE_MOMENT_NS else 0), stuck))
+        return tuple(samples)
 
     def refresh(self) -> None:
         """Read what is slow, and ask for cards that were lost and for a driver that was unloaded."""

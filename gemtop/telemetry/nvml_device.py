@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -32,6 +33,9 @@ from gemtop.telemetry.nvml_queries import (
 from gemtop.telemetry.probes import unread_device
 
 UNKNOWN_NAME = "unknown GPU"
+LATE_NS = 50_000_000
+"""A reading of energy or power that took longer says nothing of the moment it is stamped with."""
+_OF_THE_MOMENT = ("energy_j", "power_w", "power_average_w", "power_instant_w")
 _GA100 = "8.0"
 _Slow = tuple[Mapping[str, Any], Mapping[str, str]]
 _NOT_READ: _Slow = ({}, dict.fromkeys(SLOW_FIELDS, "not read yet"))
@@ -83,9 +87,11 @@ class Device:
             with self._in_use:
                 # It may have been lost while this waited.
                 if self._lost is None:
+                    began_ns = time.monotonic_ns()
                     values, reasons, gone = self._fast.ask(self._handle)
                     gone = gone or self._read_power(values, reasons)
                     if gone is None:
+                        _drop_late(values, reasons, time.monotonic_ns() - began_ns)
                         return self._sample(t_ns, values, reasons, _STUCK if stuck else self._slow)
                     self.lose(gone)
         reason = self._lost.reason if self._lost else None
@@ -185,6 +191,15 @@ class Device:
                 values[same] = values["power_w"]
                 reasons.pop(same, None)
         return None
+
+
+def _drop_late(values: dict[str, Any], reasons: dict[str, str], took_ns: int) -> None:
+    """Leave out what must be of the moment of the stamp where the driver took too long over the reading."""
+    if took_ns <= LATE_NS:
+        return
+    for name in _OF_THE_MOMENT:
+        if values.pop(name, None) is not None:
+            reasons[name] = "the driver took too long to tell it"
 
 
 def _field(answer: Answer, number: int) -> tuple[float | None, str, int | None]:

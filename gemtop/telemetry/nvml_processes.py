@@ -27,6 +27,7 @@ _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 _FOREIGN_IDS = (
     "the driver gives process ids of the host, and gemtop runs in a container: its own cannot be told from others"
 )
+_WSL2_IDS = "WSL2 gives process ids of Windows: gemtop's own cannot be told from others"
 _WSL2 = "WSL2 does not say how much a process holds"
 _NOT_SAID = "the driver does not say how much a process holds"
 
@@ -66,9 +67,9 @@ class ProcessReader:
         if not computing:
             values["other_processes"] = 0
         elif self._foreign_ids:
-            reasons["other_processes"] = _FOREIGN_IDS
+            reasons["other_processes"] = _WSL2_IDS if self._wsl2 else _FOREIGN_IDS
         else:
-            values["other_processes"] = sum(pid != self._pid for pid in computing)
+            values["other_processes"] = sum(not self._is_ours(pid) for pid in computing)
         if self._wsl2:
             reasons["vram_process_bytes"] = _WSL2
         elif self._foreign_ids:
@@ -81,6 +82,13 @@ class ProcessReader:
                 values["vram_process_bytes"] = held
         return values, reasons
 
+    def _is_ours(self, pid: int) -> bool:
+        """This process, or one that it has started: the planner looks at cards from a process of its own."""
+        if pid == self._pid:
+            return True
+        stat = (self._text(f"{pid}/stat") or "").rpartition(")")[2].split()
+        return len(stat) > 1 and stat[1] == str(self._pid)
+
     def _merge(self, computing: dict[int, int | None], drawing: dict[int, int | None]) -> tuple[GpuProcess, ...]:
         found = []
         for pid in sorted(computing.keys() | drawing.keys()):
@@ -89,7 +97,7 @@ class ProcessReader:
             known = [held for held in (computing.get(pid), drawing.get(pid)) if held is not None]
             # Of a host's process id there is nothing, or something else, in a container.
             name = None if self._foreign_ids else self._text(f"{pid}/comm")
-            own = not self._foreign_ids and pid == self._pid
+            own = not self._foreign_ids and self._is_ours(pid)
             found.append(GpuProcess(pid, kind, max(known) if known else None, name, own))
         return tuple(found)
 

@@ -34,7 +34,7 @@ def card(t_ns: int, device: str, step: int) -> DeviceSample:
     return DeviceSample(
         t_ns, device, gpu_util_pct=90.0 + step % 9, mem_util_pct=70.0 + step % 7, vram_used_bytes=18 * 2**30 + step,
         power_w=300.0 + step % 40, energy_j=1e6 + 30.0 * step, temperature_c=60.0 + step % 5, clock_sm_mhz=1700.0,
-        clock_mem_mhz=9751.0, vram_free_bytes=5 * 2**30 - step, power_average_w=300.0, power_instant_w=305.0 + step % 30,
+        clock_mem_mhz=9751.0, vram_free_bytes=5 * 2**30 - step, power_average_w=300.0, power_instant_w=305.0 + step % 9,
         throttle_reasons=("SwPowerCap",) if step % 50 > 40 else (), pstate=2, fan_pct=60.0, pcie_gen=4, pcie_width=16,
         pcie_rx_bytes_per_s=10_000_000, pcie_tx_bytes_per_s=5_000_000, ecc_corrected=0, ecc_uncorrected=0,
         vram_process_bytes=17 * 2**30, other_processes=0,
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--lines", type=int, default=200_000)
     given = parser.parse_args()
-    machine()
+    say(machine())
     with tempfile.TemporaryDirectory() as folder:
         paths = Paths(Path(folder) / "history.duckdb", Path(folder) / "state", Path(folder) / "cache")
         load(paths, given.seconds)

@@ -164,7 +164,7 @@ def test_escape_sequences_are_harmless_on_a_terminal_and_unchanged_in_a_pipe(see
 
 def test_a_wide_table_fits_the_terminal(seeded: Paths) -> None:
     shown = _on_a_terminal("FROM runs", columns=80)
-    assert "decode_tokens_per_s   10" in shown
+    assert re.search(r"decode_tokens_per_s +10\b", shown)
     assert "(1 row)" in shown
     assert max(map(len, shown.splitlines())) <= 80
 

@@ -131,7 +131,7 @@ def test_energy_of_a_linear_curve_is_exact(
     at_0: float, slope: float, times_ms: list[int], borders_ms: tuple[int, int]
 ) -> None:
     """Wherever the readings lie, the trapezoid rule with interpolated borders gives the integral."""
-    curve = [(ms * 10**6, at_0 + slope * ms / 1000) for ms in sorted([0, *times_ms, 10_000])]
+    curve = [(ms * 10**6, at_0 + slope * ms / 1000) for ms in sorted({*range(0, 10_001, 1000), *times_ms})]
     a, b = sorted(borders_ms)
     found = from_power(curve, Window(a * 10**6, b * 10**6))
     a_s, b_s = a / 1000, b / 1000
@@ -151,6 +151,26 @@ def test_energy_of_two_parts_is_that_of_the_whole(steps: list[tuple[int, float]]
     one, other = from_power(curve, Window(first, middle)), from_power(curve, Window(middle, last))
     assert whole is not None and one is not None and other is not None
     assert whole.joules == pytest.approx((one + other).joules, rel=1e-9, abs=1e-9)
+
+
+def test_what_nobody_saw_is_not_guessed() -> None:
+    curve = [(t * NS // 10, 100.0) for t in range(100) if not 30 < t < 50]
+    assert from_power(curve, Window(0, 9 * NS)) is None
+    before = from_power(curve, Window(0, 3 * NS))
+    assert before is not None and before.joules == pytest.approx(300)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_power_that_jumps_between_readings_stays_within_the_estimate(seed: int) -> None:
+    """A square wave of a tenth to half a second, read five times a second and soon after the borders."""
+    chance = random.Random(seed)
+    period, low, high = chance.uniform(0.1, 0.5), chance.uniform(20, 100), chance.uniform(150, 400)
+    edges = [i * period / 2 for i in range(round(40 / period))]
+    card = Card(edges, [high if i % 2 else low for i in range(len(edges))])
+    start, end = chance.uniform(1, 3), chance.uniform(8, 15)
+    times = sample_times(chance, 16.0, 0.2, (start, end))
+    found = from_power([(round(t * NS), card.power(t)) for t in times], Window(round(start * NS), round(end * NS)))
+    assert found is not None and abs(found.joules - card.energy(start, end)) <= found.error_j
 
 
 def test_readings_at_one_moment_do_no_harm() -> None:

@@ -42,12 +42,20 @@ def test_what_happens_in_a_run_and_in_the_second_after_it_does_not_count(how: st
     assert found is not None and 10.0 < found.watts <= 12.0
 
 
+def test_of_unknown_utilisation_nothing_is_idle() -> None:
+    """A card that is cut into instances does not tell how busy it is."""
+    idle = IdlePower()
+    for i in range(50):
+        idle.add("0", i * NS // 10, 350.0, None, busy=False)
+    assert idle.of(["0"]) is None
+
+
 def test_devices_are_added_up_and_one_that_is_not_known_leaves_none() -> None:
     idle = IdlePower()
     feed(idle, 0, 3, 40.0)
     assert idle.of(["0", "1"]) is None
     for i in range(30):
-        idle.add("1", i * NS // 10, 10.0 + i % 2, None, busy=False)
+        idle.add("1", i * NS // 10, 10.0 + i % 2, 0.0, busy=False)
     found = idle.of(["0", "1"])
     assert found is not None
     assert found.watts == pytest.approx(50.5, abs=0.1) and found.error_w == pytest.approx(0.5)

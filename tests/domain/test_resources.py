@@ -37,14 +37,15 @@ def of_run(devices: Sequence[DeviceSample], used: Sequence[str], generated: int 
 
 
 def test_energy_is_split_at_the_first_token() -> None:
-    found = of_run([gpu(t, 100.0) for t in (9, 11, 13, 15)], ["0"])
+    found = of_run([gpu(t, 100.0) for t in range(9, 16)], ["0"])
     assert found.energy_j == pytest.approx(400)
     assert found.power_mean_w == pytest.approx(100)
     assert found.prefill_j_per_token == pytest.approx(100 / 10)
     assert found.decode_j_per_token == pytest.approx(300 / 30)
     assert found.vram_peak_bytes == 100
     assert found.ram_peak_bytes == 77
-    assert set(found.reasons) == {"energy_counter_j", "throttled_s", "throttle_reasons"}, "no counter in these samples"
+    missing = {"energy_counter_j", "energy_counter_error_j", "throttled_s", "throttle_reasons"}
+    assert set(found.reasons) == missing, "no counter in these samples"
 
 
 def counted(t_s: float, joules: float, watts: float = 999.0) -> DeviceSample:
@@ -69,7 +70,7 @@ def test_a_phase_too_short_for_the_counter_has_no_energy() -> None:
 
 
 def test_devices_are_added_up_and_others_left_out() -> None:
-    samples = [gpu(t, watts, d, vram) for t in (9, 12, 15) for d, watts, vram in
+    samples = [gpu(t, watts, d, vram) for t in range(9, 16) for d, watts, vram in
                (("0", 100.0, 100), ("1", 50.0, 30), ("2", 999.0, 9999))]  # fmt: skip
     found = of_run(samples, ["0", "1"])
     assert found.energy_j == pytest.approx(600)
@@ -78,7 +79,7 @@ def test_devices_are_added_up_and_others_left_out() -> None:
 
 
 def test_a_device_without_power_leaves_the_sum_unknown() -> None:
-    samples = [gpu(t, 100.0) for t in (9, 12, 15)] + [gpu(t, None, "1", 30) for t in (9, 12, 15)]
+    samples = [gpu(t, 100.0) for t in range(9, 16)] + [gpu(t, None, "1", 30) for t in range(9, 16)]
     found = of_run(samples, ["0", "1"])
     assert found.energy_j is None
     assert found.power_mean_w is None
@@ -87,17 +88,59 @@ def test_a_device_without_power_leaves_the_sum_unknown() -> None:
 
 
 def test_a_lost_card_leaves_no_number_that_looks_right() -> None:
-    found = of_run([gpu(9, 100.0), gpu(11, 100.0)], ["0"])
+    found = of_run([gpu(t, 100.0) for t in (9, 10, 11)], ["0"])
     assert found.energy_j is None
     assert found.prefill_j_per_token == pytest.approx(10), "the prefill is covered"
     assert found.decode_j_per_token is None
 
 
 def test_without_a_gpu_every_number_of_one_has_its_reason() -> None:
-    found = of_run([gpu(t, 100.0) for t in (9, 12, 15)], [])
+    found = of_run([gpu(t, 100.0) for t in range(9, 16)], [])
     assert (found.vram_peak_bytes, found.energy_j, found.power_mean_w) == (None, None, None)
     assert "no part of the model is on a GPU" in found.reasons["energy_j"]
     assert found.ram_peak_bytes == 77
+
+
+def test_a_run_on_a_device_that_cannot_be_read_has_none_of_these_figures() -> None:
+    """Neither those of the other card, nor the processor's."""
+    hosts = [HostSample(round(t * S / 10), package_energy_j=3.0 * t) for t in range(90, 151)]
+    phases = Phases(RUN, FIRST_TOKEN_NS, 10, 31)
+    for used in ([], ["0"]):
+        found = resources([gpu(t, 100.0) for t in range(9, 16)], hosts, used, phases, IDLE, unread=("CUDA1",))
+        for name in (
+            "energy_j",
+            "vram_peak_bytes",
+            "decode_j_per_token",
+            "energy_net_j",
+            "idle_power_w",
+            "throttled_s",
+        ):
+            assert getattr(found, name) is None
+            assert found.reasons[name] == "CUDA1 cannot be read"
+        assert found.energy_source is None and found.ram_peak_bytes is None
+
+
+def test_a_gap_is_not_filled() -> None:
+    """Two seconds in which the card was lost: the counter knows what was used, the power does not."""
+    times = [t / 10 for t in range(90, 151) if not 120 < t < 140]
+    by_power = of_run([gpu(t, 100.0) for t in times], ["0"])
+    assert by_power.energy_j is None and by_power.reasons["energy_j"] == "the GPU's readings do not cover the run"
+    assert by_power.prefill_j_per_token == pytest.approx(10)
+    by_counter = of_run([counted(t, 1000 + 100 * t) for t in times], ["0"])
+    assert by_counter.energy_j == pytest.approx(400) and by_counter.energy_integral_j is None
+    assert by_counter.disagreement is None
+
+
+def test_every_figure_without_a_value_has_its_reason() -> None:
+    for found in (of_run([], []), of_run([], ["0"]), of_run([gpu(t, 100.0) for t in range(9, 16)], ["0"])):
+        assert {name for name in COLUMNS if getattr(found, name) is None} == set(found.reasons)
+
+
+def test_energy_that_is_no_more_than_idle_says_so() -> None:
+    samples = [counted(t / 10, 5000 + 10.0 * t, watts=100.0) for t in range(90, 151)]
+    found = resources(samples, [], ["0"], Phases(RUN, FIRST_TOKEN_NS, 10, 31), Power(99.0, 5.0))
+    assert found.energy_j == pytest.approx(400) and found.energy_net_j is None
+    assert found.reasons["energy_net_j"].startswith("no more than idle power within the errors: 4.0 ± ")
 
 
 def test_samples_outside_the_run_make_no_peak() -> None:
@@ -110,7 +153,7 @@ def test_samples_outside_the_run_make_no_peak() -> None:
 
 @pytest.mark.parametrize("generated", [0, 1])
 def test_no_decode_energy_without_decoding(generated: int) -> None:
-    found = of_run([gpu(t, 100.0) for t in (9, 12, 15)], ["0"], generated)
+    found = of_run([gpu(t, 100.0) for t in range(9, 16)], ["0"], generated)
     assert found.decode_j_per_token is None
     assert found.reasons["decode_j_per_token"]
 
@@ -123,14 +166,14 @@ def test_a_run_has_every_figure_under_its_name() -> None:
 
 
 def test_idle_power_is_taken_off_and_both_are_kept() -> None:
-    found = of_run([gpu(t, 100.0) for t in (9, 11, 13, 15)], ["0"])
+    found = of_run([gpu(t, 100.0) for t in range(9, 16)], ["0"])
     assert (found.idle_power_w, found.idle_power_error_w) == (20.0, 1.0)
     assert found.energy_j == pytest.approx(400) and found.energy_net_j == pytest.approx(400 - 80)
     assert found.energy_net_error_j == pytest.approx((found.energy_error_j or 0) + 4)
     assert found.decode_net_j_per_token == pytest.approx((300 - 60) / 30)
     assert found.decode_net_j_per_token_error == pytest.approx((found.decode_j_per_token_error or 0) + 3 / 30)
     assert found.prefill_net_j_per_token == pytest.approx((100 - 20) / 10)
-    without = resources([gpu(t, 100.0) for t in (9, 15)], [], ["0"], Phases(RUN, FIRST_TOKEN_NS, 10, 31))
+    without = resources([gpu(t, 100.0) for t in range(9, 16)], [], ["0"], Phases(RUN, FIRST_TOKEN_NS, 10, 31))
     assert without.energy_j == pytest.approx(400) and without.energy_net_j is None
     assert (
         without.reasons["energy_net_j"]
@@ -153,7 +196,7 @@ def test_counter_and_integral_are_both_there_and_a_contradiction_is_told() -> No
 
 def test_power_of_the_moment_goes_before_the_average() -> None:
     samples = [
-        DeviceSample(round(t * S), "0", power_w=50.0, power_average_w=50.0, power_instant_w=100.0) for t in (9, 12, 15)
+        DeviceSample(round(t * S), "0", power_w=50.0, power_average_w=50.0, power_instant_w=100.0) for t in range(9, 16)
     ]
     assert of_run(samples, ["0"]).energy_j == pytest.approx(400)
     assert of_run(samples, ["0"]).energy_source == "power"
@@ -179,7 +222,7 @@ def test_throttling_is_counted_from_each_sample_to_the_next() -> None:
     found = of_run(samples, ["0"])
     assert found.throttled_s == pytest.approx(0.5 + 1.0)
     assert found.throttle_reasons == ("SwPowerCap", "HwSlowdown")
-    assert of_run([gpu(t, 1.0) for t in (9, 15)], ["0"]).reasons["throttled_s"]
+    assert of_run([gpu(t, 1.0) for t in range(9, 16)], ["0"]).reasons["throttled_s"]
 
 
 def _read(card: Card, chance: random.Random, borders: Sequence[float], step_s: float) -> list[DeviceSample]:

@@ -133,5 +133,9 @@ def test_what_is_not_judged() -> None:
     assert judge(run(kind="apply")) == Verdict(None)
     unread = judge(run(devices={}, unread=("RPC0",)))
     assert unread.valid is None and unread.invalid_reason == "not judged: RPC0 cannot be read"
+    shared = judge(run(shared=("0",)))
+    assert shared.valid is None and shared.invalid_reason == (
+        "GPU 0 is cut into MIG instances: energy is of the whole card"
+    )
     assert why(run(status="failed")) == "the run failed"
     assert judge(run(status="cancelled")).valid, "what was measured until then stands"

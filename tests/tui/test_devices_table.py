@@ -18,7 +18,7 @@ SAMPLE = DeviceSample(
     1, "0", 97.0, 88.0, 18 * GIB, 312.0, 1_234_567.0, 67.0, 1695.0, 9751.0, {}, 6 * GIB, 312.0, 318.0,
     ("SwPowerCap",), 2, 62.0, 3, 8, 120_000_000, 30_000_000, 4, 0, 17 * GIB, 1, PROCESSES,
 )  # fmt: skip
-HOST = HostSample(1, 34.0, 12.0, 8 * GIB, 16 * GIB, GIB // 2, {}, 10.0, 21.5, 54.0, (0.0, 50.0, 100.0), 0, GIB)
+HOST = HostSample(1, 34.0, 12.0, 8 * GIB, 16 * GIB, GIB // 2, {}, 10.0, 21.5, 0, GIB, 54.0, (0.0, 50.0, 100.0))
 LIVE_CELLS = 44
 """The table of the live screen at 120x40."""
 
