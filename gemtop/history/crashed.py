@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gemtop.domain.energy import Window
 from gemtop.domain.figures import Timing, timing
+from gemtop.domain.idle import PACKAGE, IdlePower
 from gemtop.domain.resources import COLUMNS, Phases, resources
 from gemtop.domain.telemetry import DeviceSample, HostSample
 
@@ -24,6 +25,9 @@ _UPDATE = f"""
         {", ".join(f"{name} = ${name}" for name in COLUMNS)}
     WHERE run_id = $run_id
 """
+_BEFORE_NS = 60_000_000_000
+_Run = tuple[str, int, list[str] | None, list[str] | None]
+"""run_id, start_ns, NVML indices and llama.cpp's names of its devices."""
 _READ = ("vram_used_bytes", "power_w", "power_average_w", "power_instant_w", "energy_j", "throttle_reasons")
 _READ_OF_HOST = ("process_rss_bytes", "package_energy_j")
 
@@ -61,8 +65,35 @@ def _samples(con: DuckDBPyConnection, session_id: str, run: Window) -> tuple[lis
     return devices, hosts
 
 
-def _end_run(con: DuckDBPyConnection, session_id: str, run: tuple[str, int, list[str]], message: str) -> None:
-    run_id, start_ns, used_devices = run
+def _idle(con: DuckDBPyConnection, session_id: str, start_ns: int) -> IdlePower:
+    """Idle power from the readings of the minute before a run, as far as no other run went on."""
+    others = con.execute(
+        "SELECT start_ns, coalesce(end_ns, start_ns) FROM store.runs WHERE session_id = ? AND start_ns < ?",
+        [session_id, start_ns],
+    ).fetchall()
+    rows = con.execute(
+        "SELECT t_ns, device, coalesce(power_instant_w, power_average_w, power_w), package_power_w, gpu_util_pct,"
+        " host_cpu_pct FROM store.samples WHERE session_id = ? AND t_ns BETWEEN ? AND ? ORDER BY t_ns",
+        [session_id, start_ns - _BEFORE_NS, start_ns],
+    ).fetchall()
+    idle = IdlePower()
+    for t_ns, device, watts, package_w, util, load in rows:
+        busy = any(began <= t_ns <= ended for began, ended in others)
+        if device == "host":
+            idle.add(PACKAGE, t_ns, package_w, load, busy=busy)
+        else:
+            idle.add(device, t_ns, watts, util, busy=busy)
+    return idle
+
+
+def _covered_ns(devices: list[DeviceSample], host: list[HostSample], used: list[str], end_ns: int) -> int:
+    """The last moment up to which all sensors were read: the last token mostly comes after it."""
+    last = [max((s.t_ns for s in devices if s.device == d), default=0) for d in used]
+    return min([end_ns, *last]) if used else min(end_ns, max((s.t_ns for s in host), default=end_ns))
+
+
+def _end_run(con: DuckDBPyConnection, session_id: str, run: _Run, message: str) -> None:
+    run_id, start_ns, used_devices, device_names = run
     timed, generated = _timing(con, run_id, start_ns)
     last = con.execute(
         "SELECT max(t_ns) FROM (SELECT t_ns FROM store.tokens WHERE run_id = $run"
@@ -70,11 +101,19 @@ def _end_run(con: DuckDBPyConnection, session_id: str, run: tuple[str, int, list
         {"run": run_id, "session": session_id, "tokens": len(generated)},
     ).fetchone()
     end_ns = max(start_ns, last[0] if last and last[0] is not None else start_ns)
-    window = Window(start_ns, end_ns)
-    devices, host = _samples(con, session_id, window)
+    used = used_devices or []
+    devices, host = _samples(con, session_id, Window(start_ns, end_ns))
+    covered_ns = max(start_ns, _covered_ns(devices, host, used, end_ns))
     first_ns = generated[0] if generated else None
-    phases = Phases(window, first_ns, timed.prompt_tokens, timed.generated_tokens)
-    used = resources(devices, host, used_devices or [], phases)
+    if first_ns is not None and covered_ns <= first_ns:
+        covered_ns = end_ns  # of the decode nothing was read
+    phases = Phases(
+        Window(start_ns, covered_ns), first_ns, timed.prompt_tokens, sum(t_ns <= covered_ns for t_ns in generated)
+    )
+    elsewhere = [name for name in device_names or [] if name != "CPU"]
+    unread = elsewhere if len(elsewhere) > len(used) else []
+    idle = None if unread else _idle(con, session_id, start_ns).of(used or (PACKAGE,))
+    taken = resources(devices, host, used, phases, idle, unread)
     con.execute(
         _UPDATE,
         {
@@ -89,7 +128,7 @@ def _end_run(con: DuckDBPyConnection, session_id: str, run: tuple[str, int, list
             "itl_p50_ms": timed.latency.p50_ms,
             "itl_p95_ms": timed.latency.p95_ms,
             "itl_p99_ms": timed.latency.p99_ms,
-            **{name: list(value) if isinstance(value, tuple) else value for name, value in used.columns().items()},
+            **{name: list(value) if isinstance(value, tuple) else value for name, value in taken.columns().items()},
         },
     )
 
@@ -103,7 +142,7 @@ def end_unfinished(con: DuckDBPyConnection, session_id: str) -> None:
     found = con.execute("SELECT status, end_reason FROM store.sessions WHERE session_id = ?", [session_id]).fetchone()
     status, reason = found or (None, None)
     runs = con.execute(
-        "SELECT run_id, start_ns, devices FROM store.runs WHERE session_id = ? AND status IS NULL",
+        "SELECT run_id, start_ns, devices, device_names FROM store.runs WHERE session_id = ? AND status IS NULL",
         [session_id],
     ).fetchall()
     for run in runs:

@@ -21,6 +21,8 @@ _SAMPLE_COLUMNS = {
     "ecc_uncorrected": "BIGINT",
     "other_processes": "INTEGER",
     "ram_total_bytes": "BIGINT",
+    "process_cpu_pct": "DOUBLE",
+    "process_rss_bytes": "BIGINT",
     "package_energy_j": "DOUBLE",
     "package_power_w": "DOUBLE",
     "cpu_temperature_c": "DOUBLE",
@@ -28,8 +30,8 @@ _SAMPLE_COLUMNS = {
     "swap_in_bytes": "BIGINT",
     "swap_out_bytes": "BIGINT",
 }
-"""New at the end of the view; two of them were in the table before."""
-_IN_THE_TABLE = ("mem_util_pct", "ram_total_bytes")
+"""New at the end of the view; some of them were in the table before."""
+_IN_THE_TABLE = ("mem_util_pct", "ram_total_bytes", "process_cpu_pct", "process_rss_bytes")
 _RUN_COLUMNS = {
     "power_mean_error_w": "DOUBLE",
     "energy_error_j": "DOUBLE",
@@ -164,6 +166,8 @@ _SAMPLE = {
     "ecc_uncorrected": "Memory errors that could not be corrected since the driver was loaded",
     "other_processes": "Compute processes of others on the card",
     "ram_total_bytes": "Memory of the machine; host rows only",
+    "process_cpu_pct": "CPU of gemtop's process, 100 with one core busy; host rows only",
+    "process_rss_bytes": "Resident memory of gemtop's process, mapped model files included; host rows only",
     "package_energy_j": "Energy of the processor packages since the session began, in joules; host rows only",
     "package_power_w": "Power of the processor packages in watts; host rows only",
     "cpu_temperature_c": "Hottest sensor of the processor in degrees Celsius; host rows only",

@@ -6,6 +6,10 @@ from gemtop.history import schema_v1, schema_v2
 
 _SESSIONS = next(statement for statement in schema_v1.STATEMENTS if "CREATE VIEW sessions AS" in statement)
 _LEDGER = next(statement for statement in schema_v2.STATEMENTS if "CREATE VIEW ledger AS" in statement)
+_DRIVER = """coalesce(driver_version, (
+            SELECT min(d.driver_version) FROM store.devices AS d WHERE d.session_id = sessions.session_id
+        ))"""
+"""A session begins before the driver has answered."""
 
 STATEMENTS: tuple[str, ...] = (
     "DROP VIEW sessions",
@@ -14,11 +18,14 @@ STATEMENTS: tuple[str, ...] = (
     "ALTER TABLE store.sessions ADD COLUMN tags VARCHAR[]",
     "ALTER TABLE store.sessions ADD COLUMN imported_from VARCHAR",
     "ALTER TABLE store.ledger ADD COLUMN file_cached_share DOUBLE",
-    _SESSIONS.replace("platform\n", "platform, note, tags, imported_from\n"),
+    _SESSIONS.replace("platform\n", "platform, note, tags, imported_from\n").replace(
+        " driver_version,", f" {_DRIVER} AS driver_version,"
+    ),
     _LEDGER.replace("        l.reason\n", "        l.reason, l.file_cached_share\n"),
 )
 
 _SESSION = {
+    "command": "tui, run, bench, tune, top or import",
     "note": "What the user wrote about it; NULL without",
     "tags": "Words the user gave it, in the order of the alphabet; NULL without",
     "imported_from": "Where it was imported from; NULL for what was recorded here",

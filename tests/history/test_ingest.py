@@ -247,3 +247,28 @@ def test_records_of_an_unknown_word_do_not_stop_the_rest(paths: Paths) -> None:
     odd = replace(run(), kind="dream", training="other")  # type: ignore[arg-type]
     put_in(paths, [session(), odd, *tokens(RUN), run_end(RUN)])
     assert ask(paths, "SELECT kind, training, status FROM runs") == [(None, None, "finished")]
+
+
+def test_a_run_that_died_has_the_energy_of_what_was_read(paths: Paths) -> None:
+    """The last token comes after the last reading; a quiet second before the run is its idle power."""
+    readings = [
+        DeviceSample(
+            STARTED_NS + i * S // 5, "0", power_w=40.0 if i < 20 else 200.0, gpu_util_pct=0.0 if i < 20 else 90.0,
+            energy_j=8.0 * min(i, 20) + 40.0 * max(0, i - 20),
+        ) for i in range(51)
+    ]  # fmt: skip
+    begin = run(SESSION, start_ns=STARTED_NS + 4 * S, devices=("0",), device_names=("CPU", "CUDA0"))
+    times = [STARTED_NS + 4 * S + (k + 1) * S // 10 for k in range(63)]
+    rows = [TokenRow(begin.run_id, k, t, 1, "prefill" if k < 3 else "decode") for k, t in enumerate(times)]
+    dead_spool(paths, [session(SESSION), begin, *readings, *rows], SESSION)
+    take_in_dead(paths)
+    (found,) = ask(
+        paths,
+        "SELECT status, valid, invalid_reason, energy_j, energy_error_j, idle_power_w, energy_net_j,"
+        " decode_j_per_token FROM runs",
+    )
+    assert found[:3] == ("crashed", False, "the run crashed")
+    energy_j, error_j, idle_w, net_j, per_token = found[3:]
+    assert energy_j == pytest.approx(200.0 * 6.0, abs=error_j) and 0 < error_j < 100
+    assert idle_w == pytest.approx(40.0) and net_j == pytest.approx(energy_j - 6 * 40.0)
+    assert per_token == pytest.approx(20.0, rel=0.1), "ten tokens a second at 200 W"
