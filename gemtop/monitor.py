@@ -91,7 +91,9 @@ class Monitor:
         self._recorder = recorder
         self._on_round = on_round
         self._last_device: str | None = None
-        self._round_ns = begin.started_ns
+        self._host_ns = self._devices_ns = begin.started_ns
+        self._told_ns = (begin.started_ns, begin.started_ns)
+        """When machine and cards were read that the last round told of."""
         self._sampler = make_sampler(self._on_sample, self._on_status)
 
     @property
@@ -135,7 +137,7 @@ class Monitor:
         since_ns = time.monotonic_ns() - self._fresh_ns
         devices = tuple(sample for sample in found.devices if sample.t_ns >= since_ns)
         host = found.host if found.host is not None and found.host.t_ns >= since_ns else None
-        return Snapshot(found.status, devices, host)
+        return Snapshot(found.status, devices, host, found.cost)
 
     def view(self, span_s: float) -> MonitorView:
         """Everything there is to show now, with the samples of the last `span_s` seconds."""
@@ -153,8 +155,8 @@ class Monitor:
         )
 
     def stale_s(self, now_ns: int) -> float | None:
-        """Seconds since the last reading of everything, where more have passed than should have."""
-        age_ns = now_ns - self._round_ns
+        """Seconds since the last reading of the cards, or of the machine without any, where more passed than should."""
+        age_ns = now_ns - (self._host_ns if self._last_device is None else self._devices_ns)
         return age_ns / 1e9 if age_ns > self._fresh_ns else None
 
     @property
@@ -175,15 +177,23 @@ class Monitor:
     def _on_sample(self, sample: Sample) -> None:
         self.readings.add(sample)
         self._put(sample)
-        if self.readings.status is not None and self._ends_round(sample):
-            self._round_ns = time.monotonic_ns()
+        if isinstance(sample, HostSample):
+            self._host_ns = sample.t_ns
+        elif isinstance(sample, DeviceSample) and sample.device == self._last_device:
+            self._devices_ns = sample.t_ns
+        else:
+            return
+        if self.readings.status is not None and self._ends_round():
+            self._told_ns = (self._host_ns, self._devices_ns)
             self._on_round()
 
-    def _ends_round(self, sample: Sample) -> bool:
-        """The sampler reads the machine first and then each device in the driver's order."""
+    def _ends_round(self) -> bool:
+        """Whether the machine and every card were read since the last round; cards that hang are not waited for."""
         if self._last_device is None:
-            return isinstance(sample, HostSample)
-        return isinstance(sample, DeviceSample) and sample.device == self._last_device
+            self._devices_ns = self._host_ns
+        hangs = self._host_ns - self._devices_ns > self._fresh_ns
+        host_ns, devices_ns = self._told_ns
+        return self._host_ns > host_ns and (hangs or self._devices_ns > devices_ns)
 
     def _put(self, record: Record) -> None:
         if self._recorder is not None:

@@ -217,5 +217,12 @@ def _vram_reading(device: DeviceInfo, last: DeviceSample | None) -> Reading:
 def _power_reading(device: DeviceInfo, last: DeviceSample | None) -> Reading:
     watts = power_of(last) if last else None
     text = "N/A" if watts is None else f"{watts:.0f}"
-    limit = device.power_limit_w
-    return Reading("", f"{text} / {limit:.0f} W" if limit else f"{text} W", width=11)
+    limit = f" / {device.power_limit_w:.0f}" if device.power_limit_w else ""
+    return Reading("", f"{text}{limit} W{_kind_of_power(last)}", width=15)
+
+
+def _kind_of_power(sample: DeviceSample | None) -> str:
+    """Whether what the chart shows is of that moment or a mean."""
+    if sample is None or power_of(sample) is None:
+        return ""
+    return " now" if sample.power_instant_w is not None else " avg" if sample.power_average_w is not None else ""

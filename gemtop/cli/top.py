@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _PATIENCE_S = 5.0
 """From a signal until another one leaves at once, with what is in the spool."""
 _NOT_READ = "not read"
+_SILENT = "the driver does not answer"
 _ROUND = -1
 """In the queue of a headless monitor: everything was read once more. Other numbers are exit codes."""
 _PLAIN_CELLS = 116
@@ -107,7 +108,7 @@ def document(found: Snapshot) -> dict[str, Any]:
     status = found.status
     samples = {sample.device: sample for sample in found.devices}
     return {
-        "time": datetime.fromtimestamp(time.time(), tz=UTC).isoformat(timespec="milliseconds"),
+        "time": datetime.fromtimestamp(_read_at_s(found), tz=UTC).isoformat(timespec="milliseconds"),
         "driver_version": status.driver_version,
         "cuda_version": status.cuda_version,
         "gpu_reason": status.gpu_reason,
@@ -117,6 +118,12 @@ def document(found: Snapshot) -> dict[str, Any]:
     }
 
 
+def _read_at_s(found: Snapshot) -> float:
+    """When the newest of it was read, by the wall clock."""
+    stamps = [sample.t_ns for sample in (*found.devices, found.host) if sample is not None]
+    return time.time() - (time.monotonic_ns() - max(stamps)) / 1e9 if stamps else time.time()
+
+
 def _device(info: DeviceInfo, sample: DeviceSample | None) -> dict[str, Any]:
     sample = sample or DeviceSample(t_ns=0, device=info.index)
     row: dict[str, Any] = {"device": info.index}
@@ -124,7 +131,7 @@ def _device(info: DeviceInfo, sample: DeviceSample | None) -> dict[str, Any]:
     row |= {f.name: getattr(sample, f.name) for f in fields(sample) if f.name not in ("t_ns", "device", "reasons")}
     if sample.processes is not None:
         row["processes"] = [{f.name: getattr(p, f.name) for f in fields(p)} for p in sample.processes]
-    unread = info.reasons.get("handle", _NOT_READ)
+    unread = info.reasons.get("handle", _SILENT)
     row["reasons"] = _reasons(row, {**info.reasons, **sample.reasons}, unread)
     return row
 
@@ -192,7 +199,7 @@ def _headless(args: argparse.Namespace) -> int:
 def _listen(monitor: Monitor, heard: SimpleQueue[int], as_json: bool) -> int:
     told: str | None = None
     while (what := heard.get()) == _ROUND:
-        found = monitor.latest()
+        found = monitor.fresh()
         if as_json and found is not None:
             sys.stdout.write(json.dumps(document(found)) + "\n")
             sys.stdout.flush()

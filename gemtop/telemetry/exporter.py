@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample, TelemetryStatus
+from gemtop.domain.telemetry import CostSample, DeviceInfo, DeviceSample, HostSample, TelemetryStatus
 
 ADDRESS = "127.0.0.1"
 _PREFIX = "gemtop_"
@@ -35,6 +35,9 @@ class Source(Protocol):
 
     @property
     def host(self) -> HostSample | None: ...
+
+    @property
+    def cost(self) -> CostSample | None: ...
 
 
 def _scaled(value: float | None, factor: float) -> float | None:
@@ -84,6 +87,18 @@ _GPU_METRICS = (
      lambda _i, s: [(("corrected",), s.ecc_corrected), (("uncorrected",), s.ecc_uncorrected)]),
     ("gauge", "gpu_processes", "Processes on the card, graphics too.", (),
      _device(lambda s: None if s.processes is None else len(s.processes))),
+    ("gauge", "gpu_other_processes", "Compute processes on the card beside this one.", (),
+     _device(lambda s: s.other_processes)),
+    ("gauge", "gpu_memory_process_bytes", "Memory that this process holds.", (),
+     _device(lambda s: s.vram_process_bytes)),
+    ("gauge", "gpu_temperature_limit_celsius", "What the card is kept below, slows itself down at, shuts down at.",
+     ("limit",), lambda i, _s: [(("target",), i.temperature_target_c), (("slowdown",), i.temperature_slowdown_c),
+                                (("shutdown",), i.temperature_shutdown_c)]),
+    ("gauge", "gpu_pcie_generation_max", "PCIe generation that card and slot can do.", (),
+     _known(lambda i: i.pcie_gen_max)),
+    ("gauge", "gpu_pcie_lanes_max", "PCIe lanes that card and slot have.", (), _known(lambda i: i.pcie_width_max)),
+    ("gauge", "gpu_ecc_enabled", "1 where memory errors are corrected.", (), _known(lambda i: i.ecc_enabled)),
+    ("gauge", "gpu_mig_enabled", "1 where the card is cut into instances.", (), _known(lambda i: i.mig_enabled)),
 )  # fmt: skip
 """Type, name, help, labels beside the card's own, and how the values are read."""
 
@@ -102,6 +117,15 @@ _HOST_METRICS = (
      lambda s: [((), s.cpu_temperature_c)]),
     ("counter", "host_swap_bytes", "Read from and written to swap since boot.", ("direction",),
      lambda s: [(("in",), s.swap_in_bytes), (("out",), s.swap_out_bytes)]),
+)  # fmt: skip
+
+_OWN_METRICS: tuple[tuple[str, str, str, Callable[[CostSample], float | None]], ...]
+_OWN_METRICS = (
+    ("gauge", "observer_cpu_ratio", "Cores that gemtop itself keeps busy.",
+     lambda c: _scaled(c.observer_cpu_pct, 0.01)),
+    ("gauge", "observer_nvml_ratio", "Share of time that gemtop spends inside NVML.",
+     lambda c: _scaled(c.nvml_pct, 0.01)),
+    ("counter", "observer_samples_late", "Ticks of the sampling that were skipped.", lambda c: c.samples_late),
 )  # fmt: skip
 
 
@@ -128,6 +152,9 @@ class _Readings(Collector):
         if found.host is not None:
             for kind, name, text, labels, read_host in _HOST_METRICS:
                 yield from _metric(kind, name, text, labels, read_host(found.host))
+        if found.cost is not None:
+            for kind, name, text, read_own in _OWN_METRICS:
+                yield from _metric(kind, name, text, (), [((), read_own(found.cost))])
 
     @staticmethod
     def _info(found: Source) -> Metric:

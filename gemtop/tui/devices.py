@@ -85,7 +85,23 @@ _WIDE = (
     ("state", "others", "energy", "slow", "ecc"),
     ("throttle",),
 )
-_COMPACT = ("util", "ctrl", "vram", "power", "temp", "sm", "mem", "fan", "state", "pcie", "throttle")
+_COMPACT = (
+    "util",
+    "ctrl",
+    "vram",
+    "instant",
+    "power",
+    "limit",
+    "temp",
+    "sm",
+    "mem",
+    "fan",
+    "state",
+    "pcie",
+    "throttle",
+)
+_COMPACT_80 = ("util", "ctrl", "vram", "instant", "power", "limit", "temp")
+_COMPACT_40 = ("util", "vram", "instant", "temp")
 WIDE_CELLS = 112
 """Columns from which a card's values stand five in a row."""
 MEDIUM_CELLS = 70
@@ -118,11 +134,12 @@ def card_rows(info: DeviceInfo, sample: DeviceSample | None, width: int) -> list
 
 def compact_rows(infos: Sequence[DeviceInfo], latest: Mapping[str, DeviceSample], width: int) -> list[list[Value]]:
     """A row for each card below a row of headings, for many cards."""
-    keys = _COMPACT if width >= WIDE_CELLS else _COMPACT[:5] if width >= MEDIUM_CELLS else _COMPACT[:1] + _COMPACT[2:5]
-    name_cells = 18 if width >= WIDE_CELLS else 14 if width >= MEDIUM_CELLS else 4
+    keys = _COMPACT if width >= WIDE_CELLS else _COMPACT_80 if width >= MEDIUM_CELLS else _COMPACT_40
+    name_cells = 14 if width >= MEDIUM_CELLS else 4
     tables = {i.index: _table(i, latest[i.index], bare=True) for i in infos if i.index in latest}
-    heads = {"util": "util %", "ctrl": "ctrl %", "vram": "VRAM GiB", "power": "power W", "temp": "°C", "sm": "SM MHz",
-             "mem": "mem MHz", "fan": "fan %", "state": "P", "pcie": "PCIe", "throttle": "throttle"}  # fmt: skip
+    heads = {"util": "util %", "ctrl": "ctrl %", "vram": "VRAM GiB", "instant": "W now", "power": "avg",
+             "limit": "limit", "temp": "°C", "sm": "SM MHz", "mem": "mem MHz", "fan": "fan %", "state": "P",
+             "pcie": "PCIe", "throttle": "throttle"}  # fmt: skip
     head = [Value("", heads[key], "muted", left=key == "throttle") for key in keys]
     rows = [[Value("GPU", "", "muted"), *head]]
     for info in infos:
@@ -130,7 +147,15 @@ def compact_rows(infos: Sequence[DeviceInfo], latest: Mapping[str, DeviceSample]
         table = tables.get(info.index)
         values = [table.values[key] if table else Value("", UNKNOWN, "muted") for key in keys]
         rows.append([Value(name, "", label_role="title"), *(replace(value, label="") for value in values)])
+    if "throttle" not in keys:
+        rows += _throttled_row(tables)
     return rows + _shared_unknowns(tables, keys)
+
+
+def _throttled_row(tables: Mapping[str, _Table]) -> list[list[Value]]:
+    """Which cards are slowed down, by what, where the rows have no room for it."""
+    slowed = [f"GPU {i} {v.text}" for i, table in tables.items() if (v := table.values["throttle"]).role == "warn"]
+    return [[Value("throttle", ", ".join(slowed), "warn", left=True)]] if slowed else []
 
 
 def _shared_unknowns(tables: Mapping[str, _Table], keys: Sequence[str]) -> list[list[Value]]:
@@ -145,7 +170,8 @@ def _shared_unknowns(tables: Mapping[str, _Table], keys: Sequence[str]) -> list[
     rows = []
     for reason, (labels, cards) in found.items():
         where = "" if len(cards) == len(tables) else f" (GPU {', '.join(cards)})"
-        what = "everything" if len(labels) == len(keys) else ", ".join(labels)
+        read = {key for key in keys if key != "limit"}  # known from the start
+        what = "everything" if len(labels) >= len(read) else ", ".join(labels)
         rows.append([Value(UNKNOWN, f"{reason}: {what}{where}", "muted", left=True)])
     return rows
 
@@ -218,11 +244,11 @@ def _add_memory(table: _Builder, info: DeviceInfo, short: bool, bare: bool) -> N
 
 def _add_power(table: _Builder, info: DeviceInfo, s: DeviceSample, watts: str, bare: bool) -> None:
     """The average and the draw at this moment, each by its name; a card may have one of them alone."""
-    limit = f" of {info.power_limit_w:.0f}" if bare and info.power_limit_w else ""
     names = {"average": "power avg", "instant": "power now"}
     averaged = s.power_average_w is not None
     label = names["average"] if averaged else names.get(info.power_reading or "", "power")
-    table.add("power", label, "power_average_w" if averaged else "power_w", lambda v: watts.format(v) + limit)
+    # Between headings that say which is which there is no place for a reading of another kind, or of neither.
+    table.add("power", label, "power_average_w" if averaged or bare else "power_w", watts.format)
     table.add("instant", "now", "power_instant_w", watts.format)
     table.add("limit", "limit", "power_limit_w", watts.format)
     table.add("energy", "energy", "energy_j", lambda v: f"{v / 1000:,.0f} kJ")

@@ -24,7 +24,8 @@ SAMPLES = (
     "session_id t_s device gpu_util_pct vram_used_bytes power_w energy_j temperature_c clock_sm_mhz clock_mem_mhz"
     " host_cpu_pct ram_used_bytes mem_util_pct vram_free_bytes vram_process_bytes power_average_w power_instant_w"
     " throttle_reasons pstate fan_pct pcie_gen pcie_width pcie_rx_bytes_per_s pcie_tx_bytes_per_s ecc_corrected"
-    " ecc_uncorrected other_processes ram_total_bytes process_cpu_pct process_rss_bytes package_energy_j package_power_w cpu_temperature_c"
+    " ecc_uncorrected other_processes ram_total_bytes process_cpu_pct process_rss_bytes"
+    " package_energy_j package_power_w cpu_temperature_c"
     " cpu_by_core_pct swap_in_bytes swap_out_bytes"
 )
 RUNS = (

@@ -106,12 +106,20 @@ def test_many_cards_have_a_row_each_with_what_tells_most() -> None:
     rows = devices.compact_rows(cards, latest, 116)
     assert len(rows) == 9
     lines = shown(rows, 116).splitlines()
-    assert lines[0].split() == ["GPU", "util", "%", "ctrl", "%", "VRAM", "GiB", "power", "W", "°C", "SM", "MHz",
-                                "mem", "MHz", "fan", "%", "P", "PCIe", "throttle"]  # fmt: skip
+    assert lines[0].split() == ["GPU", "util", "%", "ctrl", "%", "VRAM", "GiB", "W", "now", "avg", "limit", "°C",
+                                "SM", "MHz", "mem", "MHz", "fan", "%", "P", "PCIe", "throttle"]  # fmt: skip
     assert lines[1].split()[:5] == ["0", "RTX", "3090", "97", "88"]
     assert lines[4].split()[3:6] == ["N/A", "N/A", "N/A"]
     assert len({line.index("67") for number, line in enumerate(lines[1:]) if number != 3}) == 1
-    assert "…" not in shown(devices.compact_rows(cards, latest, 36), 36)
+    assert "…" not in shown(devices.compact_rows(cards, latest, 36)[:9], 36)
+
+
+def test_a_card_that_is_slowed_down_is_told_where_there_is_no_column_for_it() -> None:
+    cards = [replace(CARD, index=str(number)) for number in range(2)]
+    calm, slow = replace(SAMPLE, throttle_reasons=("GpuIdle",)), replace(SAMPLE, throttle_reasons=("SwPowerCap",))
+    rows = devices.compact_rows(cards, {"0": calm, "1": replace(slow, device="1")}, 76)
+    assert rows[3] == [Value("throttle", "GPU 1 SwPowerCap", "warn", left=True)]
+    assert len(devices.compact_rows(cards, {"0": calm, "1": replace(calm, device="1")}, 76)) == 3
 
 
 def test_many_cards_say_once_what_they_cannot_give_and_which_of_them() -> None:
