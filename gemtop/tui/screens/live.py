@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gemtop.domain.events import EngineCrashed, GenerateRequest, LoadFailed, ModelLoaded, RunStarted
     from gemtop.session import Session
     from gemtop.tui.app import GemtopApp
-    from gemtop.view import RunRecorded, SessionEvent, SessionView
+    from gemtop.view import RunRecorded, SessionEvent, SessionView, Shown
 
 FRAME_S = 0.5
 TEXT_S = 0.125
@@ -72,7 +72,18 @@ class LiveScreen(Screen[None]):
     def session(self) -> Session | None:
         return self._app.session
 
+    @property
+    def shown(self) -> Shown | None:
+        """What is drawn: a replay has another."""
+        return self.session
+
     def compose(self) -> ComposeResult:
+        yield from self.compose_body()
+        yield PromptArea(id="prompt")
+        yield KeyLine(LIVE_KEYS, id="keys")
+
+    def compose_body(self) -> ComposeResult:
+        """Everything above the last lines."""
         yield HeaderLine(id="header")
         with Vertical(id="body"):
             with Container(id="charts"):
@@ -86,8 +97,6 @@ class LiveScreen(Screen[None]):
                 yield StreamView(title="output", framed=True, id="output", placeholder=_EMPTY)
                 yield StreamView(title="llama.cpp", framed=True, id="log", placeholder="llama.cpp's messages")
         yield Static("gemtop needs at least 40 x 10 cells; enlarge the terminal, or press q", id="too-small")
-        yield PromptArea(id="prompt")
-        yield KeyLine(LIVE_KEYS, id="keys")
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one("#output"))
@@ -112,7 +121,7 @@ class LiveScreen(Screen[None]):
 
     def show_frame(self) -> None:
         """Everything but the text, from one view of the session."""
-        session = self.session
+        session = self.shown
         if session is None:
             return
         from gemtop.charts.live import LiveCharts
@@ -160,7 +169,7 @@ class LiveScreen(Screen[None]):
 
     def show_text(self) -> None:
         """What was generated since the last time."""
-        session = self.session
+        session = self.shown
         if session is None or not self._shown_run:
             return
         number, self._pieces, text = session.text_since(self._shown_run, self._pieces)
@@ -168,7 +177,7 @@ class LiveScreen(Screen[None]):
             self._shown_text += len(text)
             self.query_one("#output", StreamView).append(text)
 
-    def _show_log(self, session: Session) -> None:
+    def _show_log(self, session: Shown) -> None:
         self._log_count, lines = session.log_since(self._log_count)
         log = self.query_one("#log", StreamView)
         for line in lines:
