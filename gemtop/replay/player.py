@@ -118,8 +118,11 @@ class Replay:
             notes.append("this session has no tokens: figures of its runs, but no curve of speed")
         if not found.has_samples:
             notes.append("this session has no readings of machine or cards")
-        if any(run.begin.kind == "generate" for run in runs) and not any(run.end and run.end.output for run in runs):
+        generated = [run for run in runs if run.begin.kind == "generate"]
+        if generated and not any(run.begin.prompt or (run.end and run.end.output) for run in generated):
             notes.append("prompts and outputs were not kept")
+        elif any(run.end is None or (run.end.status == "crashed" and run.end.output is None) for run in generated):
+            notes.append("the text of a run that did not come to its end is not in the history")
         return tuple(notes)
 
     # The moment

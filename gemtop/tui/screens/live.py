@@ -35,6 +35,7 @@ _LOG_ROLES = {"warn": "warn", "error": "bad"}
 class LiveScreen(Screen[None]):
     """What is running now."""
 
+    HEADING: ClassVar[str] = "gemtop"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,slash", "type", "Prompt"),
         Binding("escape", "stop", "Stop"),
@@ -132,7 +133,7 @@ class LiveScreen(Screen[None]):
             self._charts = LiveCharts(session.started_ns)
         self._show_charts(self._charts, view)
         self._tell_problem(view.problem)
-        self.query_one("#header", HeaderLine).show_text(present.header_text(view))
+        self.query_one("#header", HeaderLine).show_text(present.header_text(view, self.HEADING))
         figures = self.query_one("#figures", ValueGrid)
         figures.show_rows(present.figure_rows(view, self.size.width))
         for name, rows in (("#devices", present.device_rows(view)), ("#runs", present.run_rows(view))):

@@ -54,6 +54,7 @@ KEYS = (
 class ReplayScreen(LiveScreen, inherit_bindings=False):
     """What was running at one moment of a recorded session."""
 
+    HEADING = "gemtop replay"
     # Priority: the text pane, which has the focus, scrolls with some of these keys.
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "pause", "Pause", priority=True),
@@ -90,9 +91,9 @@ class ReplayScreen(LiveScreen, inherit_bindings=False):
         return None
 
     @property
-    def shown(self) -> Replay | None:
-        """The replay, where what it shows has been read."""
-        return self._replay if self._replay.is_prepared(self._position()) else None
+    def shown(self) -> Replay:
+        """What is drawn, at the moment it was last moved to."""
+        return self._replay
 
     def compose(self) -> ComposeResult:
         yield from self.compose_body()
