@@ -32,7 +32,8 @@ MEMORY = (
     DeviceMemory("CPU", "a processor", MemoryUse(100, 0, 0, 7, 3), None, None, "not planned"),
     DeviceMemory("CUDA0", "Stub RTX 24G", MemoryUse(17 * 2**30, 5, 0, 3, 0), 9, MemoryUse(17 * 2**30, 6, 0, 3, 0)),
 )
-CHANGE_S = 0.001
+CHANGE_S = 1e-6
+"""A fake changes settings at once."""
 
 
 class RecordedSitting:
