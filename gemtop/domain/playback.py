@@ -54,9 +54,9 @@ class Playback:
 
     def play(self, now_ns: int) -> None:
         """Go on; from the beginning where it has come to its end."""
-        if self.at_end(now_ns):
-            self._from_ns = 0
         self._hold(now_ns)
+        if self._from_ns >= self.duration_ns:
+            self._from_ns = 0
         self._paused = False
 
     def wait(self, now_ns: int, waits: bool) -> None:

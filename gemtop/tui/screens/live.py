@@ -79,12 +79,12 @@ class LiveScreen(Screen[None]):
         return self.session
 
     def compose(self) -> ComposeResult:
-        yield from self.compose_body()
+        yield from self.compose_body(_EMPTY)
         yield PromptArea(id="prompt")
         yield KeyLine(LIVE_KEYS, id="keys")
 
-    def compose_body(self) -> ComposeResult:
-        """Everything above the last lines."""
+    def compose_body(self, empty: str) -> ComposeResult:
+        """Everything above the last lines; `empty` stands where no text is yet."""
         yield HeaderLine(id="header")
         with Vertical(id="body"):
             with Container(id="charts"):
@@ -95,7 +95,7 @@ class LiveScreen(Screen[None]):
                 yield Chart(framed=True, id="power")
             yield ValueGrid(id="figures")
             with Horizontal(id="texts"):
-                yield StreamView(title="output", framed=True, id="output", placeholder=_EMPTY)
+                yield StreamView(title="output", framed=True, id="output", placeholder=empty)
                 yield StreamView(title="llama.cpp", framed=True, id="log", placeholder="llama.cpp's messages")
         yield Static("gemtop needs at least 40 x 10 cells; enlarge the terminal, or press q", id="too-small")
 

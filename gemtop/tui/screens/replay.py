@@ -55,23 +55,27 @@ class ReplayScreen(LiveScreen, inherit_bindings=False):
     """What was running at one moment of a recorded session."""
 
     HEADING = "gemtop replay"
-    # Priority: the text pane, which has the focus, scrolls with some of these keys.
+    # All of priority: the text pane, which has the focus, scrolls with some of these keys; and of keys that come
+    # together, those with priority are acted on first.
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "pause", "Pause", priority=True),
-        Binding("left", "skip(-5)", "Back", priority=True),
-        Binding("right", "skip(5)", "Forward", priority=True),
-        Binding("shift+left,pageup", "skip(-60)", "A minute back", priority=True),
-        Binding("shift+right,pagedown", "skip(60)", "A minute forward", priority=True),
-        Binding("home", "seek(0)", "Beginning", priority=True),
-        Binding("end", "seek_end", "End", priority=True),
-        Binding("left_square_bracket,N", "next_run(-1)", "Run before"),
-        Binding("right_square_bracket,n", "next_run(1)", "Next run"),
-        Binding("minus", "speed(-1)", "Slower"),
-        Binding("plus,equals_sign", "speed(1)", "Faster"),
-        *(Binding(str(number), f"run({number})", f"Run {number}") for number in range(1, 10)),
-        Binding("y", "copy", "Copy"),
-        Binding("question_mark", "keys", "Keys"),
-        Binding("q", "leave", "Quit"),
+        Binding(keys, action, words, priority=True)
+        for keys, action, words in (
+            ("space", "pause", "Pause"),
+            ("left", "skip(-5)", "Back"),
+            ("right", "skip(5)", "Forward"),
+            ("shift+left,pageup", "skip(-60)", "A minute back"),
+            ("shift+right,pagedown", "skip(60)", "A minute forward"),
+            ("home", "seek(0)", "Beginning"),
+            ("end", "seek_end", "End"),
+            ("left_square_bracket,N", "next_run(-1)", "Run before"),
+            ("right_square_bracket,n", "next_run(1)", "Next run"),
+            ("minus", "speed(-1)", "Slower"),
+            ("plus,equals_sign", "speed(1)", "Faster"),
+            *((str(number), f"run({number})", f"Run {number}") for number in range(1, 10)),
+            ("y", "copy", "Copy"),
+            ("question_mark", "keys", "Keys"),
+            ("q", "leave", "Quit"),
+        )
     ]
 
     def __init__(self, replay: Replay) -> None:
@@ -96,7 +100,7 @@ class ReplayScreen(LiveScreen, inherit_bindings=False):
         return self._replay
 
     def compose(self) -> ComposeResult:
-        yield from self.compose_body()
+        yield from self.compose_body("what was generated appears here")
         yield TimeBar(id="timebar")
         yield KeyLine(REPLAY_KEYS, id="keys")
 
