@@ -1,8 +1,8 @@
 """One session out of the history, in the types it was recorded in, for showing it again.
 
-What there is little of, runs, loads, devices and reasons, is read at once. Samples are read by stretches of time and
-tokens by runs, as they are asked for: a day at ten readings a second is two million rows, of which a screen shows a
-minute. The file is open only while something is read, so that others can write to it.
+What there is little of, runs, loads, devices and reasons, is read at once. Samples are read by stretches of time,
+tokens and outputs by runs, as they are asked for: a day at ten readings a second is two million rows, of which a
+screen shows a minute. The file is open only while something is read, so that others can write to it.
 
 All moments are on the monotonic clock of the process that recorded, as they were when they were put down.
 """
@@ -66,13 +66,14 @@ class RecordedRun:
     number: int
     begin: RunBegin
     end: RunEnd | None
-    """None while it is going on."""
+    """None while it is going on. Without the output, which is asked for by itself."""
     roofs: tuple[RoofRow, ...] = ()
+    has_output: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Everything of a session but its samples and tokens."""
+    """Everything of a session but its samples, tokens and outputs."""
 
     session: SessionRow
     runs: tuple[RecordedRun, ...]
@@ -123,12 +124,13 @@ _SESSION = """
     FROM store.sessions WHERE session_id = $session
 """
 _BEGIN = [f.name for f in fields(RunBegin) if f.name not in ("started_at_ms", "start_ns")]
-_END = [f.name for f in fields(RunEnd) if f.name not in ("run_id", "end_ns")]
+_END = [f.name for f in fields(RunEnd) if f.name not in ("run_id", "end_ns", "output")]
 _RUNS = f"""
     SELECT epoch_ms(started_at) AS started_at_ms, start_ns + $zero AS start_ns, end_ns + $zero AS end_ns,
-        {", ".join(_BEGIN + _END)}
+        {", ".join(_BEGIN + _END)}, NULL AS output, output IS NOT NULL AS has_output
     FROM store.runs WHERE session_id = $session ORDER BY runs.start_ns, runs.started_at, run_id
 """
+_OUTPUTS = "SELECT run_id, output FROM store.runs WHERE run_id IN (SELECT unnest($runs::VARCHAR[]))"
 _ROOFS = f"""
     SELECT {", ".join(f.name for f in fields(RoofRow))} FROM store.roofs
     WHERE run_id IN (SELECT run_id FROM store.runs WHERE session_id = $session) ORDER BY rowid
@@ -228,7 +230,7 @@ class SessionReader:
         return _rows(reader, sql, session=self._session_id, zero=self._zero_ns, **more)
 
     def recording(self) -> Recording:
-        """Everything but samples and tokens; to be called first. Raises BadInputError where it is not there."""
+        """Everything but samples, tokens and outputs; to be called first. Raises BadInputError for no session."""
         with self._open() as reader:
             found = self._ask(reader, _SESSION)
             if not found:
@@ -260,7 +262,7 @@ class SessionReader:
             end = None if row["status"] is None else _record(RunEnd, row)
             counter = begin.run_id.rpartition(".")[2]
             number = int(counter) if counter.isdecimal() else place
-            runs.append(RecordedRun(number, begin, end, tuple(roofs.get(begin.run_id, ()))))
+            runs.append(RecordedRun(number, begin, end, tuple(roofs.get(begin.run_id, ())), row["has_output"]))
         return tuple(runs)
 
     def _status(self, reader: Reader) -> TelemetryStatus:
@@ -325,6 +327,14 @@ class SessionReader:
                 stamps.append(t_ns)  # type: ignore[attr-defined]
                 names.append(token_id)  # type: ignore[attr-defined]
         return found
+
+    def outputs(self, runs: Sequence[RecordedRun]) -> dict[str, str]:
+        """What these runs generated, by their ids; nothing for those whose text was not kept."""
+        if not runs:
+            return {}
+        with self._open() as reader:
+            rows = reader.run_sql(_OUTPUTS, {"runs": [run.begin.run_id for run in runs]}).rows()
+            return {run_id: output for run_id, output in rows if output is not None}
 
 
 def _device_info(row: Mapping[str, Any]) -> DeviceInfo:

@@ -34,6 +34,8 @@ _RATE_POINTS = 2400
 """What the live session keeps of its speed: ten minutes, in quarters of a second."""
 _KEEP_NS = 1_200_000_000_000
 """What is further away from the moment that is shown is let go of."""
+TEXTS = 20
+"""So many runs' texts can be had at a moment."""
 _BENCH = ("pp", "tg")
 """Runs that are told after the fact."""
 
@@ -44,6 +46,8 @@ class Source(Protocol):
     def samples(self, start_ns: int, end_ns: int) -> SampleStretch: ...
 
     def tokens(self, runs: Sequence[RecordedRun]) -> dict[str, RunTokens]: ...
+
+    def outputs(self, runs: Sequence[RecordedRun]) -> dict[str, str]: ...
 
 
 class Replay:
@@ -67,6 +71,7 @@ class Replay:
         self._reading = threading.Lock()
         self._stretches: dict[int, SampleStretch] = {}
         self._curves: dict[str, RunCurves] = {}
+        self._outputs: dict[str, str] = {}
         self._t_ns = self.started_ns
 
     # What there is
@@ -119,9 +124,9 @@ class Replay:
         if not found.has_samples:
             notes.append("this session has no readings of machine or cards")
         generated = [run for run in runs if run.begin.kind == "generate"]
-        if generated and not any(run.begin.prompt or (run.end and run.end.output) for run in generated):
+        if generated and not any(run.begin.prompt or run.has_output for run in generated):
             notes.append("prompts and outputs were not kept")
-        elif any(run.end is None or (run.end.status == "crashed" and run.end.output is None) for run in generated):
+        elif any(run.end is None or (run.end.status == "crashed" and not run.has_output) for run in generated):
             notes.append("the text of a run that did not come to its end is not in the history")
         return tuple(notes)
 
@@ -238,7 +243,8 @@ class Replay:
 
     def text_of(self, run: RecordedRun) -> str:
         """What a run had generated at this moment: of its text the share that its tokens were of all of them."""
-        output = (run.end.output if run.end else None) or ""
+        with self._lock:
+            output = self._outputs.get(run.begin.run_id, "")
         if run.end is None or self._t_ns >= run.end.end_ns:
             return output
         with self._lock:
@@ -256,10 +262,13 @@ class Replay:
         text = self.text_of(run)
         return number, max(count, len(text)), text[count:]
 
-    def begun(self, last: int) -> list[RecordedRun]:
-        """The last so many runs that have begun at this moment, oldest first."""
-        count = bisect_right(self._begin_stamps, self._t_ns)
-        return self._begun[max(0, count - last) : count]
+    def begun(self) -> list[RecordedRun]:
+        """The last runs that have begun at this moment, oldest first: those whose text there is."""
+        return self._begun_at(self._t_ns)
+
+    def _begun_at(self, t_ns: int) -> list[RecordedRun]:
+        count = bisect_right(self._begin_stamps, t_ns)
+        return self._begun[max(0, count - TEXTS) : count]
 
     def goes_on(self, run: RecordedRun) -> bool:
         """Whether a run goes on with what a change of settings had interrupted."""
@@ -281,13 +290,15 @@ class Replay:
         first, last = max(first_ns, zero), min(last_ns, end)
         return range((first - zero) // STRETCH_NS, (last - zero) // STRETCH_NS + 1) if first <= last else range(0)
 
-    def _missing(self, t_ns: int) -> tuple[list[int], list[RecordedRun]]:
+    def _missing(self, t_ns: int) -> tuple[list[int], list[RecordedRun], list[RecordedRun]]:
+        """Stretches of samples, runs whose tokens, and runs whose outputs a moment needs and that are not there."""
         numbers = self._stretch_numbers(t_ns - round(_SPAN_S * 1e9), t_ns) if self.recording.has_samples else ()
         runs = self._runs_between(t_ns - _RATES_NS, t_ns) if self.recording.has_tokens else []
         with self._lock:
             return (
                 [number for number in numbers if number not in self._stretches],
                 [run for run in runs if run.begin.run_id not in self._curves and run.begin.kind not in _BENCH],
+                [run for run in self._begun_at(t_ns) if run.has_output and run.begin.run_id not in self._outputs],
             )
 
     def is_prepared(self, position_ns: int) -> bool:
@@ -298,16 +309,17 @@ class Replay:
         """Read what is needed to show this moment, and let go of what is far from it. Raises HistoryError."""
         t_ns = self.started_ns + position_ns
         with self._reading:
-            numbers, runs = self._missing(t_ns)
-            if not numbers and not runs:
-                return
+            numbers, runs, silent = self._missing(t_ns)
             stretches = {number: self._read_stretch(number) for number in numbers}
-            tokens = self._source.tokens(runs)
+            tokens = self._source.tokens(runs) if runs else {}
             curves = {run.begin.run_id: RunCurves(run, tokens[run.begin.run_id]) for run in runs}
-            with self._lock:
-                self._forget_far(t_ns)
-                self._stretches |= stretches
-                self._curves |= curves
+            outputs = self._source.outputs(silent) if silent else {}
+            if stretches or curves or silent:
+                with self._lock:
+                    self._forget_far(t_ns)
+                    self._stretches |= stretches
+                    self._curves |= curves
+                    self._outputs |= {run.begin.run_id: "" for run in silent} | outputs  # a session may be deleted
 
     def _read_stretch(self, number: int) -> SampleStretch:
         first = self.started_ns + number * STRETCH_NS
@@ -321,6 +333,8 @@ class Replay:
             for run_id, held in self._curves.items()
             if _end_ns(held.run) >= t_ns - _KEEP_NS and held.run.begin.start_ns <= t_ns + _KEEP_NS
         }
+        texts = {run.begin.run_id for moment in (t_ns, self._t_ns) for run in self._begun_at(moment)}
+        self._outputs = {run_id: held for run_id, held in self._outputs.items() if run_id in texts}
 
 
 def _end_ns(run: RecordedRun) -> int:

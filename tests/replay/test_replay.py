@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -297,9 +298,12 @@ class Counting:
         self.stretches.append((start_ns, end_ns))
         return self._source.samples(start_ns, end_ns)
 
-    def tokens(self, runs: list[RecordedRun]) -> dict[str, RunTokens]:
+    def tokens(self, runs: Sequence[RecordedRun]) -> dict[str, RunTokens]:
         self.runs += [found.number for found in runs]
         return self._source.tokens(runs)
+
+    def outputs(self, runs: Sequence[RecordedRun]) -> dict[str, str]:
+        return self._source.outputs(runs)
 
 
 def test_only_what_is_near_is_read_and_kept(paths: Paths) -> None:

@@ -169,8 +169,11 @@ def test_runs_and_loads(
     other = run(session_id, number=2, start_ns=end.end_ns + 1)
     rows: list[Record] = [session(session_id), row, begin, end, other]
     rows += [run_end(other.run_id, end_ns=other.start_ns + 5), SessionEnd(STARTED_NS + 9 * S, None)]
-    recording = history.put(session_id, rows).recording()
-    assert (recording.runs[0].begin, recording.runs[0].end) == (begin, end)
+    reader = history.put(session_id, rows)
+    recording = reader.recording()
+    assert (recording.runs[0].begin, recording.runs[0].end) == (begin, replace(end, output=None))
+    assert reader.outputs(recording.runs).get(begin.run_id) == end.output
+    assert recording.runs[0].has_output == (end.output is not None)
     assert recording.runs[1].begin == other
     assert recording.ledger == (row,)
     assert [found.number for found in recording.runs] == [1, 2]

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from gemtop.session import Session
     from gemtop.tui.replay import ReplayApp
 
-_TEXTS = 20
-"""So many runs' texts stand in the output pane after a jump."""
 _AHEAD_S = 5.0
 """What comes so soon, at the speed in force, is read before it is shown."""
 _BEFORE_A_RUN_NS = 500_000_000
@@ -193,9 +191,9 @@ class ReplayScreen(LiveScreen, inherit_bindings=False):
         if not self._advance():
             return
         replay, output = self._replay, self.query_one("#output", StreamView)
-        begun = replay.begun(_TEXTS)
+        begun = replay.begun()
         new = [run for run in begun if run.number > self._shown_run]
-        if self._jumped or len(new) == _TEXTS:
+        if self._jumped or len(new) == len(begun):
             output.clear()
             self._jumped, new = False, begun
         else:
