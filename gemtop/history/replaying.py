@@ -127,10 +127,15 @@ _BEGIN = [f.name for f in fields(RunBegin) if f.name not in ("started_at_ms", "s
 _END = [f.name for f in fields(RunEnd) if f.name not in ("run_id", "end_ns", "output")]
 _RUNS = f"""
     SELECT epoch_ms(started_at) AS started_at_ms, start_ns + $zero AS start_ns, end_ns + $zero AS end_ns,
-        {", ".join(_BEGIN + _END)}, NULL AS output, output IS NOT NULL AS has_output
+        {", ".join(_BEGIN + _END)}, NULL AS output, run_id IN (
+            SELECT run_id FROM store.runs WHERE session_id = $session AND output IS NOT NULL) AS has_output
     FROM store.runs WHERE session_id = $session ORDER BY runs.start_ns, runs.started_at, run_id
 """
-_OUTPUTS = "SELECT run_id, output FROM store.runs WHERE run_id IN (SELECT unnest($runs::VARCHAR[]))"
+# By rowid, and above by a filter: else DuckDB takes every text out of its compression only to leave it aside.
+_OUTPUTS = """
+    SELECT run_id, output FROM store.runs
+    WHERE rowid IN (SELECT rowid FROM store.runs WHERE run_id IN (SELECT unnest($runs::VARCHAR[])))
+"""
 _ROOFS = f"""
     SELECT {", ".join(f.name for f in fields(RoofRow))} FROM store.roofs
     WHERE run_id IN (SELECT run_id FROM store.runs WHERE session_id = $session) ORDER BY rowid
