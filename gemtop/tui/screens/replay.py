@@ -35,7 +35,7 @@ _BEFORE_A_RUN_NS = 500_000_000
 KEYS = (
     ("Space", "pause, and go on; at the end: from the beginning"),
     ("Left  Right", "5 seconds back, forward"),
-    ("PgUp PgDn", "a minute back, forward; so do Shift-Left, Shift-Right"),
+    ("PgUp PgDn", "a minute back, forward (so do Shift-Left, -Right)"),
     ("Home  End", "the beginning, the end"),
     ("[  ]", "to the run before, to the next one (so do N and n)"),
     ("1-9", "to the run of that number"),
