@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from gemtop.domain.events import EngineEvent
+from gemtop.domain.events import EngineEvent, LogLine
 from gemtop.domain.model import DeviceMemory, LoadedModel
 from gemtop.domain.rates import RatePoint
 from gemtop.domain.records import RunBegin
@@ -77,3 +77,21 @@ class Mark:
     label: str
     """What changed: "ctx 8192 -> 16384"."""
     change_s: float
+
+
+class Shown(Protocol):
+    """What the live screen needs of a session, one that goes on or one that is replayed, to draw itself."""
+
+    @property
+    def started_ns(self) -> int:
+        """When the session began: the zero of its charts."""
+
+    @property
+    def run_number(self) -> int:
+        """The run that goes on, or the last one; 0 before the first."""
+
+    def view(self, span_s: float = 60.0) -> SessionView: ...
+
+    def text_since(self, number: int, count: int) -> tuple[int, int, str]: ...
+
+    def log_since(self, count: int) -> tuple[int, list[LogLine]]: ...

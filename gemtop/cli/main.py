@@ -25,6 +25,7 @@ COMMANDS = {
     "plan": "whether a model fits, with how much context, and what would",
     "devices": "the devices llama.cpp sees here and on RPC servers",
     "query": "SQL over the history",
+    "replay": "a recorded session on the screen again",
     "top": "watch GPUs and machine without a model",
     "doctor": "what this llama.cpp build can do and what it sees here",
 }

@@ -33,6 +33,16 @@ TOP_KEYS = (
     KeyHint("?", "Keys", "keys", stays=True),
     KeyHint("q", "Quit", "leave", stays=True),
 )
+REPLAY_KEYS = (
+    KeyHint("Space", "Pause", "pause"),
+    KeyHint("Left Right", "5 s", "skip(5)"),
+    KeyHint("[ ]", "Run", "next_run(1)"),
+    KeyHint("- +", "Speed", "speed(1)"),
+    KeyHint("PgUp PgDn", "1 min", "skip(60)"),
+    KeyHint("y", "Copy", "copy"),
+    KeyHint("?", "Keys", "keys", stays=True),
+    KeyHint("q", "Quit", "leave", stays=True),
+)
 PROMPT_KEYS = (
     KeyHint("Enter", "Run", "submit_prompt"),
     KeyHint("Ctrl-J", "New line", "break_prompt"),

@@ -31,7 +31,7 @@ STOP_WORDS = {
 }
 
 
-def header_text(view: SessionView) -> HeaderText:
+def header_text(view: SessionView, title: str = "gemtop") -> HeaderText:
     """The model and its settings on the left, where it runs and the run's state on the right."""
     right: list[tuple[str, str]] = [] if view.problem is None else [("not recorded", "bad")]
     if view.applying:
@@ -43,7 +43,7 @@ def header_text(view: SessionView) -> HeaderText:
         right.append((_state(view.run), _state_role(view.run)))
         if view.run.verdict is not None:
             right += [(word, role) for word, role in [_verdict_word(view.run.verdict)] if word]
-    left: tuple[tuple[str, str], ...] = (("gemtop", "title"),)
+    left: tuple[tuple[str, str], ...] = ((title, "title"),)
     if view.model is not None:
         left += model_header(view.model)
     elif view.loading is not None:

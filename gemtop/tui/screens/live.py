@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gemtop.domain.events import EngineCrashed, GenerateRequest, LoadFailed, ModelLoaded, RunStarted
     from gemtop.session import Session
     from gemtop.tui.app import GemtopApp
-    from gemtop.view import RunRecorded, SessionEvent, SessionView
+    from gemtop.view import RunRecorded, SessionEvent, SessionView, Shown
 
 FRAME_S = 0.5
 TEXT_S = 0.125
@@ -35,6 +35,7 @@ _LOG_ROLES = {"warn": "warn", "error": "bad"}
 class LiveScreen(Screen[None]):
     """What is running now."""
 
+    HEADING: ClassVar[str] = "gemtop"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,slash", "type", "Prompt"),
         Binding("escape", "stop", "Stop"),
@@ -72,7 +73,18 @@ class LiveScreen(Screen[None]):
     def session(self) -> Session | None:
         return self._app.session
 
+    @property
+    def shown(self) -> Shown | None:
+        """What is drawn: a replay has another."""
+        return self.session
+
     def compose(self) -> ComposeResult:
+        yield from self.compose_body(_EMPTY)
+        yield PromptArea(id="prompt")
+        yield KeyLine(LIVE_KEYS, id="keys")
+
+    def compose_body(self, empty: str) -> ComposeResult:
+        """Everything above the last lines; `empty` stands where no text is yet."""
         yield HeaderLine(id="header")
         with Vertical(id="body"):
             with Container(id="charts"):
@@ -83,11 +95,9 @@ class LiveScreen(Screen[None]):
                 yield Chart(framed=True, id="power")
             yield ValueGrid(id="figures")
             with Horizontal(id="texts"):
-                yield StreamView(title="output", framed=True, id="output", placeholder=_EMPTY)
+                yield StreamView(title="output", framed=True, id="output", placeholder=empty)
                 yield StreamView(title="llama.cpp", framed=True, id="log", placeholder="llama.cpp's messages")
         yield Static("gemtop needs at least 40 x 10 cells; enlarge the terminal, or press q", id="too-small")
-        yield PromptArea(id="prompt")
-        yield KeyLine(LIVE_KEYS, id="keys")
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one("#output"))
@@ -112,7 +122,7 @@ class LiveScreen(Screen[None]):
 
     def show_frame(self) -> None:
         """Everything but the text, from one view of the session."""
-        session = self.session
+        session = self.shown
         if session is None:
             return
         from gemtop.charts.live import LiveCharts
@@ -123,7 +133,7 @@ class LiveScreen(Screen[None]):
             self._charts = LiveCharts(session.started_ns)
         self._show_charts(self._charts, view)
         self._tell_problem(view.problem)
-        self.query_one("#header", HeaderLine).show_text(present.header_text(view))
+        self.query_one("#header", HeaderLine).show_text(present.header_text(view, self.HEADING))
         figures = self.query_one("#figures", ValueGrid)
         figures.show_rows(present.figure_rows(view, self.size.width))
         for name, rows in (("#devices", present.device_rows(view)), ("#runs", present.run_rows(view))):
@@ -160,7 +170,7 @@ class LiveScreen(Screen[None]):
 
     def show_text(self) -> None:
         """What was generated since the last time."""
-        session = self.session
+        session = self.shown
         if session is None or not self._shown_run:
             return
         number, self._pieces, text = session.text_since(self._shown_run, self._pieces)
@@ -168,7 +178,7 @@ class LiveScreen(Screen[None]):
             self._shown_text += len(text)
             self.query_one("#output", StreamView).append(text)
 
-    def _show_log(self, session: Session) -> None:
+    def _show_log(self, session: Shown) -> None:
         self._log_count, lines = session.log_since(self._log_count)
         log = self.query_one("#log", StreamView)
         for line in lines:

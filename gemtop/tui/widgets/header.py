@@ -84,7 +84,8 @@ def model_header(model: LoadedModel) -> tuple[tuple[str, str], ...]:
     """Name, variant and settings of a loaded model."""
     label = model.classification
     cache = model.type_k if model.type_k == model.type_v else f"{model.type_k}/{model.type_v}"
-    layers = f"ngl {model.n_gpu_layers}/{model.n_layers}"
+    # What is 0 a replay does not know: the history has no count of layers, nor of threads before the first run.
+    layers = f"ngl {model.n_gpu_layers}" + (f"/{model.n_layers}" if model.n_layers else "")
     return (
         (one_line(model.header.name), "title"),
         (label.variant, variant_role(label.training, label.quantization)),
@@ -94,5 +95,5 @@ def model_header(model: LoadedModel) -> tuple[tuple[str, str], ...]:
         (f"fa {model.flash_attn}", "text"),
         (f"ub {model.n_ubatch}", "text"),
         *((("swa full", "text"),) if model.swa_full else ()),
-        (f"t {model.n_threads}", "text"),
+        *(((f"t {model.n_threads}", "text"),) if model.n_threads else ()),
     )

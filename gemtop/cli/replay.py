@@ -1,0 +1,102 @@
+"""gemtop replay: a recorded session on the screen, at its own pace or another."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from gemtop.cli import options
+from gemtop.config import Paths, paths
+from gemtop.domain.errors import BadInputError, GemtopError
+from gemtop.domain.playback import moment_of, moment_text, speed_of
+from gemtop.supervisor import supervise
+
+if TYPE_CHECKING:
+    from gemtop.replay import Replay
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add `replay` to the program's commands."""
+    parser = commands.add_parser(
+        "replay",
+        help="a recorded session on the screen again",
+        description="Show a recorded session on the live screen again, fed from the history: pause, scrub, go from "
+        "run to run, faster or slower. Nothing is run, read or recorded.",
+        epilog="gemtop replay last · gemtop replay last --speed 4x --from 1:30 · gemtop query sessions lists them",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "session",
+        metavar="SESSION",
+        help="id of the session, a beginning or an end of it that no other session has, or last",
+    )
+    parser.add_argument("--speed", default="1x", metavar="N", help="how fast, 0.25x to 64x (default: 1x)")
+    parser.add_argument(
+        "--from", dest="start", default="0", metavar="TIME", help="where to begin: seconds, or minutes:seconds"
+    )
+    options.add_db(parser)
+    parser.set_defaults(func=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    speed, start_ns = speed_of(args.speed), moment_of(args.start)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
+        raise BadInputError("there is no terminal here to draw on; gemtop query runs SQL over the history without one")
+
+    def describe(died_of: str) -> str:
+        return f"the replay was ended by {died_of}; nothing was being recorded"
+
+    return supervise(lambda _attempt: _show(args, paths(args.db), speed, start_ns), describe)
+
+
+def _show(args: argparse.Namespace, where: Paths, speed: float, start_ns: int) -> int:
+    """The replay, in the process of the screen. What is wrong is said before the screen is drawn."""
+    try:
+        replay = opened(where, args.session)
+        if start_ns > replay.duration_ns:
+            raise BadInputError(f"--from {args.start}: the session ends at {moment_text(replay.duration_ns)}")
+    except GemtopError as error:
+        sys.stderr.write(f"gemtop: {error}\n")
+        return error.exit_code
+    from gemtop.tui.first_paint import first_paint
+    from gemtop.tui.hints import REPLAY_KEYS
+
+    if sys.__stderr__ is None or not sys.__stderr__.isatty():
+        # Textual draws on stderr; where that goes to a file, the terminal is on stdout.
+        sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
+    gc.disable()  # until the first frame: nothing made on the way to it is garbage
+    assert sys.__stderr__ is not None
+    with first_paint(sys.__stderr__.fileno(), replay.session_id, title="gemtop replay", keys=REPLAY_KEYS, prompt=""):
+        from gemtop.tui.replay import ReplayApp
+
+        app = ReplayApp(replay, position_ns=start_ns, speed=speed)
+    return app.run_and_report()
+
+
+def opened(where: Paths, name: str) -> Replay:
+    """The session of this name, ready to be shown. Raises BadInputError and HistoryError."""
+    from gemtop.history.named import named_session
+    from gemtop.history.reader import Reader
+    from gemtop.history.replaying import SessionReader
+    from gemtop.history.spool import spools_in
+    from gemtop.replay import Replay
+
+    if spools_in(where.spools):  # a session whose process died is in its spool yet
+        from gemtop.history.ingest import take_in_dead
+
+        for note in take_in_dead(where, wait_s=2.0, on_wait=_say).notes:
+            _say(note)
+    with Reader.open(where, on_wait=_say) as reader:
+        if reader.path is None:
+            raise BadInputError(f"there is no history yet at {where.history}")
+        session_id = named_session(reader, name)
+    source = SessionReader(where, session_id, on_wait=None)
+    return Replay(source.recording(), source)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"gemtop replay: {text}\n")
+    sys.stderr.flush()
