@@ -5,23 +5,24 @@
 WITH chosen AS (
     SELECT run_id, session_id
     FROM runs
-    WHERE run_id = $run_id::VARCHAR
-        OR ($run_id::VARCHAR IS NULL AND run_id = (
-            SELECT run_id FROM runs WHERE kind = 'generate' AND generated_tokens > 1 ORDER BY started_at DESC, run_id DESC LIMIT 1
-        ))
+    WHERE run_id = coalesce($run_id::VARCHAR, (
+        SELECT arg_max(run_id, (started_at, run_id)) FROM runs WHERE kind = 'generate' AND generated_tokens > 1
+    ))
 ),
 gaps AS (
-    SELECT c.session_id, t.run_id, t."index", t.token_id, t.t_s,
-        (t.t_s - lag(t.t_s) OVER (ORDER BY t."index")) * 1000 AS gap_ms
-    FROM tokens AS t JOIN chosen AS c USING (run_id)
-    WHERE t.phase = 'decode'
+    SELECT run_id, "index", token_id, t_s, (t_s - lag(t_s) OVER (ORDER BY "index")) * 1000 AS gap_ms
+    FROM tokens
+    -- Compared with one value, all but a small part of the file is left unread.
+    WHERE run_id = (SELECT run_id FROM chosen) AND phase = 'decode'
 ),
 slowest AS (
     SELECT * FROM gaps WHERE gap_ms IS NOT NULL ORDER BY gap_ms DESC, "index" LIMIT $n
 ),
 -- The last reading of each device before the token was there.
 readings AS (
-    SELECT s.* FROM samples AS s JOIN chosen AS c USING (session_id)
+    SELECT device, t_s, gpu_util_pct, power_w, temperature_c, clock_sm_mhz, host_cpu_pct, ram_used_bytes
+    FROM samples
+    WHERE session_id = (SELECT session_id FROM chosen)
 ),
 then_ AS (
     SELECT w."index", r.*
