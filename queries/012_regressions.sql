@@ -1,5 +1,5 @@
 -- Regressions by driver, llama.cpp build and gemtop version
--- Speed of the same model, machine and settings under each set of versions where there was more than one, the change from the set before it, and that in standard errors: beyond 3 it is hardly chance. Runs that were not valid are left out.
+-- Speed of the same model, machine and settings under each set of versions where there was more than one, the change from the set before it, and that in standard errors: beyond 3, with five runs or more on both sides, it is hardly chance. Runs that were not valid are left out.
 -- param: model text = null  only models whose name contains this
 -- param: slower_pct number = null  only where it became slower by at least this many percent
 WITH speeds AS (

@@ -1,5 +1,5 @@
 -- Throttling by hour of the day
--- For each hour by the clock here: how much of the time in which a card was computing it was throttled, for power or for heat, and how hot it was, over runs of any kind, valid or not.
+-- For each hour by the clock here: how much of the time in which a card was computing it was throttled, for power or for heat, and how hot it was; all readings count, in valid runs or not.
 -- param: days integer = 30  sessions of so many days before the last one; null for all
 -- param: host text = null  only this machine
 WITH chosen AS (
