@@ -3,9 +3,10 @@
 -- param: model text = null  only models whose name contains this
 -- param: step integer = 2048  tokens of depth that are put together
 -- param: min_prompt integer = 128  shortest prompt whose prefill counts
-WITH phases AS (
-    SELECT r.*, s.cached_tokens, unnest(['prefill', 'decode']) AS phase
-    FROM runs AS r JOIN store.runs AS s ON s.run_id = r.run_id  -- the view does not have cached_tokens
+WITH finished AS (
+    -- The view does not have cached_tokens.
+    SELECT r.*, coalesce(r.gpu_name, s.host) AS machine
+    FROM store.runs AS r LEFT JOIN sessions AS s USING (session_id)
     WHERE r.status = 'finished'
         AND r.valid IS NOT FALSE
         AND r.kind <> 'apply'
@@ -13,17 +14,19 @@ WITH phases AS (
 ),
 speeds AS (
     SELECT
-        model_name,
-        variant,
-        coalesce(gpu_name, host) AS machine,
-        n_gpu_layers,
-        type_k,
-        phase,
-        CASE phase WHEN 'prefill' THEN cached_tokens + prompt_tokens // 2
-            ELSE cached_tokens + prompt_tokens + generated_tokens // 2 END AS depth,
-        CASE phase WHEN 'prefill' THEN prefill_tokens_per_s ELSE decode_tokens_per_s END AS speed
-    FROM phases
-    WHERE phase = 'decode' OR prompt_tokens >= $min_prompt::BIGINT
+        model_name, variant, machine, n_gpu_layers, type_k,
+        'decode' AS phase,
+        cached_tokens + prompt_tokens + generated_tokens // 2 AS depth,
+        decode_tokens_per_s AS speed
+    FROM finished
+    UNION ALL
+    SELECT
+        model_name, variant, machine, n_gpu_layers, type_k,
+        'prefill' AS phase,
+        cached_tokens + prompt_tokens // 2 AS depth,
+        prefill_tokens_per_s AS speed
+    FROM finished
+    WHERE prompt_tokens >= $min_prompt::BIGINT
 ),
 steps AS (
     SELECT

@@ -3,18 +3,20 @@
 python -m tests.benchmarks.history [--folder DIR] [--runs 5] [--small]
 
 The history (10,000 runs, a million tokens) is made once, in DIR or in a temporary folder. A query is timed with a
-connection of its own, files in the page cache, parameters at their defaults.
+connection of its own, files in the page cache, parameters at their defaults. Given is the lowest of the runs: what
+others on the machine take of it can only add. The ratio is that of CPU times, which others disturb least.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,53 +61,57 @@ def _paths(history: Path) -> Paths:
     return Paths(history=history, state=history.parent / "state", cache=history.parent / "cache")
 
 
-def seconds(history: Path, sql: str, values: dict[str, Any]) -> tuple[float, int]:
-    """One run of a query on a new connection, and how many rows it gave."""
+@dataclass(frozen=True, slots=True)
+class Took:
+    wall_s: float
+    cpu_s: float
+    rows: int
+
+
+def ask(history: Path, sql: str, values: dict[str, Any]) -> Took:
+    """One run of a query on a new connection."""
     with Reader.open(_paths(history)) as reader:
-        begun = time.perf_counter()
+        cpu, wall = time.process_time(), time.perf_counter()
         rows = len(list(reader.run_sql(sql, values).rows()))
-        return time.perf_counter() - begun, rows
-
-
-def in_turn(runs: int, first: Callable[[], float], second: Callable[[], float] | None) -> tuple[float, float | None]:
-    """Medians of two, measured by turns."""
-    firsts, seconds_ = [], []
-    for _ in range(runs):
-        firsts.append(first())
-        if second is not None:
-            seconds_.append(second())
-    return statistics.median(firsts), statistics.median(seconds_) if seconds_ else None
+        return Took(time.perf_counter() - wall, time.process_time() - cpu, rows)
 
 
 def table(history: Path, runs: int) -> bool:
     """Print each query's time; whether all are within the goals."""
     good = True
-    say("\n| query | rows | s | best SQL, s | ratio |\n|---|---|---|---|---|")
+    say("\n| query | rows | s | CPU s | CPU s of the best SQL | ratio |\n|---|---|---|---|---|---|")
     for query in queries.all_queries():
-        values = query.bind({})
-        best = BEST.get(query.name)
-        _, rows = seconds(history, query.sql, values)
-        mine, other = in_turn(
-            runs,
-            lambda query=query, values=values: seconds(history, query.sql, values)[0],  # type: ignore[misc]
-            (lambda best=best: seconds(history, best, {})[0]) if best else None,  # type: ignore[misc]
-        )
-        ratio = mine / other if other else None
-        good = good and mine <= GOAL_QUERY_S and (ratio is None or ratio <= GOAL_RATIO)
-        shown = f"{other:.3f} | {ratio:.2f}" if other and ratio else "itself | "
-        say(f"| {query.name} | {rows:,} | {mine:.3f} | {shown} |")
+        values, best = query.bind({}), BEST.get(query.name)
+        mine: list[Took] = []
+        others: list[Took] = []
+        for _ in range(runs):  # by turns
+            mine.append(ask(history, query.sql, values))
+            if best is not None:
+                others.append(ask(history, best, {}))
+                assert others[-1].rows == mine[-1].rows, f"{query.name}: the best SQL answers another question"
+        wall, cpu = min(t.wall_s for t in mine), min(t.cpu_s for t in mine)
+        good = good and wall <= GOAL_QUERY_S
+        shown = "itself | "
+        if others:
+            least = min(t.cpu_s for t in others)
+            good = good and cpu / least <= GOAL_RATIO
+            shown = f"{least:.3f} | {cpu / least:.2f}"
+        say(f"| {query.name} | {mine[0].rows:,} | {wall:.3f} | {cpu:.3f} | {shown} |")
     return good
 
 
-def start_s(history: Path, runs: int) -> float:
-    """`gemtop query sessions`, start to end."""
+def start_s(history: Path, runs: int) -> tuple[float, float, float]:
+    """`gemtop query sessions`, start to end: lowest and median, and its CPU time."""
     found = []
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     for _ in range(runs):
         begun = time.perf_counter()
         rows = json.loads(gemtop("query", "sessions", "--db", str(history), "--format", "json"))
         found.append(time.perf_counter() - begun)
         assert len(rows) == 20
-    return statistics.median(found)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / runs
+    return min(found), statistics.median(found), cpu
 
 
 def main() -> int:
@@ -124,8 +130,8 @@ def main() -> int:
         say(f"{scale.samples:,} samples, {scale.tokens:,} tokens, {scale.runs:,} runs: {size / 1e6:.0f} MB,")
         say(f"{per_sample:.1f} bytes a sample with everything else, {samples / scale.samples:.1f} of the table alone")
         good = table(history, args.runs)
-        start = start_s(history, args.runs)
-        say(f"\ngemtop query sessions, start to end: {start:.3f} s")
+        start, middle, cpu = start_s(history, max(args.runs, 5))
+        say(f"\ngemtop query sessions, start to end: {start:.3f} s at best, {middle:.3f} median, {cpu:.3f} of CPU")
         good = good and start <= GOAL_START_S and (args.small or per_sample <= GOAL_BYTES)
     return 0 if good else 1
 

@@ -72,7 +72,8 @@ _SESSIONS = [
     """
     INSERT INTO store.sessions BY NAME
     SELECT session_id, started_at, 1000000000::BIGINT * s AS started_ns, 667000000000 AS end_ns,
-        CASE WHEN s % 50 = 7 THEN 'crashed' ELSE 'finished' END AS status, ['tui', 'run', 'bench'][1 + s % 3] AS command,
+        CASE WHEN s % 50 = 7 THEN 'crashed' ELSE 'finished' END AS status,
+        ['tui', 'run', 'bench'][1 + s % 3] AS command,
         host, 1000 + s AS pid, gemtop AS gemtop_version, CASE WHEN gpu IS NOT NULL THEN driver END AS driver_version,
         '3.11.9' AS python_version, 'Linux-6.1.0-x86_64-with-glibc2.36' AS platform
     FROM memory.session_rows ORDER BY s
@@ -115,7 +116,8 @@ _RUNS = [
         printf('%016x', hash(model_name, variant)) AS model_fingerprint, 'gemma3' AS architecture,
         parameters::BIGINT AS parameters, quantization, training, variant, bytes AS size_bytes, n_ctx,
         layers AS n_gpu_layers, 'f16' AS type_k, 'f16' AS type_v, 'on' AS flash_attn, 2048 AS n_batch, 512 AS n_ubatch,
-        8 AS n_threads, false AS swa_full, bytes / 2e9 AS load_s, CASE WHEN gpu IS NULL THEN [] ELSE ['0'] END AS devices,
+        8 AS n_threads, false AS swa_full, bytes / 2e9 AS load_s,
+        CASE WHEN gpu IS NULL THEN [] ELSE ['0'] END AS devices,
         CASE WHEN kind <> 'pp' THEN (memory.chance(i, 'd') * memory.chance(i, 'e') * n_ctx / 2)::BIGINT ELSE 0 END
             AS cached_tokens,
         'What is the ' || i || 'th thing to say of it?' AS prompt,
@@ -123,7 +125,8 @@ _RUNS = [
         80 AS generated_tokens, CASE WHEN kind = 'generate' THEN 0.02 + 10 / speed END AS ttft_s,
         speed * 20 AS prefill_tokens_per_s, CASE WHEN kind <> 'pp' THEN speed END AS decode_tokens_per_s,
         1000 / speed AS itl_p50_ms, 1100 / speed AS itl_p95_ms, 1500 / speed AS itl_p99_ms,
-        CASE WHEN gpu IS NOT NULL THEN bytes + n_ctx::BIGINT * 100000 END AS vram_peak_bytes, 800000000 + i AS ram_peak_bytes,
+        CASE WHEN gpu IS NOT NULL THEN bytes + n_ctx::BIGINT * 100000 END AS vram_peak_bytes,
+        800000000 + i AS ram_peak_bytes,
         250 + 20 * memory.normal(i, 'p') AS power_mean_w, 250 * 80 / speed AS energy_j,
         0.5 * 250 / speed AS prefill_j_per_token, 250 / speed AS decode_j_per_token, i % 23 <> 4 AS valid,
         CASE WHEN i % 23 = 4 THEN 'power throttling of GPU 0 (SwPowerCap) for 2.1 of 4.0 s' END AS invalid_reason,
@@ -141,8 +144,10 @@ _RUNS = [
         layers AS n_gpu_layers, 'f16' AS type_k, 'f16' AS type_v, 'on' AS flash_attn, 512 AS n_ubatch,
         false AS swa_full, d AS device, gpu AS device_description, driver AS driver_version,
         bytes / 5e8 * (1.1 - memory.chance(i, 'w')) AS load_s, j % 3 = 2 AS weights_kept,
-        bytes // 2 AS predicted_weights_bytes, n_ctx::BIGINT * 50000 AS predicted_kv_bytes, 300000000 AS predicted_compute_bytes,
-        1000000 AS predicted_output_bytes, bytes // 2 AS measured_weights_bytes, n_ctx::BIGINT * 50000 AS measured_kv_bytes,
+        bytes // 2 AS predicted_weights_bytes, n_ctx::BIGINT * 50000 AS predicted_kv_bytes,
+        300000000 AS predicted_compute_bytes,
+        1000000 AS predicted_output_bytes, bytes // 2 AS measured_weights_bytes,
+        n_ctx::BIGINT * 50000 AS measured_kv_bytes,
         300000000 + i AS measured_compute_bytes, 1000000 AS measured_output_bytes,
         bytes // 2 + n_ctx::BIGINT * 50000 + 700000000 AS device_used_bytes,
         CASE WHEN j % 3 <> 2 THEN memory.chance(i, 'w') END AS file_cached_share
@@ -162,7 +167,7 @@ _TOKENS = [
 _SAMPLES = """
     INSERT INTO store.samples BY NAME
     WITH ticks AS (
-        SELECT s, session_id, k, s * 100000 + k AS i, 200000000 * k + (memory.chance(s * 100000 + k, 't') * 2e6)::BIGINT
+        SELECT s, session_id, k, s * 100000 + k AS i, 200000000 * k + (memory.chance(s * 100000 + k, 't') * 3e5)::BIGINT
             AS t_ns, k % 300 BETWEEN 150 AND 220 AS busy, (s * 100000 + k) // 10 AS slow
         FROM memory.session_rows, range({ticks}) AS t(k) WHERE s >= {first} AND s < {last}
     ),
@@ -173,7 +178,7 @@ _SAMPLES = """
         FROM ticks, range(2) AS t(d)
     ),
     rows_ AS (
-        SELECT s, k, d + 1 AS place, session_id, t_ns, d::VARCHAR AS device,
+        SELECT s, k, d AS place, session_id, t_ns, d::VARCHAR AS device,
             CASE WHEN busy AND d = 0 THEN 90 + i % 10 ELSE 0 END::DOUBLE AS gpu_util_pct,
             CASE WHEN busy AND d = 0 THEN 70 + i % 9 ELSE 0 END::DOUBLE AS mem_util_pct, used AS vram_used_bytes,
             25769803776 - used AS vram_free_bytes, used - 500000000 AS vram_process_bytes, watts AS power_w,
@@ -192,7 +197,7 @@ _SAMPLES = """
             NULL::BIGINT AS swap_in_bytes, NULL::BIGINT AS swap_out_bytes
         FROM cards
         UNION ALL BY NAME
-        SELECT s, k, 0 AS place, session_id, t_ns + 100000 AS t_ns, 'host' AS device,
+        SELECT s, k, 9 AS place, session_id, t_ns + 100000 AS t_ns, 'host' AS device,
             round(CASE WHEN busy THEN 60 ELSE 3 END + 3 * memory.normal(i, 'h'), 1) AS host_cpu_pct,
             round(CASE WHEN busy THEN 400 ELSE 5 END + 5 * memory.normal(i, 'H'), 1) AS process_cpu_pct,
             (8000000000 // 4096 + hash(i) % 5000)::BIGINT * 4096 AS ram_used_bytes, 67108864000 AS ram_total_bytes,
@@ -204,5 +209,6 @@ _SAMPLES = """
             409600 AS swap_in_bytes, 819200 AS swap_out_bytes
         FROM ticks
     )
-    SELECT * EXCLUDE (s, k, place) FROM rows_ ORDER BY s, k, place
+    -- What comes in of a session is moved into the file every 4.5 s: cards first, then the machine.
+    SELECT * EXCLUDE (s, k, place) FROM rows_ ORDER BY s, k // 22, place = 9, k, place
 """
