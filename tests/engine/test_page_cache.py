@@ -13,6 +13,7 @@ from gemtop.config import Paths
 from gemtop.domain.events import ModelLoaded
 from gemtop.domain.settings import ContextSettings, EngineSettings
 from gemtop.engine.page_cache import cached_share
+from gemtop.run import ledger_rows
 from tests.engines import EngineDriver
 
 
@@ -86,9 +87,13 @@ def test_a_load_says_how_warm_its_file_was(
     settings = EngineSettings(context=ContextSettings(n_ctx=512))
     make_cold(copy)
     shares = []
+    rows = []
     for changed in (settings, EngineSettings(context=ContextSettings(n_ctx=768))):
         engine.engine.open(str(copy), changed)
-        shares.append(engine.wait_for(ModelLoaded).file_cached_share)
+        loaded = engine.wait_for(ModelLoaded)
+        shares.append(loaded.file_cached_share)
+        rows += [row.file_cached_share for row in ledger_rows(loaded, 1, None)]
     cold, kept = shares
     assert cold is not None and cold < 0.5, "the header was read before it"
     assert kept is None
+    assert rows == [cold, None], "on the CPU a load has one row"

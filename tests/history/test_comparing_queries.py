@@ -234,7 +234,7 @@ def test_warm_loads(paths: Paths) -> None:
     rows: list[Record] = [session()]
     loads = ((0.0, 8.0), (0.02, 10.0), (0.5, 5.0), (1.0, 2.0), (1.0, 4.0), (None, 3.0))
     for number, (share, seconds) in enumerate(loads, start=1):
-        both = {"load_number": number, "load_s": seconds, "file_cached_share": share}
+        both: dict[str, Any] = {"load_number": number, "load_s": seconds, "file_cached_share": share}
         rows += [ledger_row(**both), ledger_row("CPU", **(both | {"measured_weights_bytes": 40 * MIB}))]
     rows.append(ledger_row(load_number=9, weights_kept=True, load_s=0.1))
     put_in(paths, [*rows, SessionEnd(STARTED_NS + 60 * S, None)])
