@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _WINDOW_PAGES = 256
-_WINDOWS = 512
-"""Of a large file so many windows are asked for, evenly spread: 512 MiB of it, with two calls each."""
+_WINDOWS = 256
+"""Of a large file so many windows are asked for, evenly spread: 256 MiB of it, with two calls each."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p

@@ -13,6 +13,7 @@ from gemtop.config import Paths
 from gemtop.domain.settings import ContextSettings, EngineSettings, SamplingSettings
 from gemtop.tui.startup import Resume, save_resume
 from tests.cli.commands import QUICK, end, gemtop, killed_afterwards, read_some, rows, start
+from tests.rpc_server import rpc_server
 from tests.tui.program import GemtopTerminal
 
 PROMPT = "Monday, Tuesday,"
@@ -83,6 +84,27 @@ def test_the_screen_leaves_none(warm: Paths, model_path: str, tmp_path: Path) ->
         assert terminal.wait() == 0
     ((prompt, output, tokens, ids),) = text_kept(warm)
     assert (prompt, output, ids) == (None, None, 0) and tokens
+    assert traces(tmp_path, warm.state) == []
+
+
+def test_a_conversation_handed_over_after_a_crash_is_gone_in_the_end(
+    warm: Paths, model_path: str, tmp_path: Path
+) -> None:
+    with rpc_server() as (endpoint, server):
+        arguments = [model_path, *QUICK, "--rpc", endpoint, "--prompt", PROMPT, "--no-text"]
+        with GemtopTerminal(arguments) as terminal:
+            terminal.wait_for_text("running", "ngl 19/19")
+            server.kill()
+            terminal.wait_for_text("llama.cpp gave up")
+            assert traces(tmp_path, warm.state) == []
+            terminal.type("r")
+            terminal.wait_for_text("could not be loaded")
+            assert traces(tmp_path, warm.state) == [], "it was read and deleted"
+            terminal.type("w")
+            terminal.wait_for_text("ngl 0/19", PROMPT)
+            terminal.type("q")
+            assert terminal.wait() == 0
+    assert rows(warm, "SELECT status, prompt, output FROM store.runs") == [("crashed", None, None)]
     assert traces(tmp_path, warm.state) == []
 
 
