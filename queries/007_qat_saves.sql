@@ -1,9 +1,10 @@
 -- What QAT saves against FP16
--- QAT over FP16 of the same size of model on the same machine with the same settings, as ratios: 0.25 is a quarter of what FP16 has. Runs that were not valid are left out.
+-- QAT over FP16 (or BF16) of the same size of model on the same machine with the same settings, as ratios: 0.25 is a quarter of what FP16 has. Runs that were not valid are left out.
 -- param: model text = null  only models whose name contains this
 WITH counted AS (
     SELECT
         training,
+        variant,
         round(parameters / 1e7) / 100 AS billions,
         -- Adapters in use stand behind a + in the variant.
         regexp_extract(variant, ' \+ .*') AS adapters,
@@ -30,6 +31,8 @@ WITH counted AS (
 SELECT
     q.model_name,
     q.billions,
+    q.variant,
+    f.variant AS beside,
     q.machine,
     q.kind,
     q.n_ctx,
@@ -68,4 +71,4 @@ JOIN counted AS f
     AND f.n_ubatch = q.n_ubatch
     AND f.n_threads = q.n_threads
     AND f.swa_full = q.swa_full
-ORDER BY q.billions, q.machine, q.kind, q.n_ctx, q.n_gpu_layers, q.llama_build, q.driver_version
+ORDER BY q.billions, q.machine, q.variant, q.kind, q.n_ctx, q.n_gpu_layers, q.llama_build, q.driver_version

@@ -54,7 +54,7 @@ BEST = {
     """,
     "qat_saves": f"""
         WITH counted AS (
-            SELECT training, round(parameters / 1e7) AS size, regexp_extract(variant, ' \\+ .*') AS adapters,
+            SELECT training, variant, round(parameters / 1e7) AS size, regexp_extract(variant, ' \\+ .*') AS adapters,
                 hash(host, gpu_name, r.driver_version, llama_build, kind, n_ctx, n_gpu_layers, type_k, type_v,
                     flash_attn, n_batch, n_ubatch, n_threads, swa_full) AS settings,
                 any_value(model_name) AS model_name, any_value(coalesce(gpu_name, host)) AS machine,
@@ -64,7 +64,7 @@ BEST = {
                 avg(decode_tokens_per_s) AS decode, stddev_samp(decode_tokens_per_s) AS sd,
                 avg(prefill_tokens_per_s) AS prefill, avg(ttft_s) AS ttft, avg(decode_j_per_token) AS joules
             FROM ({_RUNS}) AS r WHERE training = 'qat' OR quantization IN ('F16', 'BF16')
-            GROUP BY training, size, adapters, settings
+            GROUP BY training, variant, size, adapters, settings
         )
         SELECT q.*, f.n, q.bytes / f.bytes, q.memory / f.memory, q.decode / f.decode, q.sd / f.sd,
             q.prefill / f.prefill, q.ttft / f.ttft, q.joules / f.joules, f.bytes - q.bytes, f.memory - q.memory

@@ -57,8 +57,11 @@ def test_what_qat_saves(paths: Paths) -> None:
     seed.add(FP16 | {"n_ctx": 4096}, decode_tokens_per_s=1.0)  # nothing of QAT to compare it with
     seed.add(FP16 | {"variant": "FP16 + pirate", "n_ctx": 8192}, decode_tokens_per_s=1.0)
     seed.add(PTQ, decode_tokens_per_s=1.0)
+    seed.add({"variant": "QAT+PTQ Q4_K_M", "quantization": "Q4_K_M"}, decode_tokens_per_s=20.0)
     seed.put_in(paths)
-    (row,) = ask_named(paths, "qat_saves")
+    row, other = ask_named(paths, "qat_saves")
+    assert (row["variant"], row["beside"], other["variant"], other["decode_ratio"]) == (
+        "QAT Q4_0", "FP16", "QAT+PTQ Q4_K_M", 2.0)  # fmt: skip
     assert (row["n_qat"], row["n_fp16"], row["billions"]) == (2, 2, 0.27)
     assert (row["file_ratio"], row["file_saved_mib"]) == (0.25, 600.0)
     assert (row["memory_ratio"], row["memory_saved_mib"]) == (pytest.approx(1 / 3), 600.0)
