@@ -43,12 +43,14 @@ def make_session(
     session_id: str | None = None,
     *,
     unrecorded_ok: bool = False,
+    record_text: bool = True,
     terminal_bytes: Callable[[], int] | None = None,
 ) -> Session:
     """A session with llama.cpp, NVML, psutil and the history.
 
     `terminal_bytes` is how many bytes were sent to the terminal so far, where one is drawn on. Where the history
-    cannot be written it raises HistoryError, or with `unrecorded_ok` goes on without.
+    cannot be written it raises HistoryError, or with `unrecorded_ok` goes on without. Without `record_text` neither
+    prompts nor outputs come into it.
     """
     from gemtop.engine.worker import LlamaEngine
     from gemtop.history.recorder import AT_THE_END, Recorder, check_history
@@ -75,6 +77,7 @@ def make_session(
         lambda emit, on_status: Sampler(NvmlProbe(), PsutilProbe(), emit, on_status, terminal_bytes=terminal_bytes),
         recorder,
         listener,
+        record_text=record_text,
     )
 
 

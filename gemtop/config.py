@@ -58,6 +58,12 @@ class Config:
 
     models_folders: tuple[str, ...] = ()
     """[models] folders: where GGUF files are looked for as well, absolute."""
+    record_text: bool = True
+    """[history] text: whether prompts and outputs go into the history."""
+
+
+_SETTINGS = {"models": "folders", "history": "text"}
+"""Tables of the configuration file, each with its only key."""
 
 
 def config_file() -> Path:
@@ -73,8 +79,6 @@ def load_config() -> Config:
 
     Raises BadInputError, with the file and what is wrong in it, for one that cannot be used.
     """
-    import tomllib
-
     file = config_file()
     try:
         text = file.read_text(encoding="utf-8")
@@ -84,6 +88,8 @@ def load_config() -> Config:
         return Config()
     except (OSError, UnicodeDecodeError) as error:
         raise BadInputError(f"{one_line(str(file))} cannot be read: {error}") from None
+    import tomllib
+
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -98,19 +104,21 @@ def _config(file: Path, text: str, data: dict[str, Any]) -> Config:
         where = f"{one_line(str(file))}, line {at[0]}" if at else one_line(str(file))
         return BadInputError(f"{where}: {words}")
 
-    for table in data:
-        if table != "models":
-            raise wrong(table, f"there is no setting {one_line(table)}; there is [models]")
-    models = data.get("models", {})
-    if not isinstance(models, dict):
-        raise wrong("models", "models is a table: [models]")
-    for key in models:
-        if key != "folders":
-            raise wrong(key, f"[models] has no setting {one_line(key)}; it has folders")
-    folders = models.get("folders", [])
+    for table, values in data.items():
+        if table not in _SETTINGS:
+            raise wrong(table, f"there is no setting {one_line(table)}; there are [models] and [history]")
+        if not isinstance(values, dict):
+            raise wrong(table, f"{table} is a table: [{table}]")
+        for key in values:
+            if key != _SETTINGS[table]:
+                raise wrong(key, f"[{table}] has no setting {one_line(key)}; it has {_SETTINGS[table]}")
+    folders = data.get("models", {}).get("folders", [])
     if not isinstance(folders, list) or not all(isinstance(folder, str) and folder for folder in folders):
         raise wrong("folders", 'folders is a list of paths: folders = ["~/gguf"]')
-    return Config(tuple(str(file.parent / Path(folder).expanduser()) for folder in folders))
+    record_text = data.get("history", {}).get("text", True)
+    if not isinstance(record_text, bool):
+        raise wrong("text", "text is true or false: whether prompts and outputs are kept")
+    return Config(tuple(str(file.parent / Path(folder).expanduser()) for folder in folders), record_text)
 
 
 def new_session_id() -> str:

@@ -259,6 +259,7 @@ def ledger_rows(loaded: ModelLoaded, load_number: int, driver_version: str | Non
                 **sizes,
                 device_used_bytes=memory.used_bytes,
                 reason=memory.reason,
+                file_cached_share=loaded.file_cached_share,
             )
         )
     return rows

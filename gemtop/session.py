@@ -33,7 +33,7 @@ from gemtop.domain.figures import TimingAccumulator
 from gemtop.domain.idle import PACKAGE, IdlePower
 from gemtop.domain.model import LoadedModel
 from gemtop.domain.rates import RateSeries
-from gemtop.domain.records import Record, RunKind, SessionBegin, SessionEnd, TokenRow, device_rows, run_row
+from gemtop.domain.records import Phase, Record, RunKind, SessionBegin, SessionEnd, TokenRow, device_rows, run_row
 from gemtop.domain.resources import power_of
 from gemtop.domain.settings import EngineSettings, SamplingSettings
 from gemtop.domain.telemetry import DeviceSample, HostSample, Sample, TelemetryStatus
@@ -429,8 +429,7 @@ class Session:
         assert run is not None
         run.accumulator.add_prefill(event.t_ns, event.n_done)
         for token in run.prompt_tokens[run.prefill_done : event.n_done]:
-            self._recorder.put(TokenRow(run.begin.run_id, run.index, event.t_ns, token, "prefill"))
-            run.index += 1
+            self._put_token(run, event.t_ns, token, "prefill")
         self._prefill_rate.add(event.t_ns, event.n_done - run.prefill_done)
         run.prefill_done = event.n_done
         if event.n_done == len(run.prompt_tokens):
@@ -446,7 +445,12 @@ class Session:
             self._decode_rate.add(event.t_ns)
         run.accumulator.add_token(event.t_ns)
         run.text.append(event.text)
-        self._recorder.put(TokenRow(run.begin.run_id, run.index, event.t_ns, event.token_id, "decode"))
+        self._put_token(run, event.t_ns, event.token_id, "decode")
+
+    def _put_token(self, run: MeasuredRun, t_ns: int, token: int, phase: Phase) -> None:
+        """Write a token down; with text left out, when it was there alone: its id would give the text back."""
+        token_id = token if self._record_text else None
+        self._recorder.put(TokenRow(run.begin.run_id, run.index, t_ns, token_id, phase))
         run.index += 1
 
     def _run_finished(self, event: RunFinished) -> None:

@@ -1,5 +1,5 @@
--- Decode speed and memory by variant
--- Finished runs of each variant on each machine, prompts and benchmarks apart, and valid ones apart from others: how many, how fast with the spread, energy, share of the roof, and the most memory they took.
+-- Variants side by side
+-- QAT, PTQ and full precision on each machine, finished runs of prompts and benchmarks apart, and valid ones apart from others: how many, how fast with the spread, TTFT, energy, share of the roof, and the most memory they took.
 -- param: model text = null  only models whose name contains this
 SELECT
     model_name,
@@ -15,7 +15,10 @@ SELECT
     min(decode_tokens_per_s) AS decode_min,
     max(decode_tokens_per_s) AS decode_max,
     median(ttft_s) AS ttft_s_median,
+    min(ttft_s) AS ttft_s_min,
+    max(ttft_s) AS ttft_s_max,
     avg(decode_j_per_token) AS decode_j_per_token,
+    stddev_samp(decode_j_per_token) AS decode_j_sd,
     100 * avg(roof_share) AS roof_pct,
     max(size_bytes) / 1048576 AS file_mib,
     max(vram_peak_bytes) / 1048576 AS vram_peak_mib,

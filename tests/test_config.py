@@ -42,6 +42,12 @@ def test_folders(file: Path, tmp_path: Path) -> None:
         assert load_config() == Config()
 
 
+def test_text_is_kept_unless_it_says_otherwise(file: Path) -> None:
+    for text, kept in (("", True), ("[history]\ntext = true\n", True), ("[history]\ntext = false\n", False)):
+        file.write_text(text)
+        assert load_config().record_text is kept
+
+
 def test_the_environment_names_another_file(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "other.toml"
     monkeypatch.setenv("GEMTOP_CONFIG", str(other))
@@ -59,6 +65,8 @@ def test_the_environment_names_another_file(file: Path, tmp_path: Path, monkeypa
         ("[models]\nfolders = [1]\n", "line 2: folders is a list of paths"),
         ("[models]\nfolders = ['']\n", "line 2: folders is a list of paths"),
         ("models = 3\n", "line 1: models is a table"),
+        ("[history]\ntext = 'no'\n", "line 2: text is true or false"),
+        ("[history]\ntexts = true\n", "line 2: [history] has no setting texts; it has text"),
         ("[modles]\n", "line 1: there is no setting modles"),
         ('"a\\u001b[2J" = 1\n', "there is no setting a␛[2J"),
     ],

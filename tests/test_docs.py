@@ -13,7 +13,7 @@ import pytest
 
 from gemtop.cli.main import COMMANDS, build_parser, main
 from gemtop.domain.records import RUN_FIELDS
-from tests.tools import cli_docs
+from tests.tools import cli_docs, query_docs
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -78,6 +78,11 @@ def _plain(help_text: str) -> list[str]:
 def test_cli_page_is_current() -> None:
     written = cli_docs.TARGET.read_text(encoding="utf-8")
     assert _plain(written) == _plain(cli_docs.page()), "run: python -m tests.tools.cli_docs"
+
+
+def test_the_list_of_queries_is_current() -> None:
+    written = query_docs.TARGET.read_text(encoding="utf-8")
+    assert written == query_docs.page(), "run: python -m tests.tools.query_docs"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

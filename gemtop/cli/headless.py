@@ -35,13 +35,13 @@ _PATIENCE_S = 5.0
 class Headless:
     """A session and the queue of what happens in it, for the commands that stay on the command line."""
 
-    def __init__(self, command: str, paths: Paths, *, verbose: bool = False) -> None:
+    def __init__(self, command: str, paths: Paths, *, verbose: bool = False, record_text: bool = True) -> None:
         from gemtop.assembly import make_session
 
         self._events: SimpleQueue[SessionEvent] = SimpleQueue()
         self._verbose = verbose
         self.progress = Progress()
-        self.session: Session = make_session(command, paths, self._events.put)
+        self.session: Session = make_session(command, paths, self._events.put, record_text=record_text)
         self.interrupted = False
 
     def events(self) -> Iterator[SessionEvent]:
@@ -100,11 +100,11 @@ class Headless:
 
 
 @contextmanager
-def headless(command: str, paths: Paths, *, verbose: bool = False) -> Iterator[Headless]:
+def headless(command: str, paths: Paths, *, verbose: bool = False, record_text: bool = True) -> Iterator[Headless]:
     """A started headless session, closed whatever happens; SIGTERM and SIGHUP end it like Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    run = Headless(command, paths, verbose=verbose)
+    run = Headless(command, paths, verbose=verbose, record_text=record_text)
     run.session.start()
     try:
         yield run

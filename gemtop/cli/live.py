@@ -27,7 +27,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--quit-when-done", action="store_true", help="leave when that run has ended")
     options.add_sampling(run)
     options.add_engine(parser.add_argument_group("engine"))
-    options.add_db(parser.add_argument_group("history"))
+    history = parser.add_argument_group("history")
+    options.add_db(history)
+    options.add_no_text(history)
     parser.set_defaults(func=main)
 
 
@@ -41,10 +43,11 @@ def main(args: argparse.Namespace) -> int:
         raise BadInputError("--quit-when-done needs a prompt; give one with --prompt")
     if args.prompt is not None and not args.prompt.strip():
         raise BadInputError("the prompt is empty; give some text with --prompt")
+    record_text = options.record_text(args)
     sessions: list[str] = []
 
     def child(attempt: int) -> int:
-        return _show(args, where, path, sessions[-1], attempt)
+        return _show(args, where, path, sessions[-1], attempt, record_text)
 
     def describe(died_of: str) -> str:
         cause = ", as the kernel does when memory runs out" if died_of == "SIGKILL" else ""
@@ -54,7 +57,17 @@ def main(args: argparse.Namespace) -> int:
         )
 
     sessions.append(new_session_id())
-    return supervise(child, describe)
+    try:
+        return supervise(child, describe)
+    finally:
+        _forget_conversation(where)
+
+
+def _forget_conversation(where: Paths) -> None:
+    """What a program that was to be started anew left for the next one, where that did not come to take it."""
+    from gemtop.tui.startup import forget_resume
+
+    forget_resume(where)
 
 
 def _resolve(name: str, where: Paths) -> str:
@@ -63,7 +76,9 @@ def _resolve(name: str, where: Paths) -> str:
     return resolve(name, where)
 
 
-def _show(args: argparse.Namespace, where: Paths, path: str | None, session_id: str, attempt: int) -> int:
+def _show(
+    args: argparse.Namespace, where: Paths, path: str | None, session_id: str, attempt: int, record_text: bool
+) -> int:
     gc.disable()  # until the first frame: nothing made on the way to it is garbage
     if sys.__stderr__ is None or not sys.__stderr__.isatty():
         # Textual draws on stderr; where that goes to a file, the terminal is on stdout.
@@ -74,11 +89,13 @@ def _show(args: argparse.Namespace, where: Paths, path: str | None, session_id: 
     what = f"opening {one_line(name)}" if name else "starting"
     assert sys.__stderr__ is not None
     with first_paint(sys.__stderr__.fileno(), what):
-        app = _make_app(args, where, path, session_id, attempt)
+        app = _make_app(args, where, path, session_id, attempt, record_text)
     return app.run_and_report()
 
 
-def _make_app(args: argparse.Namespace, where: Paths, path: str | None, session_id: str, attempt: int) -> GemtopApp:
+def _make_app(
+    args: argparse.Namespace, where: Paths, path: str | None, session_id: str, attempt: int, record_text: bool
+) -> GemtopApp:
     from gemtop.tui.app import GemtopApp
     from gemtop.tui.startup import Startup
 
@@ -93,5 +110,6 @@ def _make_app(args: argparse.Namespace, where: Paths, path: str | None, session_
         quit_when_done=args.quit_when_done,
         session_id=session_id if not attempt else new_session_id(),
         resumed=attempt > 0,
+        record_text=record_text,
     )
     return GemtopApp(startup, where)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gemtop.config import Paths
+from gemtop.config import Paths, load_config
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.settings import (
     CACHE_TYPES,
@@ -123,6 +123,15 @@ def adapter(text: str) -> LoraAdapter:
 
 def add_db(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--db", metavar="FILE", help="history file (default: $GEMTOP_DB, else the XDG data folder)")
+
+
+def add_no_text(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--no-text", action="store_true", help="keep prompts and outputs out of the history")
+
+
+def record_text(args: argparse.Namespace) -> bool:
+    """Whether prompts and outputs go into the history: not with --no-text, nor where the configuration says so."""
+    return not args.no_text and load_config().record_text
 
 
 def add_model(parser: argparse._ActionsContainer) -> None:

@@ -1,4 +1,4 @@
-"""gemtop query: SQL over the history, and the named queries that ship with it."""
+"""gemtop query: SQL over the history, and named queries: those that ship with it and the user's."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "query",
         help="SQL over the history",
-        description="Run SQL over the history, or one of the queries that ship with gemtop. The views are "
-        f"{', '.join(VIEWS[:-1])} and {VIEWS[-1]}; nothing can be changed from here.",
+        description="Run SQL over the history, or a named query: one that ships with gemtop, or your own in the folder "
+        f"queries beside the configuration file. The views are {', '.join(VIEWS[:-1])} and {VIEWS[-1]}; nothing can be "
+        "changed from here.",
         epilog="gemtop query sessions · gemtop query slowest_tokens n=5 · "
         'gemtop query "SELECT variant, avg(decode_tokens_per_s) FROM runs GROUP BY variant"',
         allow_abbrev=False,
@@ -86,7 +87,7 @@ def _sql(text: str, given: dict[str, str]) -> tuple[str, dict[str, Value]]:
         raise BadInputError("the query is empty; gemtop query --list shows the named ones")
     if _NAME.match(text):
         try:
-            named = queries.find(text, queries.all_queries())
+            named = queries.library().find(text)
         except BadInputError as error:
             if text in VIEWS:
                 raise BadInputError(f"there is no query '{text}'; the view is \"FROM {text}\"") from error
@@ -130,17 +131,24 @@ def _query(args: argparse.Namespace) -> None:
 def _list(args: argparse.Namespace) -> None:
     from gemtop.history import queries
 
-    rows = [(q.name, q.title, " ".join(map(str, q.parameters)), q.sentence) for q in queries.all_queries()]
+    library = queries.library()
     if args.format == "parquet":
         raise BadInputError("--list has no Parquet")
+    for problem in library.problems.values():
+        _say(problem)
     if args.format == "table" and args.output is None:
-        for query in queries.all_queries():
-            sys.stdout.write(f"{query.name}\n    {query.title}. {query.sentence}\n")
+        for query in library.queries:
+            sys.stdout.write(f"{query.name}{'  (yours)' if query.yours else ''}\n")
+            sys.stdout.write(f"    {query.title}. {query.sentence}\n")
             for parameter in query.parameters:
                 sys.stdout.write(f"    {parameter}  {parameter.description}\n")
         sys.stdout.flush()
         return
-    _write(args, ["name", "title", "parameters", "sentence"], [False] * 4, rows)
+    rows = [
+        (q.name, q.title, " ".join(map(str, q.parameters)), q.sentence, "yours" if q.yours else "gemtop")
+        for q in library.queries
+    ]
+    _write(args, ["name", "title", "parameters", "sentence", "whose"], [False] * 5, rows)
 
 
 def _write(

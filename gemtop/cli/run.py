@@ -33,16 +33,17 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="the run as one JSON object on stdout, instead of its text")
     parser.add_argument("-v", "--verbose", action="store_true", help="llama.cpp's log on stderr")
     options.add_db(parser)
+    options.add_no_text(parser)
     parser.set_defaults(func=main)
 
 
 def main(args: argparse.Namespace) -> int:
     where = paths(args.db)
     prompt = _prompt(args.prompt)
-    path = options.model_path(args, where)
+    path, record_text = options.model_path(args, where), options.record_text(args)
     from gemtop.cli.headless import headless
 
-    with headless("run", where, verbose=args.verbose) as run:
+    with headless("run", where, verbose=args.verbose, record_text=record_text) as run:
         run.load(path, options.engine_settings(args))
         run.session.generate(options.generate_request(args, prompt))
         recorded = _follow(run, stream=not args.json)

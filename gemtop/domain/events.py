@@ -60,6 +60,9 @@ class ModelLoaded:
     threads of this context."""
     bandwidth_reasons: Mapping[str, str] = field(default_factory=dict)
     """Why the others have none."""
+    file_cached_share: float | None = None
+    """Share of the file that was in the page cache before the load; None where the kernel does not say, and where the
+    weights were kept."""
 
 
 @dataclass(frozen=True, slots=True)

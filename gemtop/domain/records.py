@@ -153,7 +153,8 @@ class TokenRow:
     index: int
     """Position in the run, prompt tokens first, from 0."""
     t_ns: int
-    token_id: int
+    token_id: int | None
+    """None where text is kept out of the history: the vocabulary would give it back."""
     phase: Phase
 
 

@@ -215,7 +215,7 @@ class LlamaEngine:
         start_ns += self._measure_host(header, settings, before)
         prediction = predict(header, wanted, before, self._paths, self._planner)
         self._decoder = None
-        kept = self._load_weights(header, wanted.offload)
+        kept, cached = self._load_weights(header, wanted.offload)
         model = self._model
         assert model is not None
         model.open_context(settings.context)
@@ -229,7 +229,7 @@ class LlamaEngine:
         memory = device_memory(model.measured_use(), before, prediction.uses, prediction.reason)
         used = {device.device: before[device.device] for device in memory if device.device in before}
         bandwidths, reasons = known(self._paths, used, model.info.n_threads)
-        self._emit(ModelLoaded(model.info, settings, change_s, kept, memory, bandwidths, reasons))
+        self._emit(ModelLoaded(model.info, settings, change_s, kept, memory, bandwidths, reasons, cached))
 
     def _measure_host(self, header: ModelHeader, settings: EngineSettings, devices: Mapping[str, BackendDevice]) -> int:
         """Measure the memory's bandwidth where the CPU is about to read weights; the nanoseconds that took."""
@@ -258,19 +258,22 @@ class LlamaEngine:
         devices.add_rpc_servers(offload.rpc_servers)
         return {device.name: device for device in devices.devices()}
 
-    def _load_weights(self, header: ModelHeader, offload: OffloadSettings) -> bool:
-        """Have these weights loaded; true where they were already, placed the same way."""
+    def _load_weights(self, header: ModelHeader, offload: OffloadSettings) -> tuple[bool, float | None]:
+        """Have these weights loaded; whether they were already, placed the same way, else how warm their file was."""
+        from gemtop.engine.gguf import part_paths
         from gemtop.engine.model import LlamaModel
+        from gemtop.engine.page_cache import cached_share
 
         assert self._stop is not None
         if self._model is not None and self._model.holds(header, offload):
             self._model.found_at(header)
-            return True
+            return True, None
         self._free()
+        cached = cached_share(part_paths(header))
         self._model = LlamaModel(
             header, offload, self._log, self._stop, lambda fraction: self._emit(LoadProgress(fraction))
         )
-        return False
+        return False, cached
 
     def _note(self, text: str) -> None:
         self._emit(Notice(text))

@@ -143,6 +143,7 @@ class GemtopApp(App[int]):
             listener,
             self.startup.session_id,
             unrecorded_ok=True,
+            record_text=self.startup.record_text,
             terminal_bytes=lambda: self._traffic.sent_bytes,
         )
 

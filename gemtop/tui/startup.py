@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -27,6 +28,8 @@ class Startup:
     session_id: str
     resumed: bool = False
     """Started anew in place after llama.cpp gave up."""
+    record_text: bool = True
+    """Prompts and outputs go into the history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,12 @@ def save_resume(paths: Paths, resume: Resume) -> None:
         "last_prompt": resume.last_prompt,
     }
     write_state(paths, _name(os.getppid()), data)
+
+
+def forget_resume(paths: Paths) -> None:
+    """For the parent, at the end: what nobody has taken holds a conversation."""
+    with suppress(OSError):
+        (paths.state / f"{_name(os.getpid())}.json").unlink(missing_ok=True)
 
 
 def take_resume(paths: Paths) -> Resume | None:

@@ -89,6 +89,22 @@ def test_named_queries_and_parameters(seeded: Paths) -> None:
     assert [r["name"] for r in json.loads(_query("--list", "--format", "json").stdout)][:1] == ["sessions"]
 
 
+def test_your_own_queries(seeded: Paths) -> None:
+    from gemtop.history.queries import your_folder
+
+    folder = your_folder()
+    folder.mkdir(parents=True)
+    (folder / "fast.sql").write_text("-- Fast\n-- Runs.\n-- param: over number = 1  speed\nSELECT $over AS n FROM runs")
+    (folder / "broken.sql").write_text("-- Title\nSELECT 1")
+    assert json.loads(_query("fast", "over=3", "--format", "json").stdout) == [{"n": 3.0}]
+    listed = _query("--list")
+    assert "fast  (yours)\n    Fast. Runs.\n    over=1.0  speed\n" in listed.stdout and "sessions\n" in listed.stdout
+    assert listed.stderr.count("\n") == 1 and f"{folder / 'broken.sql'}, line 2: " in listed.stderr
+    whose = {r["name"]: r["whose"] for r in json.loads(_query("--list", "--format", "json").stdout)}
+    assert (whose["fast"], whose["variants"], "broken" in whose) == ("yours", "gemtop", False)
+    assert "line 2" in _query("broken", code=2).stderr
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

@@ -12,7 +12,7 @@ from gemtop.domain.errors import BadInputError
 from gemtop.domain.records import Record, SessionEnd
 from gemtop.domain.telemetry import DeviceSample, HostSample
 from gemtop.history import queries
-from gemtop.history.reader import Reader
+from tests.history.named import ask_named
 from tests.history.rows import (
     STARTED_AT_MS,
     STARTED_NS,
@@ -51,33 +51,25 @@ def _seed(paths: Paths) -> None:
     put_in(paths, [*rows, SessionEnd(STARTED_NS + 30 * S, "closed")], second)
 
 
-def _run(paths: Paths, name: str, **given: str) -> list[dict[str, Any]]:
-    query = queries.find(name, queries.all_queries())
-    with Reader.open(paths) as reader:
-        result = reader.run_sql(query.sql, query.bind(given))
-        names = [c.name for c in result.columns]
-        return [dict(zip(names, row, strict=True)) for row in result.rows()]
-
-
 def test_sessions(paths: Paths) -> None:
     _seed(paths)
-    rows = _run(paths, "sessions")
+    rows = ask_named(paths, "sessions")
     assert [r["session_id"][-8:] for r in rows] == ["bbbb0001", "aaaa0001"]
     assert (rows[0]["runs"], rows[0]["generated_tokens"], rows[0]["best_decode_tokens_per_s"]) == (3, 18, 99.0)
     assert (rows[0]["command"], rows[0]["duration_s"], rows[0]["status"]) == ("tui", 30.0, "finished")
     assert rows[1]["models"] == "Gemma 3 270M QAT Q4_0"
-    assert len(_run(paths, "sessions", n="1")) == 1
+    assert len(ask_named(paths, "sessions", n="1")) == 1
 
 
 def test_variants(paths: Paths) -> None:
     _seed(paths)
-    qat, ptq = _run(paths, "variants")
+    qat, ptq = ask_named(paths, "variants")
     assert (qat["variant"], qat["n"], qat["decode_tokens_per_s"], qat["decode_sd"]) == ("QAT Q4_0", 3, 12.0, 2.0)
     assert (qat["decode_min"], qat["decode_max"], qat["machine"]) == (10.0, 14.0, "NVIDIA Test")
     assert (qat["file_mib"], qat["vram_peak_mib"], qat["ram_peak_mib"]) == (200.0, 300.0, 500.0)
     assert (ptq["variant"], ptq["n"], ptq["decode_tokens_per_s"]) == ("PTQ Q4_K_M", 2, 8.5)
-    assert len(_run(paths, "variants", model="gemma")) == 2
-    assert _run(paths, "variants", model="llama") == []
+    assert len(ask_named(paths, "variants", model="gemma")) == 2
+    assert ask_named(paths, "variants", model="llama") == []
 
 
 def test_runs_that_were_not_valid_stand_apart(paths: Paths) -> None:
@@ -86,17 +78,17 @@ def test_runs_that_were_not_valid_stand_apart(paths: Paths) -> None:
     bad = "20261124-090000-dddd0001"
     spoilt: dict[str, Any] = {"valid": False, "invalid_reason": why, "throttled_s": 4.1, "roof_share": 0.5}
     put_in(paths, [session(bad), run(bad), run_end(f"{bad}.1", decode_j_per_token=2.0, **spoilt)], bad)
-    rows = [row for row in _run(paths, "variants") if row["variant"] == "QAT Q4_0"]
+    rows = [row for row in ask_named(paths, "variants") if row["variant"] == "QAT Q4_0"]
     assert [(row["valid"], row["n"]) for row in rows] == [(None, 3), (False, 1)]
     assert (rows[1]["roof_pct"], rows[1]["decode_j_per_token"]) == (50.0, 2.0)
-    (found,) = _run(paths, "invalid")
+    (found,) = ask_named(paths, "invalid")
     assert (found["run_id"], found["invalid_reason"], found["throttled_s"]) == (f"{bad}.1", why, 4.1)
-    assert _run(paths, "invalid", model="llama") == []
+    assert ask_named(paths, "invalid", model="llama") == []
 
 
 def test_slowest_tokens(paths: Paths) -> None:
     _seed(paths)
-    rows = _run(paths, "slowest_tokens", n="2")
+    rows = ask_named(paths, "slowest_tokens", n="2")
     slow, second = rows
     assert slow["run_id"] == "20261123-120000-bbbb0001.3"
     assert (slow["index"], round(slow["gap_ms"]), slow["t_s"]) == (7, 400, 2.1)
@@ -104,7 +96,7 @@ def test_slowest_tokens(paths: Paths) -> None:
     assert (slow["gpu_util_pct"], slow["power_w"], slow["temperature_c"]) == (80.0, 118.0, 50.0)
     assert (slow["clock_sm_mhz"], slow["host_cpu_pct"], slow["ram_used_mib"]) == (1992.0, 8.0, 1024.0)
     assert (second["index"], round(second["gap_ms"])) == (9, 200)
-    assert _run(paths, "slowest_tokens", run_id="20261123-100000-aaaa0001.1") == []
+    assert ask_named(paths, "slowest_tokens", run_id="20261123-100000-aaaa0001.1") == []
 
 
 def test_ledger(paths: Paths) -> None:
@@ -119,7 +111,7 @@ def test_ledger(paths: Paths) -> None:
         ledger_row(measured_kv_bytes=None, reason="llama.cpp did not say", **ptq),
     ]
     put_in(paths, [*rows, SessionEnd(STARTED_NS + 60 * S, None)])
-    cpu, ptq_row, qat = _run(paths, "ledger")
+    cpu, ptq_row, qat = ask_named(paths, "ledger")
     assert (cpu["device"], cpu["variant"], cpu["loads"], cpu["overhead_mib"]) == ("CPU", "QAT Q4_0", 1, None)
     assert (cpu["predicted_mib"], cpu["measured_mib"], cpu["error_mib"], cpu["error_pct"]) == (350.0, 350.0, 0.0, 0.0)
     assert (qat["device_description"], qat["driver_version"]) == ("NVIDIA Test", "580.10")
@@ -127,9 +119,9 @@ def test_ledger(paths: Paths) -> None:
     assert (qat["error_mib"], qat["worst_error_mib"], qat["overhead_mib"]) == (-3.0, -10.0, 69.0)
     assert round(qat["error_pct"], 6) == round((100 / 351 - 1000 / 340) / 3, 6)
     assert (ptq_row["loads"], ptq_row["compared"], ptq_row["measured_mib"], ptq_row["error_mib"]) == (1, 0, None, None)
-    assert [r["device"] for r in _run(paths, "ledger", device="CPU")] == ["CPU"]
-    assert len(_run(paths, "ledger", model="GEMMA")) == 3
-    assert _run(paths, "ledger", model="llama") == []
+    assert [r["device"] for r in ask_named(paths, "ledger", device="CPU")] == ["CPU"]
+    assert len(ask_named(paths, "ledger", model="GEMMA")) == 3
+    assert ask_named(paths, "ledger", model="llama") == []
 
 
 def test_tune(paths: Paths) -> None:
@@ -141,13 +133,13 @@ def test_tune(paths: Paths) -> None:
     )
     later = session(second, started_at_ms=STARTED_AT_MS + 7_200_000)
     put_in(paths, [later, tune_point(second, model_name="Gemma 3 27B"), failed], second)
-    rows = _run(paths, "tune")
+    rows = ask_named(paths, "tune")
     assert [(r["n_ctx"], r["on_front"], r["reason"]) for r in rows] == [(65_536, False, "no room"), (8192, True, None)]
     assert (rows[1]["planned_mib"], rows[1]["measured_mib"], rows[1]["decode_tokens_per_s"]) == (350.0, 351.0, 100.0)
-    assert [r["n_ctx"] for r in _run(paths, "tune", front="true")] == [8192]
-    assert [r["type_k"] for r in _run(paths, "tune", tuning_id=first)] == ["q8_0", "f16"]
-    assert [r["tuning_id"] for r in _run(paths, "tune", model="27b")] == [second]
-    assert _run(paths, "tune", model="llama") == []
+    assert [r["n_ctx"] for r in ask_named(paths, "tune", front="true")] == [8192]
+    assert [r["type_k"] for r in ask_named(paths, "tune", tuning_id=first)] == ["q8_0", "f16"]
+    assert [r["tuning_id"] for r in ask_named(paths, "tune", model="27b")] == [second]
+    assert ask_named(paths, "tune", model="llama") == []
 
 
 def test_the_shipped_queries_run_on_an_empty_history_and_have_whole_headers(paths: Paths) -> None:
@@ -157,7 +149,7 @@ def test_the_shipped_queries_run_on_an_empty_history_and_have_whole_headers(path
         assert query.title[0].isupper() and not query.title.endswith(".")
         assert query.sentence.endswith(".")
         assert all(p.description for p in query.parameters)
-        assert _run(paths, query.name) == []
+        assert ask_named(paths, query.name) == []
 
 
 def test_headers_and_values() -> None:
