@@ -30,6 +30,13 @@ WAIT_S = 10.0
 LONGEST_NOTE = 100_000
 LONGEST_TAG = 64
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+_ORDER = {
+    "sessions": "session_id",
+    "runs": "started_at, len(run_id), run_id",
+    "ledger": "load_number, device",
+    "devices": "device",
+}
+"""Views that a session is told from."""
 _AGE = re.compile(r"(\d{1,6})([hdw])\Z")
 
 _LIST = """
@@ -125,7 +132,7 @@ class Sessions:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def list(self, tag: str | None = None) -> list[Session]:
+    def all(self, tag: str | None = None) -> list[Session]:
         """The sessions, newest first; only those with a tag if one is given."""
         found = [self._session(row) for reader in self._readers() for row in reader.run_sql(_LIST, {"tag": tag}).rows()]
         return sorted(found, key=lambda session: (session.started_at, session.session_id), reverse=True)
@@ -147,7 +154,7 @@ class Sessions:
 
         Raises BadInputError with what to do.
         """
-        sessions = self.list()
+        sessions = self.all()
         if not sessions:
             raise BadInputError("there are no sessions yet")
         if name == "last":
@@ -170,9 +177,7 @@ class Sessions:
     def view(self, name: str, session_id: str) -> list[dict[str, Any]]:
         """The rows of a session in one of the views, as they would be told."""
         for reader in reversed(self._readers()):
-            order = {"runs": "run_id", "ledger": "load_number, device", "devices": "device"}.get(name, "1")
-            if name == "runs":
-                order = "started_at, run_id"
+            order = _ORDER[name]
             result = reader.run_sql(f"FROM {name} WHERE session_id = $id ORDER BY {order}", {"id": session_id})
             names = [column.name for column in result.columns]
             rows = [dict(zip(names, row, strict=True)) for row in result.rows()]
@@ -209,7 +214,7 @@ def checked_tags(words: Iterable[str]) -> tuple[str, ...]:
     """Words as tags: each once, in the order of the alphabet. Raises BadInputError for one that is none."""
     tags = set()
     for word in words:
-        if not word or word != "".join(word.split()) or word != one_line(word) or "," in word or len(word) > LONGEST_TAG:
+        if not word or word.split() != [word] or word != one_line(word) or "," in word or len(word) > LONGEST_TAG:
             raise BadInputError(
                 f"'{one_line(word)[:80]}' is no tag: one word of at most {LONGEST_TAG} characters, without a comma"
             )

@@ -135,7 +135,8 @@ def merge(
     import duckdb
 
     if not file.is_file():
-        raise BadInputError(f"{one_line(str(file))} is no file" if file.exists() else f"there is no {one_line(str(file))}")
+        name = one_line(str(file))
+        raise BadInputError(f"{name} is no file" if file.exists() else f"there is no file {name}")
     prepare_folders(paths)
     if paths.history.exists() and file.samefile(paths.history):
         raise BadInputError(f"{one_line(str(file))} is the history itself")

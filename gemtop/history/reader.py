@@ -186,13 +186,17 @@ class Reader:
     def _interruptible(self, call: Callable[[], _T]) -> _T:
         return interruptible(call, self._con.interrupt)
 
-    def copy_to(self, sql: str, parameters: Mapping[str, Any], path: Path, options: str) -> None:
-        """Write the rows of one SELECT of gemtop's own to a file, by DuckDB's COPY. Raises HistoryError."""
+    def copy_to(self, sql: str, parameters: Mapping[str, Any], path: Path, options: str) -> int:
+        """Write the rows of one SELECT of gemtop's own to a file, by DuckDB's COPY; returns how many there were.
+
+        Raises HistoryError.
+        """
         import duckdb
 
         copy = f"COPY ({sql}) TO {quoted(str(path))} ({options})"
         try:
-            self._interruptible(lambda: self._con.execute(copy, dict(parameters) or None))
+            done = self._interruptible(lambda: self._con.execute(copy, dict(parameters) or None).fetchone())
+            return int(done[0]) if done else 0
         except duckdb.Error as error:
             first = one_line(str(error).splitlines()[0])
             raise HistoryError(f"{one_line(str(path))} could not be written: {first}") from error
