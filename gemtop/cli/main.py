@@ -25,9 +25,14 @@ COMMANDS = {
     "plan": "whether a model fits, with how much context, and what would",
     "devices": "the devices llama.cpp sees here and on RPC servers",
     "query": "SQL over the history",
+    "sessions": "list, show, tag, note, delete, prune and merge the sessions of the history",
+    "export": "sessions as a folder of Parquet, CSV or JSON files",
+    "import": "exports of gemtop's, and results of llama-bench",
     "top": "watch GPUs and machine without a model",
     "doctor": "what this llama.cpp build can do and what it sees here",
 }
+_MODULES = {"import": "import_"}
+"""Modules that cannot have their command's name."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -103,7 +108,7 @@ def build_parser(command: str | None) -> Parser:
     if command is not None:
         parser = Parser(prog="gemtop", allow_abbrev=False)
         commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-        importlib.import_module(f"gemtop.cli.{command}").add_parser(commands)
+        importlib.import_module(f"gemtop.cli.{_MODULES.get(command, command)}").add_parser(commands)
         return parser
     from gemtop.cli import live
 
