@@ -27,8 +27,9 @@ from gemtop.history.tables import Column, columns_of_version, insert_from, known
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-LONGEST_LINE_BYTES = 256 * 2**20
-"""A prompt with its output, at most."""
+LONGEST_ROW_BYTES = 64 * 2**20
+"""A run with its prompt and output, at most."""
+_SHORT_ROWS = ("tokens", "samples", "costs", "roofs")
 _LINE = re.compile(r"CSV Error on Line: (\d+)|in (?:line|record/value) (\d+)")
 
 
@@ -193,34 +194,27 @@ def _source(folder: Folder, table: str) -> str:
     file, columns = folder.file(table), folder.columns[table]
     if folder.form == "parquet":
         return _parquet(file)
-    is_csv = folder.form == "csv"
+    is_csv, room = folder.form == "csv", _room(folder, table)
     kinds = ", ".join(
         f"{quoted(c.name)}: {quoted('VARCHAR' if is_csv and c.is_list else c.plain_type)}" for c in columns
     )
     if is_csv:
         return (
             f"read_csv({_literal(file)}, auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"',"
-            f" nullstr = '', allow_quoted_nulls = false, strict_mode = true, max_line_size = {LONGEST_LINE_BYTES},"
-            f" buffer_size = {_buffer(file)}, columns = {{{kinds}}})"
+            f" nullstr = '', allow_quoted_nulls = false, strict_mode = true, max_line_size = {room},"
+            f" buffer_size = {room * 2}, columns = {{{kinds}}})"
         )
     return (
-        f"read_json({_literal(file)}, format = 'newline_delimited', maximum_object_size = {_longest(file)},"
+        f"read_json({_literal(file)}, format = 'newline_delimited', maximum_object_size = {room},"
         f" columns = {{{kinds}}})"
     )
 
 
-def _longest(file: Path) -> int:
-    """The longest line, with room to spare."""
-    longest = 65536
-    with file.open("rb") as lines:
-        for line in lines:
-            longest = max(longest, len(line) * 2)
-    return longest
-
-
-def _buffer(file: Path) -> int:
-    """Bytes that DuckDB reads at a time; a row must fit, so a small file is read at once."""
-    return min(max(file.stat().st_size * 2, 2**20), LONGEST_LINE_BYTES * 2)
+def _room(folder: Folder, table: str) -> int:
+    """Bytes that DuckDB has to keep for a row: rows of numbers are short, and text is as long as the file at most."""
+    if table in _SHORT_ROWS:
+        return 2**21
+    return min(max(folder.file(table).stat().st_size, 2**21), LONGEST_ROW_BYTES)
 
 
 def _list_cast(column: Column) -> Callable[[str], str]:

@@ -180,7 +180,7 @@ def _results(tests: list[_Test], name: str, host: str) -> Results:
         for duration_ns, speed, message in _repetitions(test, n_prompt or n_gen):
             run = {"run_id": f"{session_id}.{len(runs) + 1}", "start_ns": start_ns, "end_ns": start_ns + duration_ns}
             run |= {"started_at": started + timedelta(microseconds=start_ns // 1000), "message": message}
-            run["prefill_tokens_per_s" if n_prompt else "decode_tokens_per_s"] = speed
+            run["prefill_tokens_per_s"], run["decode_tokens_per_s"] = (speed, None) if n_prompt else (None, speed)
             runs.append(run | shared)
             start_ns += duration_ns
     notes: tuple[str, ...] = ()
