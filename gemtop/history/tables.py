@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from gemtop.history import schema
@@ -59,7 +60,8 @@ def columns(con: DuckDBPyConnection, database: str | None = None) -> dict[str, t
     return {table: tuple(found[table]) for table in TABLES if table in found}
 
 
-def columns_of_version(version: int) -> dict[str, tuple[Column, ...]]:
+@cache
+def columns_of_version(version: int) -> Mapping[str, tuple[Column, ...]]:
     """The same for a schema version that this gemtop knows."""
     import duckdb
 
