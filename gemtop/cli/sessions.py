@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gemtop.history.manage import Session
 
 _say = sayer("sessions")
+_SOME = 20
+"""Sessions that are named one by one before they are deleted."""
 _NAMES = "A SESSION is named by its id, by a beginning or an end of it that no other has, or by 'last'."
 
 
@@ -177,8 +179,11 @@ def _prune(args: argparse.Namespace, where: Paths) -> None:
         everything = sessions.all()
     found = manage.to_prune(everything, age, tagged_too=args.tagged_too)
     with_tags = 0 if args.tagged_too else len(manage.to_prune(everything, age, tagged_too=True)) - len(found)
-    for session in found:
+    shown = found if args.dry_run else found[:_SOME]
+    for session in shown:
         _say(_described(session))
+    if len(shown) < len(found):
+        _say(f"and {len(found) - len(shown):,} more; --dry-run names all")
     if with_tags:
         _say(f"{counted(with_tags, 'session')} as old as that stay: they have tags (--tagged-too)")
     if not found:
@@ -198,7 +203,7 @@ def _remove(where: Paths, found: Sequence[Session]) -> None:
     rows = delete(where, Database(where.history), [session.session_id for session in found], _say)
     _say(
         f"{counted(len(found), 'session')} deleted, {counted(rows, 'row')}; the history uses the room again, and"
-        f" 'gemtop sessions merge {where.history.name} --db NEW' writes a smaller one"
+        f" 'gemtop sessions merge {where.history} --db NEW' writes a smaller one"
     )
 
 
