@@ -26,9 +26,14 @@ COMMANDS = {
     "devices": "the devices llama.cpp sees here and on RPC servers",
     "query": "SQL over the history",
     "replay": "a recorded session on the screen again",
+    "sessions": "list, show, tag, note, delete, prune and merge the sessions of the history",
+    "export": "sessions as a folder of Parquet, CSV or JSON files",
+    "import": "exports of gemtop's, and results of llama-bench",
     "top": "watch GPUs and machine without a model",
     "doctor": "what this llama.cpp build can do and what it sees here",
 }
+_MODULES = {"import": "import_"}
+"""Modules that cannot have their command's name."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -104,7 +109,7 @@ def build_parser(command: str | None) -> Parser:
     if command is not None:
         parser = Parser(prog="gemtop", allow_abbrev=False)
         commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-        importlib.import_module(f"gemtop.cli.{command}").add_parser(commands)
+        importlib.import_module(f"gemtop.cli.{_MODULES.get(command, command)}").add_parser(commands)
         return parser
     from gemtop.cli import live
 

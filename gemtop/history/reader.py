@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gemtop.config import Paths
-from gemtop.domain.errors import BadInputError
+from gemtop.domain.errors import BadInputError, HistoryError
+from gemtop.domain.text import one_line
 from gemtop.history import schema
 from gemtop.history.database import (
     IN_THIS_PROCESS,
@@ -24,6 +22,7 @@ from gemtop.history.database import (
     patiently,
     quoted,
 )
+from gemtop.history.interruptible import interruptible
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, Statement
@@ -185,43 +184,22 @@ class Reader:
             raise _sql_error(error) from error
 
     def _interruptible(self, call: Callable[[], _T]) -> _T:
-        """`call` on a thread of its own: inside DuckDB, Python would not see Ctrl-C until it returns."""
-        if threading.current_thread() is not threading.main_thread():
-            return call()
-        outcome: list[_T] = []
-        failure: list[BaseException] = []
-        done = threading.Event()  # a join that Ctrl-C breaks off takes the thread for ended (Python 3.11)
+        return interruptible(call, self._con.interrupt)
 
-        def work() -> None:
-            try:
-                outcome.append(call())
-            except BaseException as error:
-                failure.append(error)
-            finally:
-                done.set()
+    def copy_to(self, sql: str, parameters: Mapping[str, Any], path: Path, options: str) -> int:
+        """Write the rows of one SELECT of gemtop's own to a file, by DuckDB's COPY; returns how many there were.
 
-        # Ctrl-C is held back until the thread is there and can be waited for.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        Raises HistoryError.
+        """
+        import duckdb
+
+        copy = f"COPY ({sql}) TO {quoted(str(path))} ({options})"
         try:
-            threading.Thread(target=work, name="gemtop-query").start()
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            while not done.wait(0.1):
-                pass  # a signal that another thread got does not end the wait by itself
-        except KeyboardInterrupt:
-            self._stop_until(done)
-            raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if failure:
-            raise failure[0]
-        return outcome[0]
-
-    def _stop_until(self, done: threading.Event) -> None:
-        """Interrupt the query until it has ended, however often Ctrl-C is pressed meanwhile."""
-        while not done.is_set():
-            with suppress(KeyboardInterrupt):
-                self._con.interrupt()
-                done.wait(0.02)
+            done = self._interruptible(lambda: self._con.execute(copy, dict(parameters) or None).fetchone())
+            return int(done[0]) if done else 0
+        except duckdb.Error as error:
+            first = one_line(str(error).splitlines()[0])
+            raise HistoryError(f"{one_line(str(path))} could not be written: {first}") from error
 
     def interrupt(self) -> None:
         """Stop the query that another thread is running."""

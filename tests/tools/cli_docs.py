@@ -77,7 +77,8 @@ HEAD = """\
 # The command line
 
 This page is generated from the program: `python -m tests.tools.cli_docs`. The guides say more:
-[the live screen](live.md), [run](run.md), [bench](bench.md), [query](query.md), [doctor](doctor.md).
+[the live screen](live.md), [run](run.md), [bench](bench.md), [query](query.md), [sessions](sessions.md),
+[export](export.md), [import](import.md), [doctor](doctor.md).
 
 Flags of the engine carry llama.cpp's names and meanings. stdout is data, stderr is talk.
 """
