@@ -22,7 +22,7 @@ RESULTS = "gemtop_results"
 FORMATS = ("csv", "parquet", "json")
 PLOTTED_ROWS = 4_000
 """Up to so many rows each is a point of a plot; of more, the places where points lie."""
-_GRID = (160, 80)
+_GRID = (120, 60)
 """Places of a plot, across and up."""
 CATEGORIES = 24
 """At most so many different texts are told apart on the axis of a plot."""
