@@ -334,22 +334,22 @@ class Workbench:
 
     # What there is
 
-    def views(self) -> tuple[View, ...]:
+    def views(self, on_wait: Callable[[str], None] | None = None) -> tuple[View, ...]:
         """The views of the history, gemtop's and the user's own, with their columns and what those mean."""
         with self.alone():
             con = self.cursor()
             try:
-                with self.stoppable(con), self._history(con, None):
+                with self.stoppable(con), self._history(con, on_wait):
                     return _views(con)
             finally:
                 con.close()
 
-    def sessions(self, limit: int = 500) -> tuple[SessionLine, ...]:
+    def sessions(self, on_wait: Callable[[str], None] | None = None, limit: int = 500) -> tuple[SessionLine, ...]:
         """The sessions, the newest first."""
         with self.alone():
             con = self.cursor()
             try:
-                with self.stoppable(con), self._history(con, None):
+                with self.stoppable(con), self._history(con, on_wait):
                     rows = con.execute(_SESSIONS, [limit]).fetchall()
             finally:
                 con.close()

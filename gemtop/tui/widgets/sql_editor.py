@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from rich.style import Style
@@ -103,8 +104,8 @@ class SqlEditor(TextArea):
 
     def _take_colours(self) -> None:
         if self._theme is not None and self.is_attached:
-            styles = {kind: Style(color=role_style(self, role).color) for kind, role in _ROLES.items()}
-            self._theme.syntax_styles = {**self._theme.syntax_styles, **styles}
+            styles = {str(kind): Style(color=role_style(self, role).color) for kind, role in _ROLES.items()}
+            self._theme = replace(self._theme, syntax_styles=styles)
 
     def on_mount(self) -> None:
         self._take_colours()
@@ -141,9 +142,8 @@ class SqlEditor(TextArea):
             return
         await super()._on_key(event)
         typed = event.character or ""
-        if typed.isprintable() and (typed.isalnum() or typed in ("_", ".")):
-            self.post_message(self.CompletionAsked(False))
-        elif event.key == "backspace" and self.list_open:
+        in_word = typed.isprintable() and (typed.isalnum() or typed in ("_", "."))
+        if in_word or (event.key == "backspace" and self.list_open):
             self.post_message(self.CompletionAsked(False))
         elif self.list_open and event.key not in ("ctrl+space", "ctrl+@"):
             self.post_message(self.ListKey("close"))

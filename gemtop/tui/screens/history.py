@@ -1,0 +1,552 @@
+"""The SQL screen: queries and sessions on the left, editor and result on the right, the live session in the header."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Horizontal, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.widgets import Input, Static, TextArea
+
+from gemtop.charts.xy import AxisKind, xy_spec
+from gemtop.domain import sql_text
+from gemtop.domain.errors import BadInputError, GemtopError, QueryStoppedError
+from gemtop.domain.text import one_line, printable
+from gemtop.history.workbench import Workbench
+from gemtop.tui.completing import complete
+from gemtop.tui.hints import SQL_EDITOR_KEYS, SQL_KEYS, SQL_LIST_KEYS
+from gemtop.tui.screens.history_dialogs import SaveQueryScreen, SaveScreen, SaveTo, ValueScreen, WriteScreen
+from gemtop.tui.widgets.completion_list import CompletionList
+from gemtop.tui.widgets.header import HeaderLine, HeaderText
+from gemtop.tui.widgets.keyline import KeyLine
+from gemtop.tui.widgets.parameter_form import ParameterForm
+from gemtop.tui.widgets.result_table import ResultTable
+from gemtop.tui.widgets.side_list import Item, SideList
+from gemtop.tui.widgets.sql_editor import SqlEditor
+from gemtop.tui.widgets.xy_chart import XYChart
+
+if TYPE_CHECKING:
+    from gemtop.config import Paths
+    from gemtop.history.queries import NamedQuery, Parameter
+    from gemtop.history.results import Points, StoredResult
+    from gemtop.history.workbench import SessionLine, View
+    from gemtop.tui.app import GemtopApp
+
+NAME = "history"
+_SLIM = 72
+"""Below so many columns the lists and the editor take turns."""
+_HEADER_S = 0.5
+_STOP_S = 0.05
+_OWN = "what you wrote"
+_SESSION_SQL = """SELECT run_id, kind, variant, n_ctx, status, prompt_tokens, generated_tokens,
+    ttft_s, prefill_tokens_per_s, decode_tokens_per_s, vram_peak_bytes, energy_j, valid
+FROM runs
+WHERE session_id = {session}
+ORDER BY started_at, run_id"""
+
+
+class Ended(Message):
+    """Work on a thread has come to its end."""
+
+    def __init__(self, then: Callable[[], None], error: Exception | None) -> None:
+        self.then, self.error = then, error
+        super().__init__()
+
+
+class Waiting(Message):
+    """Work waits for another program."""
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+        super().__init__()
+
+
+class HistoryScreen(Screen[None]):
+    """Keeps its text and its result while it is left."""
+
+    DEFAULT_CSS = """
+    HistoryScreen {
+        layers: base popup;
+        #panes { height: 1fr; }
+        #side { width: 30; }
+        #main { width: 1fr; }
+        #sql { height: 30%; min-height: 4; }
+        #said { height: auto; max-height: 9; padding: 0 2; overflow-y: auto; scrollbar-size: 1 1; }
+        #said.-bad { color: $error; }
+        #said.-busy { color: $warning; }
+        #plot { display: none; }
+        &.-plot #plot { display: block; }
+        &.-plot #table { display: none; }
+        &.-wide #side { width: 44; }
+        &.-narrow #side { width: 26; }
+        &.-slim #side { display: none; width: 1fr; }
+        &.-slim.-lists #side { display: block; }
+        &.-slim.-lists #main { display: none; }
+        &.-writing HeaderLine { background: $error 50%; }
+        &.-writing #sql { border: round $error; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f5,ctrl+r,ctrl+enter,ctrl+j", "run", "Run", priority=True),
+        Binding("ctrl+s", "save", "Save", priority=True),
+        Binding("ctrl+w", "write", "Write", priority=True),
+        Binding("f2,ctrl+b", "lists", "Lists", priority=True),
+        Binding("escape", "back", "Back"),
+        Binding("q,h", "leave", "Back"),
+        Binding("p", "plot", "Plot"),
+        Binding("question_mark", "keys", "Keys"),
+    ]
+
+    def __init__(self, paths: Paths) -> None:
+        super().__init__()
+        self.bench = Workbench(paths)
+        self._queries: tuple[NamedQuery, ...] = ()
+        self._query: NamedQuery | None = None
+        """The named query that was taken into the editor last."""
+        self._own_text = ""
+        """What the user had in the editor before a query or a session was taken into it."""
+        self._shown_sql = ""
+        """What was put into the editor last."""
+        self._views: tuple[View, ...] = ()
+        self._job = ""
+        """What goes on, in words."""
+        self._stopper: Timer | None = None
+
+    @property
+    def _app(self) -> GemtopApp:
+        return cast("GemtopApp", self.app)
+
+    @property
+    def busy(self) -> bool:
+        """A query, or something else that can be stopped, goes on."""
+        return bool(self._job)
+
+    @property
+    def writing(self) -> bool:
+        """Statements may change the history."""
+        return self.has_class("-writing")
+
+    # The parts
+
+    @property
+    def editor(self) -> SqlEditor:
+        return self.query_one("#sql", SqlEditor)
+
+    @property
+    def table(self) -> ResultTable:
+        return self.query_one("#table", ResultTable)
+
+    @property
+    def _form(self) -> ParameterForm:
+        return self.query_one("#form", ParameterForm)
+
+    def compose(self) -> ComposeResult:
+        yield HeaderLine(id="header")
+        with Horizontal(id="panes"):
+            with Vertical(id="side"):
+                yield SideList("queries", id="queries")
+                yield SideList("sessions", "looking ...", id="sessions")
+            with Container(id="main"):
+                yield ParameterForm(id="form")
+                yield SqlEditor(id="sql")
+                yield Static("", id="said", markup=False)
+                yield ResultTable(id="table")
+                yield XYChart(id="plot")
+        yield CompletionList(id="completion")
+        yield KeyLine(SQL_KEYS, id="keys")
+
+    def on_mount(self) -> None:
+        self._form.display = False
+        self.query_one("#queries").focus()
+        self.set_interval(_HEADER_S, self._show_header)
+        self._read_queries()
+        self._say("Enter on a query or a session runs it; F5 runs what is in the editor")
+
+    def on_screen_resume(self) -> None:
+        self._show_header(at_once=True)
+        if not self.busy:
+            self._look()
+
+    def on_resize(self) -> None:
+        self.set_class(self.size.width < _SLIM, "-slim")
+
+    def on_unmount(self) -> None:
+        # On no thread of this program's: a query that is being stopped may take its time.
+        self.bench.stop()
+
+    def _show_header(self, at_once: bool = False) -> None:
+        if not at_once and self.app.screen is not self:
+            return
+        left: tuple[tuple[str, str], ...] = (("gemtop", "title"),)
+        if self.writing:
+            left += (("WRITING: what is run changes the history", "title"),)
+        else:
+            left += (("history", "text"), ("read-only", "muted"))
+        session = self._app.session
+        right: list[tuple[str, str]] = []
+        view = session.view() if session is not None else None
+        if view is not None:
+            from gemtop.tui import present
+
+            right = [part for part in present.header_text(view).right if part[1] != "muted"]
+            if view.run is not None and view.decode_rate and view.run.status is None:
+                rate = view.decode_rate[-1].per_s
+                right.insert(0, (f"decode {rate:,.1f} tokens/s", "decode"))
+            if not right:
+                right = [("no run yet", "text")]
+        self.query_one("#header", HeaderLine).show_text(HeaderText(left, tuple(right)))
+
+    def _say(self, words: str, kind: str = "") -> None:
+        said = self.query_one("#said", Static)
+        said.set_class(kind == "bad", "-bad")
+        said.set_class(kind == "busy", "-busy")
+        said.update(Content(printable(words.strip("\n"))))
+
+    # Work on threads
+
+    def _begin(self, job: str, work: Callable[[], Any], then: Callable[[Any], None]) -> bool:
+        """Do `work` on a thread, `then` here with what came of it. False where something else goes on."""
+        if self._job:
+            self.notify(f"{self._job} goes on; Esc stops it", severity="warning", markup=False)
+            return False
+        self._job = job
+
+        def run() -> None:
+            try:
+                value = work()
+            except Exception as error:  # shown, whatever it is
+                self.post_message(Ended(lambda: None, error))
+            else:
+                self.post_message(Ended(partial(then, value), None))
+
+        self.run_worker(run, thread=True, name="sql", exit_on_error=False)
+        self._show_keys()
+        return True
+
+    def on_ended(self, message: Ended) -> None:
+        self._job = ""
+        if self._stopper is not None:
+            self._stopper.stop()
+            self._stopper = None
+        if message.error is None:
+            message.then()
+        elif isinstance(message.error, QueryStoppedError):
+            self._say("stopped; the result before is still here" if self.table.result else "stopped", "busy")
+        else:
+            known = isinstance(message.error, GemtopError)
+            self._say(str(message.error) if known else f"{type(message.error).__name__}: {message.error}", "bad")
+        self._show_keys()
+
+    def on_waiting(self, message: Waiting) -> None:
+        if self._job:
+            self._say(f"{message.words}; Esc gives up", "busy")
+
+    def _wait(self, words: str) -> None:
+        self.post_message(Waiting(words))
+
+    def stop(self) -> bool:
+        """Stop what goes on, however long that takes. False where nothing does."""
+        if not self._job:
+            return False
+        self.bench.stop()
+        if self._stopper is None:
+            self._stopper = self.set_interval(_STOP_S, self.bench.stop)
+        return True
+
+    # The lists
+
+    def _read_queries(self) -> None:
+        from gemtop.history.own_queries import own_queries, shipped_and_own
+
+        own = {query.name for query in own_queries()}
+        self._queries = shipped_and_own()
+        items = [Item(q.name, q.name, "own" if q.name in own else "") for q in self._queries]
+        if self._own_text.strip():
+            items.insert(0, Item(_OWN, _OWN, "back"))
+        self.query_one("#queries", SideList).show_items(items)
+
+    def _look(self) -> None:
+        """Read names for completion and the list of sessions."""
+
+        def look() -> tuple[tuple[View, ...], tuple[SessionLine, ...]]:
+            return self.bench.views(self._wait), self.bench.sessions(self._wait)
+
+        def show(found: tuple[tuple[View, ...], tuple[SessionLine, ...]]) -> None:
+            self._views, sessions = found
+            items = [
+                Item(s.session_id, s.started, f"{s.runs} {'run' if s.runs == 1 else 'runs'}  {s.models}".rstrip())
+                for s in sessions
+            ]
+            self.query_one("#sessions", SideList).show_items(items, "no session yet")
+
+        self._begin("reading the history", look, show)
+
+    async def on_side_list_chosen(self, message: SideList.Chosen) -> None:
+        if self.busy:
+            self.notify(f"{self._job} goes on; Esc stops it", severity="warning", markup=False)
+            return
+        if message.owner.id == "sessions":
+            await self._take(_SESSION_SQL.format(session="'" + message.key.replace("'", "''") + "'"), None)
+        elif message.key == _OWN:
+            await self._take(self._own_text, None)
+            self.editor.focus()
+            return
+        else:
+            query = next(q for q in self._queries if q.name == message.key)
+            await self._take(sql_text.without_header(query.sql), query)
+        self.remove_class("-lists")
+        self.action_run()
+
+    async def _take(self, sql: str, query: NamedQuery | None) -> None:
+        """Put SQL into the editor; what the user has written there is kept in the list."""
+        text = self.editor.text
+        if text.strip() and text != self._shown_sql:
+            self._own_text = text
+            self._read_queries()
+        if query is not self._query:
+            self._form.forget()
+        self._query, self._shown_sql = query, sql
+        self.editor.show_sql(sql)
+        await self._show_form()
+
+    # The editor
+
+    async def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        await self._show_form()
+
+    async def _show_form(self) -> None:
+        """Fields for the parameters that the text names; the query's own words while it is still that query."""
+        from gemtop.history.queries import Parameter
+
+        query, text = self._query, self.editor.text
+        declared = {p.name: p for p in query.parameters} if query is not None else {}
+        fields = [declared.get(name, Parameter(name, "text", None, "")) for name in sql_text.parameters(text)]
+        about = f"{query.title}. {query.sentence}" if query is not None and text == self._shown_sql else ""
+        await self._form.show_form(about, fields, frozenset(declared))
+
+    def on_sql_editor_completion_asked(self, message: SqlEditor.CompletionAsked) -> None:
+        editor, words = self.editor, self.query_one("#completion", CompletionList)
+        found = complete(editor.text, editor.offset_of_cursor, self._views, asked=message.asked)
+        if not found.candidates or not editor.has_focus:
+            words.close()
+        else:
+            x, y = editor.cursor_screen_offset
+            x -= editor.offset_of_cursor - found.start
+            words.open_at(found, x, y, self.size.width, self.size.height)
+        editor.list_open = words.display
+
+    def on_sql_editor_list_key(self, message: SqlEditor.ListKey) -> None:
+        editor, words = self.editor, self.query_one("#completion", CompletionList)
+        if not words.display:
+            return
+        if message.what in ("up", "down"):
+            words.move(1 if message.what == "down" else -1)
+            return
+        if message.what == "accept":
+            editor.put(words.completion.start, words.chosen.text)
+        words.close()
+        editor.list_open = False
+
+    def on_parameter_form_submitted(self) -> None:
+        self.action_run()
+
+    # Running
+
+    def action_run(self) -> None:
+        """Run what is in the editor, or what is selected in it."""
+        sql = self.editor.selected_text.strip() or self.editor.text
+        if not sql.strip():
+            self._say("there is no SQL to run; Enter on a query takes one into the editor", "bad")
+            return
+        try:
+            values = self._form.values()
+        except BadInputError as error:
+            self._say(str(error), "bad")
+            return
+        named = {name: values[name] for name in sql_text.parameters(sql) if name in values}
+        writing = self.writing
+        work = partial(self.bench.run, sql, named, writing=writing, on_wait=self._wait)
+        if self._begin("the query", work, partial(self._show_result, writing)):
+            self._say("writing ..." if writing else "running ... Esc stops it", "busy")
+
+    def _show_result(self, writing: bool, result: StoredResult) -> None:
+        before = self.table.result
+        self.remove_class("-plot")
+        self.table.show_result(result)
+        if before is not None:
+            self.run_worker(before.drop, thread=True, name="drop", exit_on_error=False)
+        rows = f"{result.count:,} {'row' if result.count == 1 else 'rows'}"
+        self._say(f"{rows} in {result.seconds:.2f} s" + (", written" if writing else ""))
+
+    def on_result_table_sort_asked(self, message: ResultTable.SortAsked) -> None:
+        result = self.table.result
+        if result is None:
+            return
+        order = None if message.column is None else (message.column, message.descending)
+
+        def show(_: None) -> None:
+            if self.table.result is result:
+                self.table.show_order(order)
+
+        self._begin("sorting", partial(result.sort, message.column, message.descending), show)
+
+    def on_result_table_looked_at(self, message: ResultTable.LookedAt) -> None:
+        self.app.push_screen(ValueScreen(message.name, message.value, self.app.copy_to_clipboard))
+
+    def on_result_table_marked(self) -> None:
+        names = [self.table.result.columns[i].name for i in self.table.marks] if self.table.result else []
+        words = {0: "no column is marked", 1: "x is {}; Space on another column makes it y"}
+        self._say(words.get(len(names), "x is {}, y is {}; p plots them").format(*map(one_line, names)))
+
+    # The plot
+
+    def action_plot(self) -> None:
+        """The marked columns as a plot in place of the table, and back."""
+        if self.has_class("-plot"):
+            self.remove_class("-plot")
+            self.table.focus()
+            return
+        result, marks = self.table.result, self._columns_of_plot()
+        if result is None or marks is None:
+            self._say("Space marks two columns of the table: the first is x, the second, a number, is y", "bad")
+            return
+        x, y = marks
+        self._begin("reading the columns", partial(result.points, x, y), partial(self._show_plot, result, x, y))
+
+    def _columns_of_plot(self) -> tuple[int, int] | None:
+        """x and y: those marked, else what can be had with the column of the cursor."""
+        result, marks = self.table.result, self.table.marks
+        if result is None:
+            return None
+        columns = result.columns
+        if len(marks) == 2:
+            return marks[0], marks[1]
+        y = self.table.column
+        if y in marks or not columns or not columns[y].numeric:
+            return None
+        if marks:
+            return marks[0], y
+        others = [i for i in range(len(columns)) if i != y]
+        x = next((i for i in others if columns[i].is_time), next((i for i in others if columns[i].numeric), None))
+        return None if x is None else (x, y)
+
+    def _show_plot(self, result: StoredResult, x: int, y: int, points: Points) -> None:
+        columns = result.columns
+        kind: AxisKind = "time" if columns[x].is_time else "number" if columns[x].numeric else "names"
+        spec = xy_spec(columns[x].name, columns[y].name, points.points, kind, points.names, joined=points.rising)
+        note = f"  ({points.left_out:,} of {result.count:,} rows have no place in it)" if points.left_out else ""
+        self.add_class("-plot")
+        chart = self.query_one("#plot", XYChart)
+        chart.show_spec(spec, note)
+        chart.focus()
+
+    # Saving
+
+    def action_save(self) -> None:
+        if self.app.screen is not self:
+            return
+        if self.table.result is None:
+            self._save_query()
+            return
+        name = self._query.name if self._query is not None else "result"
+        self.app.push_screen(SaveScreen(file=f"{name}.csv"), self._save)
+
+    def _save(self, answer: Any) -> None:
+        result = self.table.result
+        if answer == "query":
+            self._save_query()
+        elif isinstance(answer, SaveTo) and result is not None:
+
+            def show(size: int) -> None:
+                self._say(f"{result.count:,} rows in {one_line(str(answer.path))}, {size:,} bytes")
+
+            if self._begin("saving", partial(result.save, answer.path, answer.kind), show):
+                self._say("saving ... Esc stops it", "busy")
+
+    def _save_query(self) -> None:
+        sql = self.editor.text
+        if not sql.strip():
+            self._say("there is neither a result nor SQL to save", "bad")
+            return
+        declared = self._query.parameters if self._query is not None else ()
+
+        def saved(path: Any) -> None:
+            if path is not None:
+                self._shown_sql = sql
+                self._read_queries()
+                self._say(f"saved: gemtop query {path.stem}   ({one_line(str(path))})")
+
+        self.app.push_screen(SaveQueryScreen(sql, declared), saved)
+
+    # Writing
+
+    def action_write(self) -> None:
+        if self.app.screen is not self:
+            return
+        if self.writing:
+            self._allow(False)
+        else:
+            self.app.push_screen(WriteScreen(), self._allow)
+
+    def _allow(self, yes: bool | None) -> None:
+        self.set_class(bool(yes), "-writing")
+        self._show_header(at_once=True)
+        self._say(
+            "statements change the history from now on; Ctrl-W makes it read-only again" if yes else "read-only",
+            "bad" if yes else "",
+        )
+
+    # Going
+
+    def action_lists(self) -> None:
+        """To the lists, and back to the editor."""
+        if self.app.screen is not self:
+            return
+        if isinstance(self.focused, SideList):
+            self.remove_class("-lists")
+            self.editor.focus()
+        else:
+            self.add_class("-lists")
+            self.query_one("#queries").focus()
+
+    def action_back(self) -> None:
+        """Esc: close what is open, stop what runs, else go back to the live screen."""
+        if self.stop():
+            return
+        if self.has_class("-lists") and self.has_class("-slim"):
+            self.action_lists()
+        elif self.has_class("-plot"):
+            self.action_plot()
+        else:
+            self.action_leave()
+
+    def action_leave(self) -> None:
+        if self.writing:
+            self._allow(False)
+        self.app.pop_screen()
+
+    def action_keys(self) -> None:
+        from gemtop.tui.screens.keys import SQL_SCREEN_KEYS, KeysScreen
+
+        self.app.push_screen(KeysScreen(SQL_SCREEN_KEYS))
+
+    def on_descendant_focus(self) -> None:
+        self._show_keys()
+
+    def on_descendant_blur(self) -> None:
+        self._show_keys()
+
+    def _show_keys(self) -> None:
+        focused = self.focused
+        typing = isinstance(focused, (SqlEditor, Input))
+        hints = SQL_EDITOR_KEYS if typing else SQL_LIST_KEYS if isinstance(focused, SideList) else SQL_KEYS
+        if self.busy:
+            hints = tuple(h._replace(text="Stop") if h.key == "Esc" else h for h in hints)
+        self.query_one("#keys", KeyLine).show_hints(hints)
