@@ -47,7 +47,7 @@ SQL_KEYS = (
 )
 SQL_LIST_KEYS = (
     KeyHint("Enter", "Run", "choose"),
-    KeyHint("Tab", "Editor", "app.focus_next"),
+    KeyHint("Tab", "Next", "app.focus_next"),
     KeyHint("F5", "Run the editor", "run"),
     KeyHint("?", "Keys", "keys", stays=True),
     KeyHint("Esc", "Back", "back", stays=True),

@@ -15,16 +15,17 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Input, Static, TextArea
 
-from gemtop.charts.xy import AxisKind, xy_spec
+from gemtop.charts.xy import xy_spec
 from gemtop.domain import sql_text
 from gemtop.domain.errors import BadInputError, GemtopError, QueryStoppedError
 from gemtop.domain.text import one_line, printable
 from gemtop.history.workbench import Workbench
 from gemtop.tui.completing import complete
-from gemtop.tui.hints import SQL_EDITOR_KEYS, SQL_KEYS, SQL_LIST_KEYS
+from gemtop.tui.hints import SQL_EDITOR_KEYS, SQL_KEYS, SQL_LIST_KEYS, KeyHint
 from gemtop.tui.screens.history_dialogs import SaveQueryScreen, SaveScreen, SaveTo, ValueScreen, WriteScreen
+from gemtop.tui.sql_present import axis_kind, columns_of_plot, session_sql, sql_header
 from gemtop.tui.widgets.completion_list import CompletionList
-from gemtop.tui.widgets.header import HeaderLine, HeaderText
+from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
 from gemtop.tui.widgets.parameter_form import ParameterForm
 from gemtop.tui.widgets.result_table import ResultTable
@@ -34,7 +35,7 @@ from gemtop.tui.widgets.xy_chart import XYChart
 
 if TYPE_CHECKING:
     from gemtop.config import Paths
-    from gemtop.history.queries import NamedQuery, Parameter
+    from gemtop.history.queries import NamedQuery
     from gemtop.history.results import Points, StoredResult
     from gemtop.history.workbench import SessionLine, View
     from gemtop.tui.app import GemtopApp
@@ -45,11 +46,6 @@ _SLIM = 72
 _HEADER_S = 0.5
 _STOP_S = 0.05
 _OWN = "what you wrote"
-_SESSION_SQL = """SELECT run_id, kind, variant, n_ctx, status, prompt_tokens, generated_tokens,
-    ttft_s, prefill_tokens_per_s, decode_tokens_per_s, vram_peak_bytes, energy_j, valid
-FROM runs
-WHERE session_id = {session}
-ORDER BY started_at, run_id"""
 
 
 class Ended(Message):
@@ -164,6 +160,7 @@ class HistoryScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self._form.display = False
+        self.add_class("-lists")
         self.query_one("#queries").focus()
         self.set_interval(_HEADER_S, self._show_header)
         self._read_queries()
@@ -184,24 +181,9 @@ class HistoryScreen(Screen[None]):
     def _show_header(self, at_once: bool = False) -> None:
         if not at_once and self.app.screen is not self:
             return
-        left: tuple[tuple[str, str], ...] = (("gemtop", "title"),)
-        if self.writing:
-            left += (("WRITING: what is run changes the history", "title"),)
-        else:
-            left += (("history", "text"), ("read-only", "muted"))
         session = self._app.session
-        right: list[tuple[str, str]] = []
         view = session.view() if session is not None else None
-        if view is not None:
-            from gemtop.tui import present
-
-            right = [part for part in present.header_text(view).right if part[1] != "muted"]
-            if view.run is not None and view.decode_rate and view.run.status is None:
-                rate = view.decode_rate[-1].per_s
-                right.insert(0, (f"decode {rate:,.1f} tokens/s", "decode"))
-            if not right:
-                right = [("no run yet", "text")]
-        self.query_one("#header", HeaderLine).show_text(HeaderText(left, tuple(right)))
+        self.query_one("#header", HeaderLine).show_text(sql_header(view, self.writing))
 
     def _say(self, words: str, kind: str = "") -> None:
         said = self.query_one("#said", Static)
@@ -288,12 +270,18 @@ class HistoryScreen(Screen[None]):
 
         self._begin("reading the history", look, show)
 
+    def on_side_list_moved(self, message: SideList.Moved) -> None:
+        """Say what the query with the cursor shows."""
+        query = next((q for q in self._queries if q.name == message.key), None)
+        if query is not None and message.owner.id == "queries" and not self.busy:
+            self._say(f"{query.title}. {query.sentence}")
+
     async def on_side_list_chosen(self, message: SideList.Chosen) -> None:
         if self.busy:
             self.notify(f"{self._job} goes on; Esc stops it", severity="warning", markup=False)
             return
         if message.owner.id == "sessions":
-            await self._take(_SESSION_SQL.format(session="'" + message.key.replace("'", "''") + "'"), None)
+            await self._take(session_sql(message.key), None)
         elif message.key == _OWN:
             await self._take(self._own_text, None)
             self.editor.focus()
@@ -316,7 +304,14 @@ class HistoryScreen(Screen[None]):
         self.editor.show_sql(sql)
         await self._show_form()
 
+    def action_choose(self) -> None:
+        if isinstance(self.focused, SideList):
+            self.focused.action_choose()
+
     # The editor
+
+    def action_complete(self) -> None:
+        self.editor.action_complete()
 
     async def on_text_area_changed(self, event: TextArea.Changed) -> None:
         await self._show_form()
@@ -405,6 +400,12 @@ class HistoryScreen(Screen[None]):
         words = {0: "no column is marked", 1: "x is {}; Space on another column makes it y"}
         self._say(words.get(len(names), "x is {}, y is {}; p plots them").format(*map(one_line, names)))
 
+    def action_mark(self) -> None:
+        self.table.action_mark()
+
+    def action_sort(self) -> None:
+        self.table.action_sort()
+
     # The plot
 
     def action_plot(self) -> None:
@@ -413,34 +414,18 @@ class HistoryScreen(Screen[None]):
             self.remove_class("-plot")
             self.table.focus()
             return
-        result, marks = self.table.result, self._columns_of_plot()
+        result, table = self.table.result, self.table
+        marks = columns_of_plot(result.columns, table.marks, table.column) if result is not None else None
         if result is None or marks is None:
             self._say("Space marks two columns of the table: the first is x, the second, a number, is y", "bad")
             return
         x, y = marks
         self._begin("reading the columns", partial(result.points, x, y), partial(self._show_plot, result, x, y))
 
-    def _columns_of_plot(self) -> tuple[int, int] | None:
-        """x and y: those marked, else what can be had with the column of the cursor."""
-        result, marks = self.table.result, self.table.marks
-        if result is None:
-            return None
-        columns = result.columns
-        if len(marks) == 2:
-            return marks[0], marks[1]
-        y = self.table.column
-        if y in marks or not columns or not columns[y].numeric:
-            return None
-        if marks:
-            return marks[0], y
-        others = [i for i in range(len(columns)) if i != y]
-        x = next((i for i in others if columns[i].is_time), next((i for i in others if columns[i].numeric), None))
-        return None if x is None else (x, y)
-
     def _show_plot(self, result: StoredResult, x: int, y: int, points: Points) -> None:
         columns = result.columns
-        kind: AxisKind = "time" if columns[x].is_time else "number" if columns[x].numeric else "names"
-        spec = xy_spec(columns[x].name, columns[y].name, points.points, kind, points.names, joined=points.rising)
+        kind, joined = axis_kind(columns[x]), points.rising
+        spec = xy_spec(columns[x].name, columns[y].name, points.points, kind, points.names, joined=joined)
         note = f"  ({points.left_out:,} of {result.count:,} rows have no place in it)" if points.left_out else ""
         self.add_class("-plot")
         chart = self.query_one("#plot", XYChart)
@@ -520,9 +505,7 @@ class HistoryScreen(Screen[None]):
         """Esc: close what is open, stop what runs, else go back to the live screen."""
         if self.stop():
             return
-        if self.has_class("-lists") and self.has_class("-slim"):
-            self.action_lists()
-        elif self.has_class("-plot"):
+        if self.has_class("-plot"):
             self.action_plot()
         else:
             self.action_leave()
@@ -546,7 +529,8 @@ class HistoryScreen(Screen[None]):
     def _show_keys(self) -> None:
         focused = self.focused
         typing = isinstance(focused, (SqlEditor, Input))
-        hints = SQL_EDITOR_KEYS if typing else SQL_LIST_KEYS if isinstance(focused, SideList) else SQL_KEYS
+        lists = isinstance(focused, SideList)
+        hints: tuple[KeyHint, ...] = SQL_EDITOR_KEYS if typing else SQL_LIST_KEYS if lists else SQL_KEYS
         if self.busy:
             hints = tuple(h._replace(text="Stop") if h.key == "Esc" else h for h in hints)
         self.query_one("#keys", KeyLine).show_hints(hints)

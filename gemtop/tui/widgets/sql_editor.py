@@ -65,7 +65,6 @@ class SqlEditor(TextArea):
             soft_wrap=False,
             show_line_numbers=False,
             highlight_cursor_line=False,
-            compact=True,
             tab_behavior="focus",
             placeholder="SQL over runs, samples, tokens, sessions ...; F5 runs it",
         )
