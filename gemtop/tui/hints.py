@@ -48,7 +48,8 @@ SQL_KEYS = (
 SQL_LIST_KEYS = (
     KeyHint("Enter", "Run", "choose"),
     KeyHint("Tab", "Next", "app.focus_next"),
-    KeyHint("F5", "Run the editor", "run"),
+    KeyHint("F3", "Rows", "rows"),
+    KeyHint("F4", "Editor", "editor"),
     KeyHint("?", "Keys", "keys", stays=True),
     KeyHint("Esc", "Back", "back", stays=True),
 )
@@ -57,6 +58,7 @@ SQL_EDITOR_KEYS = (
     KeyHint("Tab", "Complete", "complete"),
     KeyHint("Ctrl-S", "Save", "save"),
     KeyHint("F2", "Lists", "lists"),
+    KeyHint("F3", "Rows", "rows"),
     KeyHint("Ctrl-W", "Write", "write"),
     KeyHint("Esc", "Back", "back", stays=True),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -40,6 +42,26 @@ def sql_header(view: SessionView | None, writing: bool) -> HeaderText:
         if view.run is not None and view.run.status is None and rates:
             right.append((f"{rates[0]:6.1f} tokens/s", "decode"))
     return HeaderText(left, tuple(right) or (("no run yet", "text"),))
+
+
+def error_lines(message: str, width: int, most: int = 8) -> list[str]:
+    """DuckDB's message in lines of this width, the marked place always among them."""
+    lines = message.strip("\n").split("\n")
+    marked = next((i for i, line in enumerate(lines) if re.match(r"LINE \d+:", line)), len(lines))
+    words = [part for line in lines[:marked] if line.strip() for part in textwrap.wrap(line, max(width, 10))]
+    place = _around(lines[marked : marked + 2], width)
+    room = most - len(place)
+    return (words if len(words) <= room else [*words[: room - 1], "..."]) + place
+
+
+def _around(place: list[str], width: int) -> list[str]:
+    """The line and the mark below it, cut to what is around the mark."""
+    if len(place) < 2 or len(place[0]) <= width:
+        return place
+    head = place[0].index(":") + 2
+    at, room = place[1].find("^"), max(10, width - head)
+    first = max(head, min(at - room // 2, len(place[0]) - room))
+    return [place[0][:head] + place[0][first : first + room], " " * head + place[1][first : first + room]]
 
 
 def columns_of_plot(columns: Sequence[Column], marks: Sequence[int], at: int) -> tuple[int, int] | None:

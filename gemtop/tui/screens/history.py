@@ -23,7 +23,7 @@ from gemtop.history.workbench import Workbench
 from gemtop.tui.completing import complete
 from gemtop.tui.hints import SQL_EDITOR_KEYS, SQL_KEYS, SQL_LIST_KEYS, KeyHint
 from gemtop.tui.screens.history_dialogs import SaveQueryScreen, SaveScreen, SaveTo, ValueScreen, WriteScreen
-from gemtop.tui.sql_present import axis_kind, columns_of_plot, session_sql, sql_header
+from gemtop.tui.sql_present import axis_kind, columns_of_plot, error_lines, session_sql, sql_header
 from gemtop.tui.widgets.completion_list import CompletionList
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
@@ -86,7 +86,8 @@ class HistoryScreen(Screen[None]):
         &.-slim.-lists #side { display: block; }
         &.-slim.-lists #main { display: none; }
         &.-writing HeaderLine { background: $error 50%; }
-        &.-writing #sql { border: round $error; }
+        &.-writing #sql { border: solid $error; }
+        &.-narrow #about { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -94,6 +95,8 @@ class HistoryScreen(Screen[None]):
         Binding("ctrl+s", "save", "Save", priority=True),
         Binding("ctrl+w", "write", "Write", priority=True),
         Binding("f2,ctrl+b", "lists", "Lists", priority=True),
+        Binding("f3", "rows", "Rows", priority=True),
+        Binding("f4", "editor", "Editor", priority=True),
         Binding("escape", "back", "Back"),
         Binding("q,h", "leave", "Back"),
         Binding("p", "plot", "Plot"),
@@ -223,7 +226,8 @@ class HistoryScreen(Screen[None]):
             self._say("stopped; the result before is still here" if self.table.result else "stopped", "busy")
         else:
             known = isinstance(message.error, GemtopError)
-            self._say(str(message.error) if known else f"{type(message.error).__name__}: {message.error}", "bad")
+            words = str(message.error) if known else f"{type(message.error).__name__}: {message.error}"
+            self._say("\n".join(error_lines(words, self.query_one("#said").content_size.width)), "bad")
         self._show_keys()
 
     def on_waiting(self, message: Waiting) -> None:
@@ -495,11 +499,21 @@ class HistoryScreen(Screen[None]):
         if self.app.screen is not self:
             return
         if isinstance(self.focused, SideList):
-            self.remove_class("-lists")
-            self.editor.focus()
+            self.action_editor()
         else:
             self.add_class("-lists")
             self.query_one("#queries").focus()
+
+    def action_rows(self) -> None:
+        """To the table, or the plot in its place."""
+        if self.app.screen is self:
+            self.remove_class("-lists")
+            self.query_one("#plot" if self.has_class("-plot") else "#table").focus()
+
+    def action_editor(self) -> None:
+        if self.app.screen is self:
+            self.remove_class("-lists")
+            self.editor.focus()
 
     def action_back(self) -> None:
         """Esc: close what is open, stop what runs, else go back to the live screen."""

@@ -43,7 +43,7 @@ SQL_SCREEN_KEYS = (
     ("Tab", "take the completion; else on to the next part"),
     ("Ctrl-Space", "show completions before a first letter"),
     ("Ctrl-U  Ctrl-Y", "in the editor: undo, redo"),
-    ("F2  Ctrl-B", "to the queries and sessions, and back"),
+    ("F2  F3  F4", "to the queries and sessions, the rows, the editor"),
     ("Enter", "on a query or a session: run it; on a cell: all of it"),
     ("Space", "mark the column: the first is x, the second y"),
     ("p", "plot the marked columns, and back to the table"),

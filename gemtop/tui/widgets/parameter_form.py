@@ -66,7 +66,7 @@ class ParameterForm(VerticalScroll, can_focus=False):
         width = max((len(p.name) for p in parameters), default=0)
         for p in parameters:
             default = "null" if p.default is None else str(p.default).lower() if p.type == "boolean" else str(p.default)
-            note = f"{p.type}  {p.description}" if p.name in declared else "a number, true or false, null, or text"
+            note = f"{p.type}: {p.description}" if p.name in declared else "a number, true or false, null, or text"
             row = Horizontal(
                 Static(Content(p.name.ljust(width)), classes="name"),
                 Input(self._typed.get(p.name, default), name=p.name, compact=True, select_on_focus=False),

@@ -34,9 +34,10 @@ class SqlEditor(TextArea):
 
     DEFAULT_CSS = """
     SqlEditor {
-        border: round $foreground 25%; padding: 0 1; background: $background; scrollbar-size: 1 1;
+        border: solid $foreground 25%; padding: 0 1; background: $background;
+        scrollbar-size: 1 1; scrollbar-size-horizontal: 0;
         border-title-color: $foreground; border-title-style: bold;
-        &:focus { border: round $primary; }
+        &:focus { border: solid $primary; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
