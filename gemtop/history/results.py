@@ -59,6 +59,16 @@ class StoredResult:
         self.columns = tuple(Column(str(d[0]), str(d[1])) for d in described)
         row = self._pages.execute(f"SELECT count(*) FROM {table}").fetchone()
         self.count = int(row[0]) if row else 0
+        self.extremes = self._extremes()
+        """Smallest and largest value of each column of numbers, by the column's place: how wide it has to be."""
+
+    def _extremes(self) -> dict[int, tuple[Any, ...]]:
+        numbers = [(i, identifier(c.name)) for i, c in enumerate(self.columns) if c.numeric]
+        if not numbers or not self.count:
+            return {}
+        wanted = ", ".join(f"min({name}), max({name})" for _, name in numbers)
+        row = self._pages.execute(f"SELECT {wanted} FROM {self._table}").fetchone() or ()
+        return {index: row[2 * at : 2 * at + 2] for at, (index, _) in enumerate(numbers)}
 
     def rows(self, first: int, count: int) -> list[tuple[Any, ...]]:
         """Rows from `first` on, in the order chosen."""

@@ -38,13 +38,13 @@ KEYS = (
 
 SQL_SCREEN_KEYS = (
     ("F5 Ctrl-R Ctrl-J", "run the editor's SQL, or what is selected in it"),
-    ("Esc  Ctrl-C", "stop what runs; Esc goes back from the plot, then to live"),
+    ("Esc  Ctrl-C", "stop what runs; Esc: back from the plot, to live"),
     ("q  h", "outside of the editor: back to the live screen"),
     ("Tab", "take the completion; else on to the next part"),
     ("Ctrl-Space", "show completions before a first letter"),
     ("Ctrl-U  Ctrl-Y", "in the editor: undo, redo"),
     ("F2  F3  F4", "to the queries and sessions, the rows, the editor"),
-    ("Enter", "on a query or a session: run it; on a cell: all of it"),
+    ("Enter", "run the query, the session; show the cell whole"),
     ("Space", "mark the column: the first is x, the second y"),
     ("p", "plot the marked columns, and back to the table"),
     ("o", "sort by the column: up, down, as it came"),

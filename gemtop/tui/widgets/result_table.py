@@ -22,7 +22,7 @@ _BLOCK = 64
 """Rows are asked for in blocks of so many."""
 _KEPT_BLOCKS = 32
 _MEASURED_ROWS = 2 * _BLOCK
-"""Widths of columns follow from the first rows and stay."""
+"""Widths of columns follow from the first rows, and from the extremes of numbers, and stay."""
 _WIDEST = 40
 _CHARACTERS = 400
 """As many of a long text are looked at for a cell."""
@@ -100,7 +100,8 @@ class ResultTable(CellWidget, can_focus=True):
         rows = [row for first in range(0, _MEASURED_ROWS, _BLOCK) for row in self._block(first // _BLOCK)]
         self._widths = []
         for index, column in enumerate(result.columns):
-            cells = max((text_width(_cell(row[index])) for row in rows), default=0)
+            values = [row[index] for row in rows] + list(result.extremes.get(index, ()))
+            cells = max((text_width(_cell(value)) for value in values), default=0)
             self._widths.append(min(max(cells, text_width(one_line(column.name)) + 2, 4), _WIDEST))
         self.rebuild()
 
