@@ -297,16 +297,13 @@ def _draw_xy_axes(canvas: Canvas, spec: XYSpec, left: int, columns: int, rows: i
             canvas.put(left - 1 - text_width(text), y, text, "axis")
             canvas.put(left - 1, y, tick, "axis")
     canvas.put(left - 1, rows, corner + dash * columns, "axis")
-    free = left
-    names = spec.x_label
-    end = left + columns - text_width(names) - 1
-    if end > left + columns // 2:
-        canvas.put(left + columns - text_width(names), rows + 1, names, "title")
-    else:
-        end = left + columns
+    free, end = left, left + columns
     for value, text in spec.x.ticks:
         x = left + round(_share(value, spec.x) * max(columns - 1, 1))
-        start = min(max(left, x - text_width(text) // 2), left + columns - text_width(text))
-        if free <= start and start + text_width(text) < end:
+        start = min(max(left, x - text_width(text) // 2), end - text_width(text))
+        if free <= start:
             canvas.put(x, rows, "+" if ascii_only else "┴", "axis")
             free = canvas.put(start, rows + 1, text, "axis") + 2
+    start = end - text_width(spec.x_label)
+    if start >= free:
+        canvas.put(start, rows + 1, spec.x_label, "title")
