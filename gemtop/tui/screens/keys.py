@@ -24,7 +24,7 @@ KEYS = (
     ("n", "new conversation (models with a chat template)"),
     ("t", "tune: context, offload, cache, batch, threads, LoRA"),
     ("s", "sampling: temperature, top-k, top-p, seed, length"),
-    ("h", "history: SQL over every session, while this one runs"),
+    ("h", "history: SQL over all sessions while this goes on"),
     ("m", "open another model"),
     ("l", "llama.cpp's own messages"),
     ("y", "copy the output (OSC 52: works over SSH)"),
