@@ -74,9 +74,10 @@ class HistoryScreen(Screen[None]):
         #side { width: 30; }
         #main { width: 1fr; }
         #sql { height: 30%; min-height: 4; }
-        #said { height: auto; max-height: 9; padding: 0 2; overflow-y: auto; scrollbar-size: 1 1; }
+        #said { height: 1; max-height: 9; padding: 0 2; text-wrap: nowrap; text-overflow: ellipsis; }
         #said.-bad { color: $error; }
         #said.-busy { color: $warning; }
+        #said.-bad, #said.-busy { height: auto; text-wrap: wrap; text-overflow: fold; }
         #plot { display: none; }
         &.-plot #plot { display: block; }
         &.-plot #table { display: none; }

@@ -23,6 +23,7 @@ class CompletionList(CellWidget):
         self.completion = Completion(0, ())
         self._chosen = 0
         self._top = 0
+        self._place = (0, 0, 0, 0)
 
     @property
     def chosen(self) -> Candidate:
@@ -33,13 +34,16 @@ class CompletionList(CellWidget):
         self.completion, self._chosen, self._top = completion, 0, 0
         words = completion.candidates
         rows = min(len(words), _ROWS)
-        cells = max(text_width(c.text) + 2 + text_width(one_line(c.note)) for c in words) + 2
-        cells = min(cells, _WIDEST, width)
+        cells = min(_WIDEST, width)
         left = max(0, min(x - 1, width - cells))
         top = y + 1 if y + 1 + rows < height else max(0, y - rows)
-        self.styles.width, self.styles.height = cells, rows
-        self.styles.offset = (left, top)
-        self.display = True
+        place = (left, top, cells, rows)
+        if place[:3] != self._place[:3] or rows > self._place[3] or not self.display:
+            # As long as it is open it does not get smaller: another size is another layout of the screen.
+            self._place = place
+            self.styles.width, self.styles.height = cells, rows
+            self.styles.offset = (left, top)
+            self.display = True
         self.rebuild()
 
     def close(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.geometry import Region
 from textual.message import Message
+from textual.strip import Strip
 from textual.widgets import TextArea
 
 from gemtop.domain.sql_text import Kind, tokens
@@ -61,6 +63,9 @@ class SqlEditor(TextArea):
             super().__init__()
 
     def __init__(self, *, id: str | None = None) -> None:
+        self._comparing = False
+        self._painted: dict[int, Strip] = {}
+        """Lines as they were painted last."""
         super().__init__(
             id=id,
             soft_wrap=False,
@@ -95,6 +100,36 @@ class SqlEditor(TextArea):
         self.replace(sql, (0, 0), self.document.end, maintain_selection_offset=False)
         self.history.checkpoint()
         self.move_cursor((0, 0))
+
+    # The screen
+
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        """Have lines repainted that look different, where Textual would send all of them for a cursor that moves."""
+        if regions or layout or recompose or not repaint or not self._painted:
+            return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+        if not self._comparing:
+            self._comparing = True
+            self.call_later(self._refresh_changed)
+        return self
+
+    def _refresh_changed(self) -> None:
+        self._comparing = False
+        width, height = self.size
+        if self._theme is not None:
+            self._theme.apply_css(self)
+        changed = [y for y in range(height) if self._painted.get(y) != super(SqlEditor, self).render_line(y)]
+        if changed:
+            super().refresh(*(Region(0, y, width, 1) for y in changed))
+
+    def render_line(self, y: int) -> Strip:
+        strip = super().render_line(y)
+        self._painted[y] = strip
+        return strip
+
+    def notify_style_update(self) -> None:
+        """Other colours: everything is painted anew."""
+        self._painted = {}
+        super().notify_style_update()
 
     # Colours
 
