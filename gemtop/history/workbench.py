@@ -103,7 +103,8 @@ class Workbench:
         con = duckdb.connect(config={"threads": max(1, (os.cpu_count() or 2) // 2), "memory_limit": _MEMORY})
         with suppress(OSError):
             self._paths.cache.mkdir(parents=True, exist_ok=True)
-            self._scratch = mkdtemp(prefix="sql-", dir=self._paths.cache)
+            _clear_up(self._paths.cache)
+            self._scratch = mkdtemp(prefix=f"sql-{os.getpid()}-", dir=self._paths.cache)
             con.execute(f"SET temp_directory = {quoted(self._scratch)}")
         con.execute(
             f"CREATE SCHEMA memory.{RESULTS}; SET autoinstall_known_extensions = false;"
@@ -115,16 +116,22 @@ class Workbench:
         """A connection of its own to the results."""
         return self._instance().cursor()
 
-    def close(self) -> None:
-        """Stop what runs, and forget the results."""
-        self.stop()
-        with self._one, self._guard:
-            if self._con is not None:
-                self._con.close()
-                self._con = None
-            if self._scratch is not None:
-                shutil.rmtree(self._scratch, ignore_errors=True)
-                self._scratch = None
+    def close(self, wait_s: float = 2.0) -> None:
+        """Stop what runs, waiting so long for its end, and forget the results."""
+        deadline = time.monotonic() + wait_s
+        ended = False
+        while not ended and time.monotonic() < deadline:
+            self.stop()
+            ended = self._one.acquire(timeout=_POLL_S)
+        with self._guard:
+            con, self._con = self._con, None
+            scratch, self._scratch = self._scratch, None
+        if con is not None and ended:
+            con.close()
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+        if ended:
+            self._one.release()
 
     # Stopping
 
@@ -362,6 +369,17 @@ SELECT s.session_id, strftime(s.started_at, '%Y-%m-%d %H:%M'), count(r.run_id),
 FROM (FROM sessions ORDER BY started_at DESC, session_id DESC LIMIT ?) AS s LEFT JOIN runs AS r USING (session_id)
 GROUP BY s.session_id, s.started_at ORDER BY s.started_at DESC, s.session_id DESC
 """
+
+
+def _clear_up(cache: Path) -> None:
+    """Remove what processes left that were killed."""
+    for left in cache.glob("sql-*-*"):
+        try:
+            os.kill(int(left.name.split("-")[1]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(left, ignore_errors=True)
+        except (ValueError, OSError):
+            continue
 
 
 def _views(con: DuckDBPyConnection) -> tuple[View, ...]:

@@ -222,3 +222,11 @@ def test_own_queries(paths: Paths) -> None:
     for name in ("../x", "A", "sessions", ""):
         with pytest.raises(BadInputError):
             save(name, "Title", "A sentence.", "SELECT 1")
+
+
+def test_what_a_killed_process_left_is_cleared_up(paths: Paths) -> None:
+    (paths.cache / "sql-999999999-x").mkdir(parents=True)
+    bench = Workbench(paths)
+    bench.run("SELECT 1")
+    assert [p.name.startswith("sql-999") for p in paths.cache.glob("sql-*")] == [False]
+    bench.close()

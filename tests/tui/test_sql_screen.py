@@ -169,18 +169,18 @@ async def test_completion_of_views_columns_and_keywords(folders: Paths) -> None:
         sql.it.editor.focus()
         await sql.screen.type("sel")
         words = sql.it.query_one(CompletionList)
-        await sql.screen.until(lambda: words.display, "the list")
+        await sql.screen.until(lambda: words.is_open, "the list")
         await sql.pilot.press("tab")
         await sql.screen.type(" decode_tok")
-        await sql.screen.until(lambda: words.display, "the list")
+        await sql.screen.until(lambda: words.is_open, "the list")
         await sql.screen.until_shown("Generated tokens after the first")
         await sql.pilot.press("tab")
         assert sql.it.editor.text == "SELECT decode_tokens_per_s FROM runs"
         assert sql.it.editor.has_focus
         await sql.screen.type(", va")
-        await sql.screen.until(lambda: words.display, "the list")
+        await sql.screen.until(lambda: words.is_open, "the list")
         await sql.pilot.press("escape")
-        await sql.screen.until(lambda: not words.display, "closed")
+        await sql.screen.until(lambda: not words.is_open, "closed")
         assert sql.it.editor.text == "SELECT decode_tokens_per_s, va FROM runs"
         assert isinstance(sql.screen.app.screen, HistoryScreen), "Esc closed the list and no more"
         await sql.pilot.press("tab")

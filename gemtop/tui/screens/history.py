@@ -164,7 +164,7 @@ class HistoryScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self._form.display = False
-        self.add_class("-lists")
+        self._show_lists(True)
         self.query_one("#queries").focus()
         self.set_interval(_HEADER_S, self._show_header)
         self._read_queries()
@@ -177,10 +177,14 @@ class HistoryScreen(Screen[None]):
 
     def on_resize(self) -> None:
         self.set_class(self.size.width < _SLIM, "-slim")
+        self._show_lists(isinstance(self.focused, SideList))
+
+    def _show_lists(self, shown: bool) -> None:
+        """Where there is no room for both: the lists, or the editor and the rows."""
+        self.set_class(shown and self.size.width < _SLIM, "-lists")
 
     def on_unmount(self) -> None:
-        # On no thread of this program's: a query that is being stopped may take its time.
-        self.bench.stop()
+        self.bench.close()
 
     def _show_header(self, at_once: bool = False) -> None:
         if not at_once and self.app.screen is not self:
@@ -294,7 +298,7 @@ class HistoryScreen(Screen[None]):
         else:
             query = next(q for q in self._queries if q.name == message.key)
             await self._take(sql_text.without_header(query.sql), query)
-        self.remove_class("-lists")
+        self._show_lists(False)
         self.action_run()
 
     async def _take(self, sql: str, query: NamedQuery | None) -> None:
@@ -340,11 +344,11 @@ class HistoryScreen(Screen[None]):
             x, y = editor.cursor_screen_offset
             x -= editor.offset_of_cursor - found.start
             words.open_at(found, x, y, self.size.width, self.size.height)
-        editor.list_open = words.display
+        editor.list_open = words.is_open
 
     def on_sql_editor_list_key(self, message: SqlEditor.ListKey) -> None:
         editor, words = self.editor, self.query_one("#completion", CompletionList)
-        if not words.display:
+        if not words.is_open:
             return
         if message.what in ("up", "down"):
             words.move(1 if message.what == "down" else -1)
@@ -502,18 +506,18 @@ class HistoryScreen(Screen[None]):
         if isinstance(self.focused, SideList):
             self.action_editor()
         else:
-            self.add_class("-lists")
+            self._show_lists(True)
             self.query_one("#queries").focus()
 
     def action_rows(self) -> None:
         """To the table, or the plot in its place."""
         if self.app.screen is self:
-            self.remove_class("-lists")
+            self._show_lists(False)
             self.query_one("#plot" if self.has_class("-plot") else "#table").focus()
 
     def action_editor(self) -> None:
         if self.app.screen is self:
-            self.remove_class("-lists")
+            self._show_lists(False)
             self.editor.focus()
 
     def action_back(self) -> None:

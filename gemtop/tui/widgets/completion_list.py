@@ -9,13 +9,15 @@ from gemtop.tui.widgets.cells import CellWidget, clip
 
 _ROWS = 7
 _WIDEST = 64
+_OUTSIDE = 1000
+"""A line below every screen."""
 
 
 class CompletionList(CellWidget):
     """A few lines over everything else; the first of them is chosen until Up or Down."""
 
     DEFAULT_CSS = """
-    CompletionList { layer: popup; display: none; height: 1; width: 20; background: $panel; }
+    CompletionList { layer: popup; height: 1; width: 1; offset: 0 1000; background: $panel; }
     """
 
     def __init__(self, *, id: str | None = None) -> None:
@@ -24,6 +26,7 @@ class CompletionList(CellWidget):
         self._chosen = 0
         self._top = 0
         self._place = (0, 0, 0, 0)
+        self.is_open = False
 
     @property
     def chosen(self) -> Candidate:
@@ -38,16 +41,19 @@ class CompletionList(CellWidget):
         left = max(0, min(x - 1, width - cells))
         top = y + 1 if y + 1 + rows < height else max(0, y - rows)
         place = (left, top, cells, rows)
-        if place[:3] != self._place[:3] or rows > self._place[3] or not self.display:
+        if place[:3] != self._place[:3] or rows > self._place[3] or not self.is_open:
             # As long as it is open it does not get smaller: another size is another layout of the screen.
             self._place = place
             self.styles.width, self.styles.height = cells, rows
             self.styles.offset = (left, top)
-            self.display = True
+            self.is_open = True
         self.rebuild()
 
     def close(self) -> None:
-        self.display = False
+        """Out of sight, not away: a widget that comes or goes has Textual paint the whole screen."""
+        if self.is_open:
+            self.is_open = False
+            self.styles.offset = (0, _OUTSIDE)
 
     def move(self, way: int) -> None:
         """To the next or the one before; from the last to the first."""

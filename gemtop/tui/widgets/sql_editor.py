@@ -105,8 +105,10 @@ class SqlEditor(TextArea):
 
     def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
         """Have lines repainted that look different, where Textual would send all of them for a cursor that moves."""
-        if regions or layout or recompose or not repaint or not self._painted:
+        if regions or recompose or not repaint or not self._painted:
             return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+        if layout:
+            super().refresh(repaint=False, layout=True)
         if not self._comparing:
             self._comparing = True
             self.call_later(self._refresh_changed)
