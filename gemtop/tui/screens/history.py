@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -10,19 +9,17 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
-from textual.message import Message
-from textual.screen import Screen
-from textual.timer import Timer
 from textual.widgets import Input, Static, TextArea
 
 from gemtop.charts.xy import xy_spec
 from gemtop.domain import sql_text
-from gemtop.domain.errors import BadInputError, GemtopError, QueryStoppedError
+from gemtop.domain.errors import BadInputError
 from gemtop.domain.text import one_line, printable
 from gemtop.history.workbench import Workbench
 from gemtop.tui.completing import complete
 from gemtop.tui.hints import SQL_EDITOR_KEYS, SQL_KEYS, SQL_LIST_KEYS, KeyHint
 from gemtop.tui.screens.history_dialogs import SaveQueryScreen, SaveScreen, SaveTo, ValueScreen, WriteScreen
+from gemtop.tui.screens.jobs import JobScreen
 from gemtop.tui.sql_present import axis_kind, columns_of_plot, error_lines, session_sql, sql_header
 from gemtop.tui.widgets.completion_list import CompletionList
 from gemtop.tui.widgets.header import HeaderLine
@@ -44,27 +41,10 @@ NAME = "history"
 _SLIM = 72
 """Below so many columns the lists and the editor take turns."""
 _HEADER_S = 0.5
-_STOP_S = 0.05
 _OWN = "what you wrote"
 
 
-class Ended(Message):
-    """Work on a thread has come to its end."""
-
-    def __init__(self, then: Callable[[], None], error: Exception | None) -> None:
-        self.then, self.error = then, error
-        super().__init__()
-
-
-class Waiting(Message):
-    """Work waits for another program."""
-
-    def __init__(self, words: str) -> None:
-        self.words = words
-        super().__init__()
-
-
-class HistoryScreen(Screen[None]):
+class HistoryScreen(JobScreen):
     """Keeps its text and its result while it is left."""
 
     DEFAULT_CSS = """
@@ -105,8 +85,7 @@ class HistoryScreen(Screen[None]):
     ]
 
     def __init__(self, paths: Paths) -> None:
-        super().__init__()
-        self.bench = Workbench(paths)
+        super().__init__(Workbench(paths))
         self._queries: tuple[NamedQuery, ...] = ()
         self._query: NamedQuery | None = None
         """The named query that was taken into the editor last."""
@@ -115,18 +94,10 @@ class HistoryScreen(Screen[None]):
         self._shown_sql = ""
         """What was put into the editor last."""
         self._views: tuple[View, ...] = ()
-        self._job = ""
-        """What goes on, in words."""
-        self._stopper: Timer | None = None
 
     @property
     def _app(self) -> GemtopApp:
         return cast("GemtopApp", self.app)
-
-    @property
-    def busy(self) -> bool:
-        """A query, or something else that can be stopped, goes on."""
-        return bool(self._job)
 
     @property
     def writing(self) -> bool:
@@ -168,7 +139,7 @@ class HistoryScreen(Screen[None]):
         self.query_one("#queries").focus()
         self.set_interval(_HEADER_S, self._show_header)
         self._read_queries()
-        self._say("Enter on a query or a session runs it; F5 runs what is in the editor")
+        self.say("Enter on a query or a session runs it; F5 runs what is in the editor")
 
     def on_screen_resume(self) -> None:
         self._show_header(at_once=True)
@@ -193,63 +164,12 @@ class HistoryScreen(Screen[None]):
         view = session.view() if session is not None else None
         self.query_one("#header", HeaderLine).show_text(sql_header(view, self.writing))
 
-    def _say(self, words: str, kind: str = "") -> None:
+    def say(self, words: str, kind: str = "") -> None:
         said = self.query_one("#said", Static)
         said.set_class(kind == "bad", "-bad")
         said.set_class(kind == "busy", "-busy")
-        said.update(Content(printable(words.strip("\n"))))
-
-    # Work on threads
-
-    def _begin(self, job: str, work: Callable[[], Any], then: Callable[[Any], None]) -> bool:
-        """Do `work` on a thread, `then` here with what came of it. False where something else goes on."""
-        if self._job:
-            self.notify(f"{self._job} goes on; Esc stops it", severity="warning", markup=False)
-            return False
-        self._job = job
-
-        def run() -> None:
-            try:
-                value = work()
-            except Exception as error:  # shown, whatever it is
-                self.post_message(Ended(lambda: None, error))
-            else:
-                self.post_message(Ended(partial(then, value), None))
-
-        self.run_worker(run, thread=True, name="sql", exit_on_error=False)
-        self._show_keys()
-        return True
-
-    def on_ended(self, message: Ended) -> None:
-        self._job = ""
-        if self._stopper is not None:
-            self._stopper.stop()
-            self._stopper = None
-        if message.error is None:
-            message.then()
-        elif isinstance(message.error, QueryStoppedError):
-            self._say("stopped; the result before is still here" if self.table.result else "stopped", "busy")
-        else:
-            known = isinstance(message.error, GemtopError)
-            words = str(message.error) if known else f"{type(message.error).__name__}: {message.error}"
-            self._say("\n".join(error_lines(words, self.query_one("#said").content_size.width)), "bad")
-        self._show_keys()
-
-    def on_waiting(self, message: Waiting) -> None:
-        if self._job:
-            self._say(f"{message.words}; Esc gives up", "busy")
-
-    def _wait(self, words: str) -> None:
-        self.post_message(Waiting(words))
-
-    def stop(self) -> bool:
-        """Stop what goes on, however long that takes. False where nothing does."""
-        if not self._job:
-            return False
-        self.bench.stop()
-        if self._stopper is None:
-            self._stopper = self.set_interval(_STOP_S, self.bench.stop)
-        return True
+        lines = error_lines(words, said.content_size.width) if kind == "bad" else [words]
+        said.update(Content(printable("\n".join(lines))))
 
     # The lists
 
@@ -267,7 +187,7 @@ class HistoryScreen(Screen[None]):
         """Read names for completion and the list of sessions."""
 
         def look() -> tuple[tuple[View, ...], tuple[SessionLine, ...]]:
-            return self.bench.views(self._wait), self.bench.sessions(self._wait)
+            return self.bench.views(self.wait), self.bench.sessions(self.wait)
 
         def show(found: tuple[tuple[View, ...], tuple[SessionLine, ...]]) -> None:
             self._views, sessions = found
@@ -277,13 +197,13 @@ class HistoryScreen(Screen[None]):
             ]
             self.query_one("#sessions", SideList).show_items(items, "no session yet")
 
-        self._begin("reading the history", look, show)
+        self.begin("reading the history", look, show)
 
     def on_side_list_moved(self, message: SideList.Moved) -> None:
         """Say what the query with the cursor shows."""
         query = next((q for q in self._queries if q.name == message.key), None)
         if query is not None and message.owner.id == "queries" and not self.busy:
-            self._say(f"{query.title}. {query.sentence}")
+            self.say(f"{query.title}. {query.sentence}")
 
     async def on_side_list_chosen(self, message: SideList.Chosen) -> None:
         if self.busy:
@@ -367,18 +287,18 @@ class HistoryScreen(Screen[None]):
         """Run what is in the editor, or what is selected in it."""
         sql = self.editor.selected_text.strip() or self.editor.text
         if not sql.strip():
-            self._say("there is no SQL to run; Enter on a query takes one into the editor", "bad")
+            self.say("there is no SQL to run; Enter on a query takes one into the editor", "bad")
             return
         try:
             values = self._form.values()
         except BadInputError as error:
-            self._say(str(error), "bad")
+            self.say(str(error), "bad")
             return
         named = {name: values[name] for name in sql_text.parameters(sql) if name in values}
         writing = self.writing
-        work = partial(self.bench.run, sql, named, writing=writing, on_wait=self._wait)
-        if self._begin("the query", work, partial(self._show_result, writing)):
-            self._say("writing ..." if writing else "running ... Esc stops it", "busy")
+        work = partial(self.bench.run, sql, named, writing=writing, on_wait=self.wait)
+        if self.begin("the query", work, partial(self._show_result, writing)):
+            self.say("writing ..." if writing else "running ... Esc stops it", "busy")
 
     def _show_result(self, writing: bool, result: StoredResult) -> None:
         before = self.table.result
@@ -387,7 +307,7 @@ class HistoryScreen(Screen[None]):
         if before is not None:
             self.run_worker(before.drop, thread=True, name="drop", exit_on_error=False)
         rows = f"{result.count:,} {'row' if result.count == 1 else 'rows'}"
-        self._say(f"{rows} in {result.seconds:.2f} s" + (", written" if writing else ""))
+        self.say(f"{rows} in {result.seconds:.2f} s" + (", written" if writing else ""))
 
     def on_result_table_sort_asked(self, message: ResultTable.SortAsked) -> None:
         result = self.table.result
@@ -399,7 +319,7 @@ class HistoryScreen(Screen[None]):
             if self.table.result is result:
                 self.table.show_order(order)
 
-        self._begin("sorting", partial(result.sort, message.column, message.descending), show)
+        self.begin("sorting", partial(result.sort, message.column, message.descending), show)
 
     def on_result_table_looked_at(self, message: ResultTable.LookedAt) -> None:
         self.app.push_screen(ValueScreen(message.name, message.value, self.app.copy_to_clipboard))
@@ -407,7 +327,7 @@ class HistoryScreen(Screen[None]):
     def on_result_table_marked(self) -> None:
         names = [self.table.result.columns[i].name for i in self.table.marks] if self.table.result else []
         words = {0: "no column is marked", 1: "x is {}; Space on another column makes it y"}
-        self._say(words.get(len(names), "x is {}, y is {}; p plots them").format(*map(one_line, names)))
+        self.say(words.get(len(names), "x is {}, y is {}; p plots them").format(*map(one_line, names)))
 
     def action_mark(self) -> None:
         self.table.action_mark()
@@ -426,10 +346,10 @@ class HistoryScreen(Screen[None]):
         result, table = self.table.result, self.table
         marks = columns_of_plot(result.columns, table.marks, table.column) if result is not None else None
         if result is None or marks is None:
-            self._say("Space marks two columns of the table: the first is x, the second, a number, is y", "bad")
+            self.say("Space marks two columns of the table: the first is x, the second, a number, is y", "bad")
             return
         x, y = marks
-        self._begin("reading the columns", partial(result.points, x, y), partial(self._show_plot, result, x, y))
+        self.begin("reading the columns", partial(result.points, x, y), partial(self._show_plot, result, x, y))
 
     def _show_plot(self, result: StoredResult, x: int, y: int, points: Points) -> None:
         columns = result.columns
@@ -459,15 +379,15 @@ class HistoryScreen(Screen[None]):
         elif isinstance(answer, SaveTo) and result is not None:
 
             def show(size: int) -> None:
-                self._say(f"{result.count:,} rows in {one_line(str(answer.path))}, {size:,} bytes")
+                self.say(f"{result.count:,} rows in {one_line(str(answer.path))}, {size:,} bytes")
 
-            if self._begin("saving", partial(result.save, answer.path, answer.kind), show):
-                self._say("saving ... Esc stops it", "busy")
+            if self.begin("saving", partial(result.save, answer.path, answer.kind), show):
+                self.say("saving ... Esc stops it", "busy")
 
     def _save_query(self) -> None:
         sql = self.editor.text
         if not sql.strip():
-            self._say("there is neither a result nor SQL to save", "bad")
+            self.say("there is neither a result nor SQL to save", "bad")
             return
         declared = self._query.parameters if self._query is not None else ()
 
@@ -475,7 +395,7 @@ class HistoryScreen(Screen[None]):
             if path is not None:
                 self._shown_sql = sql
                 self._read_queries()
-                self._say(f"saved: gemtop query {path.stem}   ({one_line(str(path))})")
+                self.say(f"saved: gemtop query {path.stem}   ({one_line(str(path))})")
 
         self.app.push_screen(SaveQueryScreen(sql, declared), saved)
 
@@ -492,7 +412,7 @@ class HistoryScreen(Screen[None]):
     def _allow(self, yes: bool | None) -> None:
         self.set_class(bool(yes), "-writing")
         self._show_header(at_once=True)
-        self._say(
+        self.say(
             "statements change the history from now on; Ctrl-W makes it read-only again" if yes else "read-only",
             "bad" if yes else "",
         )
@@ -540,12 +460,12 @@ class HistoryScreen(Screen[None]):
         self.app.push_screen(KeysScreen(SQL_SCREEN_KEYS))
 
     def on_descendant_focus(self) -> None:
-        self._show_keys()
+        self.show_keys()
 
     def on_descendant_blur(self) -> None:
-        self._show_keys()
+        self.show_keys()
 
-    def _show_keys(self) -> None:
+    def show_keys(self) -> None:
         focused = self.focused
         typing = isinstance(focused, (SqlEditor, Input))
         lists = isinstance(focused, SideList)
