@@ -106,6 +106,13 @@ class Canvas:
             for x in range(max(0, start), min(end, self.width)):
                 roles[x] = f"{roles[x].partition('@')[0]}@{role}"
 
+    def tint(self, x: int, y: int, count: int, role: str) -> None:
+        """Tint the ground of `count` cells from (x, y) on."""
+        if 0 <= y < self.height:
+            roles = self._roles[y]
+            for column in range(max(0, x), min(x + count, self.width)):
+                roles[column] = f"{roles[column].partition('@')[0]}@{role}"
+
     def is_blank(self, x: int, y: int, count: int = 1) -> bool:
         """Whether `count` cells from (x, y) on lie inside and are blank."""
         if not (0 <= y < self.height and x >= 0 and x + count <= self.width):

@@ -8,6 +8,8 @@ from typing import Any
 
 from gemtop.charts.grid import Canvas, Cells
 from gemtop.charts.spec import ChartSpec, Series, bin_to_columns, clock_text, column_of, tick_text
+from gemtop.charts.xy import Axis, XYSpec
+from gemtop.domain.text import text_width
 
 LABEL_CELLS = 4
 """Width of the labels of the y axis, the same for every chart so that they line up."""
@@ -15,6 +17,8 @@ LABEL_CELLS = 4
 _SEQUENCE = re.compile(r"\x1b\[([0-9;]*)m|([^\x1b]+)")
 _FOREGROUND = "38;5;"
 _ASCII_MARKERS = "*+ox#%"
+_FEW = 200
+"""Up to so many points that are not joined are drawn large."""
 
 _lock = threading.Lock()
 """plotext has one global figure."""
@@ -233,3 +237,73 @@ def _draw_x_axis(canvas: Canvas, spec: ChartSpec, left: int, columns: int, y: in
         start = left + column_of(at, spec.x_range, columns) - len(text) // 2
         if start + len(text) < free:
             canvas.put(start, y, text, "axis")
+
+
+def render_xy(spec: XYSpec, width: int, height: int, *, ascii_only: bool = False) -> Cells:
+    """Draw points over two axes, in width x height cells; no size raises. The points have the role `decode`."""
+    canvas = Canvas(width, height)
+    if not canvas.width or not canvas.height:
+        return canvas.freeze()
+    if not spec.points:
+        canvas.put(max(0, (width - len(spec.placeholder)) // 2), height // 2, spec.placeholder, "placeholder")
+        return canvas.freeze()
+    labels = max((text_width(text) for _, text in spec.y.ticks), default=0)
+    labelled = width >= labels + 16 and height >= 4
+    left = labels + 1 if labelled else 0
+    columns, rows = width - left, height - (2 if labelled else 0)
+    _draw_points(canvas, spec, left, columns, rows, ascii_only)
+    if labelled:
+        _draw_xy_axes(canvas, spec, left, columns, rows, ascii_only)
+    return canvas.freeze()
+
+
+def _share(value: float, axis: Axis) -> float:
+    return (value - axis.low) / (axis.high - axis.low) if axis.high > axis.low else 0.5
+
+
+def _draw_points(canvas: Canvas, spec: XYSpec, left: int, columns: int, rows: int, ascii_only: bool) -> None:
+    across, up = max(columns - 1, 1), max(rows - 1, 1)
+    fine = 1 if ascii_only else 4
+    places = [(_share(x, spec.x) * across, _share(y, spec.y) * up) for x, y in spec.points]
+    if not spec.joined:  # points on one dot are one
+        places = list(dict.fromkeys((round(x * 2) / 2, round(y * fine) / fine) for x, y in places))
+    with _lock:
+        figure = _figure()
+        figure.clear.data()
+        figure.plot_size(columns, rows)
+        figure.ruler("x", 0).lim(0, across)
+        figure.ruler("y", 0).lim(0, up)
+        few = "•" if len(places) <= _FEW and not spec.joined else "braille"
+        marker = _marker(_ASCII_MARKERS[0] if ascii_only else few, 1)
+        signal = figure.signal([x for x, _ in places], [y for _, y in places], marker=marker)
+        figure.draw(signal.lines(spec.joined))
+        drawn = figure.build().string()
+    for y, line in enumerate(drawn.split("\n")[:rows]):
+        x = left
+        for _, text in _SEQUENCE.findall(line):
+            x = x + len(text) if text.isspace() else canvas.put(x, y, text, "decode")
+
+
+def _draw_xy_axes(canvas: Canvas, spec: XYSpec, left: int, columns: int, rows: int, ascii_only: bool) -> None:
+    """A line at the left and one below, figures on both as far as they find room, the x column's name below."""
+    side, tick, dash, corner = "||-+" if ascii_only else "│┤─└"
+    for y in range(rows):
+        canvas.put(left - 1, y, side, "axis")
+    taken: set[int] = set()
+    for value, text in spec.y.ticks:
+        y = rows - 1 - round(_share(value, spec.y) * max(rows - 1, 1))
+        if 0 <= y < rows and y not in taken:
+            taken |= {y - 1, y, y + 1} if rows > 6 else {y}
+            canvas.put(left - 1 - text_width(text), y, text, "axis")
+            canvas.put(left - 1, y, tick, "axis")
+    canvas.put(left - 1, rows, corner + dash * columns, "axis")
+    free, end = left, left + columns
+    for value, text in spec.x.ticks:
+        x = left + round(_share(value, spec.x) * max(columns - 1, 1))
+        start = min(max(left, x - text_width(text) // 2), end - text_width(text))
+        if free <= start:
+            canvas.put(x, rows, "+" if ascii_only else "┴", "axis")
+            free = canvas.put(start, rows + 1, text, "axis") + 2
+    start = end - text_width(spec.x_label)
+    if start >= free:
+        canvas.put(start, rows + 1, spec.x_label, "title")

@@ -41,3 +41,9 @@ class EngineCrashedError(GemtopError):
     """llama.cpp aborted; its state is lost until the program starts anew."""
 
     exit_code = EXIT_CRASHED
+
+
+class QueryStoppedError(GemtopError):
+    """The user stopped a query."""
+
+    exit_code = EXIT_INTERRUPTED

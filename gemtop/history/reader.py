@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _READING = {"SELECT", "EXPLAIN", "MULTI", "CREATE"}
-_COMMENTS = re.compile(r"\A(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/|;)+", re.DOTALL)
+COMMENTS = re.compile(r"\A(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/|;)+", re.DOTALL)
 _EXPLAIN = re.compile(r"\Aexplain\s*(?:\([^)]*\)|analyze\b)?", re.IGNORECASE)
 _FETCH_ROWS = 2_000
 
@@ -46,6 +46,11 @@ class Column:
     def numeric(self) -> bool:
         return bool(re.match(r"(U?(TINY|SMALL|BIG|HUGE)?INT|INTEGER|UINTEGER|DOUBLE|FLOAT|DECIMAL)", self.type))
 
+    @property
+    def is_time(self) -> bool:
+        """A moment or a day."""
+        return bool(re.match(r"(TIMESTAMP|DATE)", self.type))
+
 
 class Result:
     """Columns, and rows that are fetched as they are asked for."""
@@ -60,18 +65,18 @@ class Result:
             yield from batch
 
 
-def _sql_error(error: Exception) -> BadInputError:
+def sql_error(error: Exception) -> BadInputError:
     """DuckDB's own message, the marked place included, without the kind of exception before it."""
     return BadInputError(re.sub(r"\A[A-Z][\w ]*Error: ", "", str(error).strip()))
 
 
-def _refuse_writes(statement: Statement, con: DuckDBPyConnection) -> None:
+def refuse_writes(statement: Statement, con: DuckDBPyConnection) -> None:
     """Raises BadInputError for a statement that could change anything: the history, or a file beside it."""
-    text = _COMMENTS.sub("", statement.query)
+    text = COMMENTS.sub("", statement.query)
     kind = statement.type.name
     if kind == "EXPLAIN":  # EXPLAIN ANALYZE executes what it explains
         for inner in con.extract_statements(_EXPLAIN.sub("", text)):
-            _refuse_writes(inner, con)
+            refuse_writes(inner, con)
         return
     # A PIVOT comes apart into a temporary type and a SELECT; what the user wrote does not begin with CREATE.
     if kind not in _READING or (kind == "CREATE" and re.match(r"create\b", text, re.IGNORECASE)):
@@ -146,7 +151,7 @@ class Reader:
             if not statements:
                 raise BadInputError("there is no SQL statement in it")
             for statement in statements:
-                _refuse_writes(statement, self._con)
+                refuse_writes(statement, self._con)
             bound = dict(parameters or {})
             unknown = set(bound) - {name for s in statements for name in s.named_parameters}
             if unknown:
@@ -155,7 +160,7 @@ class Reader:
                 mine = {name: bound[name] for name in statement.named_parameters if name in bound}
                 self._interruptible(partial(self._con.execute, statement, mine or None))
         except duckdb.Error as error:
-            raise _sql_error(error) from error
+            raise sql_error(error) from error
         described = self._con.description or []
         return Result(self, tuple(Column(str(d[0]), str(d[1])) for d in described))
 
@@ -166,14 +171,14 @@ class Reader:
         try:
             statements = self._con.extract_statements(sql)
             for statement in statements:
-                _refuse_writes(statement, self._con)
+                refuse_writes(statement, self._con)
             if len(statements) != 1:
                 raise BadInputError("Parquet needs exactly one SELECT")
             text = statements[0].query.strip().rstrip(";")
             copy = f"COPY (\n{text}\n) TO {quoted(str(path))} (FORMAT parquet)"
             self._interruptible(lambda: self._con.execute(copy, dict(parameters or {}) or None))
         except duckdb.Error as error:
-            raise _sql_error(error) from error
+            raise sql_error(error) from error
 
     def _fetch(self, count: int) -> list[tuple[Any, ...]]:
         import duckdb
@@ -181,7 +186,7 @@ class Reader:
         try:
             return self._interruptible(lambda: self._con.fetchmany(count))
         except duckdb.Error as error:
-            raise _sql_error(error) from error
+            raise sql_error(error) from error
 
     def _interruptible(self, call: Callable[[], _T]) -> _T:
         return interruptible(call, self._con.interrupt)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from gemtop.domain.settings import EngineSettings
     from gemtop.session import Session
+    from gemtop.tui.screens.history import HistoryScreen
     from gemtop.tui.tuning import Plans
     from gemtop.view import SessionEvent
 
@@ -87,6 +88,7 @@ class GemtopApp(App[int]):
         self.resume: Resume | None = None
         self.model_path: str | None = None
         self._live = LiveScreen()
+        self._history: HistoryScreen | None = None
         self._traffic = Traffic()
         self._leaving = False
         self._exit_words = ""
@@ -239,6 +241,17 @@ class GemtopApp(App[int]):
 
         self.push_screen(ModelsScreen())
 
+    # The history
+
+    def action_history(self) -> None:
+        """The SQL screen; it keeps what is in it while it is left."""
+        from gemtop.tui.screens.history import NAME, HistoryScreen
+
+        if self._history is None:
+            self._history = HistoryScreen(self.paths)
+            self.install_screen(self._history, NAME)
+        self.push_screen(NAME)
+
     def on_model_chosen(self, message: ModelChosen) -> None:
         self.open_model(message.path)
 
@@ -248,9 +261,11 @@ class GemtopApp(App[int]):
         self.leave(EXIT_CRASHED if self.session and self.session.crashed else EXIT_OK)
 
     def action_leave_or_copy(self) -> None:
-        """Ctrl-C copies where text is selected, and leaves elsewhere: what a user of either kind expects."""
+        """Ctrl-C stops a query, copies where text is selected, and leaves elsewhere."""
         focused = self.focused
         selected = focused.selected_text if isinstance(focused, TextArea) else self.screen.get_selected_text()
+        if self._history is not None and self.screen is self._history and self._history.stop():
+            return
         if selected:
             self.copy_to_clipboard(selected)
         else:
@@ -261,6 +276,8 @@ class GemtopApp(App[int]):
         if self._leaving:
             return
         self._leaving = True
+        if self._history is not None:
+            self._history.stop()  # the last batch needs the file
         self.notify("writing the session down ...", timeout=30)
 
         def close() -> None:

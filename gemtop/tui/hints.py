@@ -21,6 +21,7 @@ LIVE_KEYS = (
     KeyHint("r", "Again", "again"),
     KeyHint("t", "Tune", "tune"),
     KeyHint("s", "Sampling", "sampling"),
+    KeyHint("h", "History", "history"),
     KeyHint("m", "Models", "models"),
     KeyHint("l", "Log", "log"),
     KeyHint("y", "Copy", "copy"),
@@ -42,6 +43,34 @@ REPLAY_KEYS = (
     KeyHint("y", "Copy", "copy"),
     KeyHint("?", "Keys", "keys", stays=True),
     KeyHint("q", "Quit", "leave", stays=True),
+)
+SQL_KEYS = (
+    KeyHint("F5", "Run", "run"),
+    KeyHint("Space", "Mark", "mark"),
+    KeyHint("p", "Plot", "plot"),
+    KeyHint("o", "Sort", "sort"),
+    KeyHint("Ctrl-S", "Save", "save"),
+    KeyHint("F2", "Lists", "lists"),
+    KeyHint("Ctrl-W", "Write", "write"),
+    KeyHint("?", "Keys", "keys", stays=True),
+    KeyHint("Esc", "Back", "back", stays=True),
+)
+SQL_LIST_KEYS = (
+    KeyHint("Enter", "Run", "choose"),
+    KeyHint("Tab", "Next", "app.focus_next"),
+    KeyHint("F3", "Rows", "rows"),
+    KeyHint("F4", "Editor", "editor"),
+    KeyHint("?", "Keys", "keys", stays=True),
+    KeyHint("Esc", "Back", "back", stays=True),
+)
+SQL_EDITOR_KEYS = (
+    KeyHint("F5", "Run", "run"),
+    KeyHint("Tab", "Complete", "complete"),
+    KeyHint("Ctrl-S", "Save", "save"),
+    KeyHint("F2", "Lists", "lists"),
+    KeyHint("F3", "Rows", "rows"),
+    KeyHint("Ctrl-W", "Write", "write"),
+    KeyHint("Esc", "Back", "back", stays=True),
 )
 PROMPT_KEYS = (
     KeyHint("Enter", "Run", "submit_prompt"),

@@ -24,6 +24,7 @@ KEYS = (
     ("n", "new conversation (models with a chat template)"),
     ("t", "tune: context, offload, cache, batch, threads, LoRA"),
     ("s", "sampling: temperature, top-k, top-p, seed, length"),
+    ("h", "history: SQL over all sessions while this goes on"),
     ("m", "open another model"),
     ("l", "llama.cpp's own messages"),
     ("y", "copy the output (OSC 52: works over SSH)"),
@@ -33,6 +34,23 @@ KEYS = (
     ("Ctrl-Z", "suspend; fg brings it back"),
     ("?", "this list; keys in the last line can be clicked"),
     ("q  Ctrl-Q  Ctrl-C", "leave; everything is recorded"),
+)
+
+SQL_SCREEN_KEYS = (
+    ("F5 Ctrl-R Ctrl-J", "run the editor's SQL, or what is selected in it"),
+    ("Esc  Ctrl-C", "stop what runs; Esc: back from the plot, to live"),
+    ("q  h", "outside of the editor: back to the live screen"),
+    ("Tab", "take the completion; else on to the next part"),
+    ("Ctrl-Space", "show completions before a first letter"),
+    ("Ctrl-U  Ctrl-Y", "in the editor: undo, redo"),
+    ("F2  F3  F4", "to the queries and sessions, the rows, the editor"),
+    ("Enter", "run the query, the session; show the cell whole"),
+    ("Space", "mark the column: the first is x, the second y"),
+    ("p", "plot the marked columns, and back to the table"),
+    ("o", "sort by the column: up, down, as it came"),
+    ("g  G", "to the first row, to the last"),
+    ("Ctrl-S", "save rows as CSV, Parquet, JSON; again: a query"),
+    ("Ctrl-W", "allow statements to change the history, and not"),
 )
 
 

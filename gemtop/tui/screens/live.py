@@ -45,6 +45,7 @@ class LiveScreen(Screen[None]):
         Binding("s", "sampling", "Sampling"),
         Binding("l", "log", "Log"),
         Binding("y", "copy", "Copy"),
+        Binding("h", "history", "History"),
         Binding("m", "models", "Models"),
         Binding("question_mark", "keys", "Keys"),
         Binding("q", "leave", "Quit"),
@@ -457,6 +458,9 @@ class LiveScreen(Screen[None]):
             self.notify("a run is going on; Esc stops it", severity="warning")
             return
         self._app.action_models()
+
+    def action_history(self) -> None:
+        self._app.action_history()
 
     def action_keys(self) -> None:
         from gemtop.tui.screens.keys import KeysScreen

@@ -199,14 +199,10 @@ class CellWidget(Widget):
             canvas.put(0, height - 1, bottom, role)
         draw_title(canvas, 2, width - 2, self._title, self._readings, dash, role)
 
-    def on_focus(self, event: events.Focus) -> None:
+    def watch_has_focus(self, has_focus: bool) -> None:
         """The frame shows where the keys go."""
-        if self.framed:
-            self.rebuild()
-
-    def on_blur(self, event: events.Blur) -> None:
-        """See `on_focus`."""
-        if self.framed:
+        super().watch_has_focus(has_focus)
+        if self.framed and self.is_attached:
             self.rebuild()
 
 

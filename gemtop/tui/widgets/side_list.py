@@ -1,0 +1,125 @@
+"""A framed list of lines with a cursor that sends two lines when it moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+
+from gemtop.charts.grid import Canvas, Cells
+from gemtop.domain.text import one_line, text_width
+from gemtop.tui.widgets.cells import CellWidget, clip
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A line: what it is known by, its text, and words at its right end where there is room."""
+
+    key: str
+    text: str
+    note: str = ""
+
+
+class SideList(CellWidget, can_focus=True):
+    """Enter or a click chooses."""
+
+    DEFAULT_CSS = "SideList { height: 1fr; width: 1fr; min-height: 3; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "move(-1)", show=False),
+        Binding("down", "move(1)", show=False),
+        Binding("pageup", "page(-1)", show=False),
+        Binding("pagedown", "page(1)", show=False),
+        Binding("home", "move(-1000000)", show=False),
+        Binding("end", "move(1000000)", show=False),
+        Binding("enter", "choose", show=False),
+    ]
+
+    class Chosen(Message):
+        """Enter was pressed on a line, or it was clicked."""
+
+        def __init__(self, owner: SideList, key: str) -> None:
+            self.owner, self.key = owner, key
+            super().__init__()
+
+    class Moved(Message):
+        """The cursor is on another line."""
+
+        def __init__(self, owner: SideList, key: str) -> None:
+            self.owner, self.key = owner, key
+            super().__init__()
+
+    def __init__(self, title: str, placeholder: str = "", *, id: str | None = None) -> None:
+        super().__init__(title=title, framed=True, id=id)
+        self._items: tuple[Item, ...] = ()
+        self._placeholder = placeholder
+        self._at = 0
+        self._top = 0
+
+    @property
+    def at(self) -> str | None:
+        """The key of the line with the cursor."""
+        return self._items[self._at].key if self._items else None
+
+    def show_items(self, items: Sequence[Item], placeholder: str | None = None) -> None:
+        """Show these; the cursor stays on the line it was on."""
+        held = self.at
+        self._items = tuple(items)
+        if placeholder is not None:
+            self._placeholder = placeholder
+        keys = [item.key for item in self._items]
+        self._at = keys.index(held) if held in keys else min(self._at, max(0, len(keys) - 1))
+        self.rebuild()
+
+    def draw(self, width: int, height: int) -> Cells:
+        canvas = Canvas(width, height)
+        if not self._items:
+            canvas.put(0, 0, clip(self._placeholder, width), "placeholder")
+        if not height or not self._items:
+            return canvas.freeze()
+        if not self._top <= self._at < self._top + height:
+            # By half a view: a list that moves at every step sends itself whole at every step.
+            self._top = self._at - height // 2
+        self._top = max(0, min(self._top, len(self._items) - height))
+        for y, item in enumerate(self._items[self._top : self._top + height]):
+            text = clip(one_line(item.text), width)
+            canvas.put(0, y, text, "text")
+            note, used = one_line(item.note), text_width(text)
+            if note and used + 2 + min(text_width(note), 8) <= width:
+                canvas.put(max(used + 2, width - text_width(note)), y, clip(note, width - used - 2), "muted")
+            if self._top + y == self._at:
+                canvas.tint(0, y, width, "prompt" if self.has_focus else "other")
+        return canvas.freeze()
+
+    def action_move(self, way: int) -> None:
+        at = max(0, min(self._at + way, len(self._items) - 1))
+        if at != self._at:
+            self._at = at
+            self.rebuild()
+            self.post_message(self.Moved(self, self._items[at].key))
+
+    def action_page(self, way: int) -> None:
+        self.action_move(way * max(1, self.inner_size()[1] - 1))
+
+    def action_choose(self) -> None:
+        if self._items:
+            self.post_message(self.Chosen(self, self._items[self._at].key))
+
+    def on_click(self, event: events.Click) -> None:
+        at = self._top + event.y - 1
+        if 1 <= event.y <= self.inner_size()[1] and at < len(self._items):
+            event.stop()
+            self._at = at
+            self.rebuild()
+            self.action_choose()
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        event.stop()
+        self.action_move(-3)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        event.stop()
+        self.action_move(3)
