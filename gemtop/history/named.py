@@ -29,7 +29,7 @@ def named_session(reader: Reader, name: str) -> str:
         return str(newest[0])
     found = [str(row[0]) for row in reader.run_sql(_CANDIDATES, {"name": name}).rows()] if name else []
     if not found:
-        raise BadInputError(f"there is no session '{one_line(name)}'; gemtop query sessions lists them")
+        raise BadInputError(f"there is no session '{one_line(name)}'; gemtop sessions lists them")
     if len(found) > 1 and found[0] != name:
         others = f" and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
         raise BadInputError(

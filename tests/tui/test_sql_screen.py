@@ -97,10 +97,10 @@ async def test_a_shipped_query_is_run_from_the_list(folders: Paths) -> None:
     seed(folders)
     async with opened(folders) as sql:
         await sql.pilot.press("down")
-        assert "Decode speed and memory by variant" in sql.said
+        assert "Variants side by side" in sql.said
         await sql.pilot.press("enter")
         await sql.idle()
-        await sql.screen.until_shown("3 rows in", "QAT Q4_0", "PTQ Q4_K_M", "Decode speed and memory by variant")
+        await sql.screen.until_shown("3 rows in", "QAT Q4_0", "PTQ Q4_K_M", "Variants side by side")
         assert "FROM runs" in sql.it.editor.text and not sql.it.editor.text.startswith("--")
 
 

@@ -174,12 +174,10 @@ class HistoryScreen(JobScreen):
     # The lists
 
     def _read_queries(self) -> None:
-        from gemtop.history.own_queries import own_queries
         from gemtop.history.queries import library
 
-        own = {query.name for query in own_queries()}
         self._queries = library().queries
-        items = [Item(q.name, q.name, "own" if q.name in own else "") for q in self._queries]
+        items = [Item(q.name, q.name, "own" if q.yours else "") for q in self._queries]
         if self._own_text.strip():
             items.insert(0, Item(_OWN, _OWN, "back"))
         self.query_one("#queries", SideList).show_items(items)
