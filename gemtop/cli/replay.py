@@ -25,7 +25,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         help="a recorded session on the screen again",
         description="Show a recorded session on the live screen again, fed from the history: pause, scrub, go from "
         "run to run, faster or slower. Nothing is run, read or recorded.",
-        epilog="gemtop replay last · gemtop replay last --speed 4x --from 1:30 · gemtop query sessions lists them",
+        epilog="gemtop replay last · gemtop replay last --speed 4x --from 1:30 · gemtop sessions lists them",
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -41,7 +41,7 @@ def test_one_is_meant(reader: Reader, name: str, found: str) -> None:
     ("name", "words"),
     [
         ("", "there is no session ''"),
-        ("nope", "there is no session 'nope'; gemtop query sessions lists them"),
+        ("nope", "there is no session 'nope'; gemtop sessions lists them"),
         ("%", "there is no session '%'"),
         ("100000", "there is no session '100000'"),
         ("20261123", "'20261123' stands for 2 sessions: 20261123-110000-bbbb0002, 20261123-100000-aaaa0001; give more"),

@@ -244,7 +244,7 @@ def test_an_unknown_session_is_one_line(paths: Paths) -> None:
     with pytest.raises(BadInputError, match="no history yet"):
         opened(paths, "last")
     put_in(paths, whole_session())
-    with pytest.raises(BadInputError, match=r"no session 'nonsense'; gemtop query sessions lists them"):
+    with pytest.raises(BadInputError, match=r"no session 'nonsense'; gemtop sessions lists them"):
         opened(paths, "nonsense")
 
 

@@ -255,7 +255,7 @@ def test_a_signal_gives_the_terminal_back(folders: Paths, number: int, code: int
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nonsense"], "gemtop: there is no session 'nonsense'; gemtop query sessions lists them"),
+        (["nonsense"], "gemtop: there is no session 'nonsense'; gemtop sessions lists them"),
         (["last", "--from", "1:00"], "gemtop: --from 1:00: the session ends at 0:05"),
     ],
 )
