@@ -17,6 +17,7 @@ from gemtop.domain.text import one_line
 from gemtop.history import schema
 from gemtop.history.database import Database
 from gemtop.history.ingest import DamagedSpoolError, take
+from gemtop.history.named import pick
 from gemtop.history.reader import Reader
 from gemtop.history.spool import SUFFIX, Header, Spool, spools_in
 from gemtop.history.tables import ALL_TAKEN, delete_rows
@@ -154,21 +155,8 @@ class Sessions:
 
         Raises BadInputError with what to do.
         """
-        sessions = self.all()
-        if not sessions:
-            raise BadInputError("there are no sessions yet")
-        if name == "last":
-            return sessions[0]
-        exact = [session for session in sessions if session.session_id == name]
-        alike = [s for s in sessions if name and (s.session_id.startswith(name) or s.session_id.endswith(name))]
-        found = exact or alike
-        if not found:
-            raise BadInputError(f"there is no session '{one_line(name)}'; gemtop sessions lists them")
-        if len(found) > 1:
-            some = ", ".join(one_line(session.session_id) for session in found[:3])
-            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-            raise BadInputError(f"'{one_line(name)}' fits {len(found)} sessions, {some}{more}: give more of the id")
-        return found[0]
+        by_id = {session.session_id: session for session in self.all()}
+        return by_id[pick(name, list(by_id))]
 
     def find_all(self, names: Iterable[str]) -> list[Session]:
         """The same for several, each once."""

@@ -85,8 +85,8 @@ def test_list_is_what_sessions_does(two: Paths) -> None:
 
 def test_without_a_history(folders: Paths) -> None:
     assert said("sessions") == ("", f"gemtop sessions: there is no history yet at {folders.history}\n")
-    refused(gemtop("sessions", "show", "last"), "there are no sessions yet")
-    refused(gemtop("sessions", "tag", "last", "x"), "there are no sessions yet")
+    refused(gemtop("sessions", "show", "last"), "the history holds no session yet")
+    refused(gemtop("sessions", "tag", "last", "x"), "the history holds no session yet")
     refused(gemtop("export", "--all", "--to", folders.history.parent.parent / "x"), "no sessions to export")
     assert not folders.history.exists()
 
@@ -121,7 +121,7 @@ def test_labels(two: Paths) -> None:
     assert "no note" in said("sessions", "note", OTHER, "")[1]
     refused(gemtop("sessions", "tag", "last", "b", "--remove"), "has no tag b")
     refused(gemtop("sessions", "tag", "last", "a,b"), "is no tag")
-    refused(gemtop("sessions", "tag", "2026", "x"), "fits 2 sessions")
+    refused(gemtop("sessions", "tag", "2026", "x"), "stands for 2 sessions")
     refused(gemtop("sessions", "note", "nobody", "x"), "there is no session 'nobody'")
 
 

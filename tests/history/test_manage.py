@@ -98,7 +98,7 @@ def test_the_newest_is_first(two: Paths) -> None:
 
 def test_without_a_history_there_are_none(paths: Paths) -> None:
     assert listed(paths) == []
-    with pytest.raises(BadInputError, match="no sessions yet"):
+    with pytest.raises(BadInputError, match="holds no session yet"):
         found(paths, "last")
     assert not paths.history.exists()
 
@@ -111,7 +111,7 @@ def test_names_of_a_session(two: Paths, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("2026", "fits 2 sessions, .*give more"),
+        ("2026", "stands for 2 sessions: .*give more"),
         ("", "no session ''"),
         ("x\x1b[31m", "no session 'x␛"),
         ("%", "no session"),
