@@ -32,6 +32,9 @@ _PROCESSOR_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-therm
 """Drivers of sensors in the processor."""
 _BOARD_CHIPS = ("acpitz",)
 """Near it: better than nothing."""
+_SWAP_EVERY_NS = 400_000_000
+"""The kernel adds its counters up over all CPUs for each reading: at ten a second that would be seen."""
+_WHOLE = 65_536
 _SWAPPED = re.compile(rb"^(pswpin|pswpout) (\d+)$", re.MULTILINE)
 _MEMINFO = re.compile(rb"MemTotal:\s+(\d+) kB\nMemFree:.*\nMemAvailable:\s+(\d+) kB\n")
 _OFFSET, _TRUE = "Tctl", "Tdie"
@@ -46,7 +49,7 @@ def _psutil() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Slow:
-    """What the last `refresh` read. Replaced as a whole, never changed: another thread looks at it."""
+    """What was read some time ago. Replaced as a whole, never changed: another thread looks at it."""
 
     values: dict[str, Any] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=lambda: dict.fromkeys(SLOW_FIELDS, "not read yet"))
@@ -75,7 +78,7 @@ class PsutilProbe:
         self._process_cpu_ns = process_cpu_ns
         self._rapl = rapl or Rapl()
         self._proc = proc
-        self._meminfo = str(proc / "meminfo")
+        self._meminfo, self._vmstat = str(proc / "meminfo"), str(proc / "vmstat")
         self._first_window_ns = first_window_ns
         self._clock = clock
         self._sleep = sleep
@@ -90,6 +93,7 @@ class PsutilProbe:
         self._package_power = _Share(scale=1e9)
         self._cores = _Cores()
         self._slow = _Slow()
+        self._swap, self._swap_ns = _Slow(), -_SWAP_EVERY_NS
         self._started_ns = 0
 
     def start(self) -> None:
@@ -133,7 +137,7 @@ class PsutilProbe:
                 if values[name] is None:
                     reasons[name] = _NO_WINDOW
         self._read_memory(values, reasons)
-        self._read_swap(values, reasons)
+        self._read_swap(t_ns, values, reasons)
         return HostSample(t_ns=t_ns, reasons=reasons, **values)
 
     def refresh(self) -> None:
@@ -224,19 +228,27 @@ class PsutilProbe:
     def _read_cores(self) -> tuple[float, ...] | None:
         return self._cores.update(self._psutil.cpu_times(percpu=True))
 
-    def _read_swap(self, values: dict[str, Any], reasons: dict[str, str]) -> None:
+    def _read_swap(self, t_ns: int, values: dict[str, Any], reasons: dict[str, str]) -> None:
+        if t_ns - self._swap_ns >= _SWAP_EVERY_NS:
+            self._swap_ns, self._swap = t_ns, self._swapped()
+        values.update(self._swap.values)
+        reasons.update(self._swap.reasons)
+
+    def _swapped(self) -> _Slow:
         # psutil reads the same file, and where it has no counters gives 0.
         try:
-            counters = dict(_SWAPPED.findall((self._proc / "vmstat").read_bytes()))
+            with open(self._vmstat, "rb", buffering=0) as file:  # noqa: PTH123 (as above)
+                counters = dict(_SWAPPED.findall(file.read(_WHOLE)))
         except OSError as error:
-            reasons["swap_in_bytes"] = reasons["swap_out_bytes"] = failed(error)
-            return
+            return _Slow({}, dict.fromkeys(("swap_in_bytes", "swap_out_bytes"), failed(error)))
         page_bytes = os.sysconf("SC_PAGE_SIZE")
-        for name, counter in (("swap_in_bytes", b"pswpin"), ("swap_out_bytes", b"pswpout")):
-            if counter in counters:
-                values[name] = int(counters[counter]) * page_bytes
-            else:
-                reasons[name] = _NO_SWAP_COUNTERS
+        found = {
+            name: counters.get(key) for name, key in (("swap_in_bytes", b"pswpin"), ("swap_out_bytes", b"pswpout"))
+        }
+        return _Slow(
+            {name: int(pages) * page_bytes for name, pages in found.items() if pages is not None},
+            {name: _NO_SWAP_COUNTERS for name, pages in found.items() if pages is None},
+        )
 
 
 class _Share:
