@@ -57,6 +57,7 @@ SQL_KEYS = (
 )
 SQL_LIST_KEYS = (
     KeyHint("Enter", "Run", "choose"),
+    KeyHint("e", "Note", "annotate"),
     KeyHint("Tab", "Next", "app.focus_next"),
     KeyHint("F3", "Rows", "rows"),
     KeyHint("F4", "Editor", "editor"),

@@ -19,7 +19,7 @@ from textual.widgets import Input
 from gemtop.config import Paths, config_file
 from gemtop.history.database import Database
 from gemtop.tui.screens.history import HistoryScreen
-from gemtop.tui.screens.history_dialogs import SaveQueryScreen, SaveScreen, ValueScreen, WriteScreen
+from gemtop.tui.screens.history_dialogs import NoteScreen, SaveQueryScreen, SaveScreen, ValueScreen, WriteScreen
 from gemtop.tui.screens.keys import SQL_SCREEN_KEYS, KeysScreen
 from gemtop.tui.screens.live import LiveScreen
 from gemtop.tui.widgets.chart import Chart
@@ -482,3 +482,27 @@ async def test_every_key_is_listed(folders: Paths) -> None:
         given = binding.key if isinstance(binding, Binding) else binding[0]
         for key in given.split(","):
             assert names.get(key, key.replace("ctrl+", "ctrl-")) in [*listed, "?"], key
+
+
+async def test_a_note_and_tags_of_a_session(folders: Paths) -> None:
+    *_, newest = seed(folders)
+    async with opened(folders) as sql:
+        await sql.idle()
+        await sql.pilot.press("e")
+        assert "go to one in the list of sessions" in sql.said
+        sql.it.query_one("#sessions", SideList).focus()
+        await sql.screen.until(lambda: sql.it.query_one("#sessions", SideList).at is not None, "the list is there")
+        while sql.it.query_one("#sessions", SideList).at != newest:
+            await sql.pilot.press("down")
+        await sql.pilot.press("e")
+        await sql.screen.until(lambda: isinstance(sql.screen.app.screen, NoteScreen), "the dialog")
+        dialog = sql.screen.app.screen
+        dialog.query_one("#words", Input).value = "driver 580, new paste"
+        dialog.query_one("#tags", Input).value = "cold a,b"
+        await sql.pilot.press("enter")
+        assert "no tag" in str(dialog.query_one("#note").render()), "told before it is left"
+        dialog.query_one("#tags", Input).value = "nightly cold"
+        await sql.pilot.press("enter")
+        await sql.screen.until(lambda: sql.said == "note and tags are kept", "written")
+        await sql.run(f"SELECT note, tags FROM sessions WHERE session_id = '{newest}'")
+        assert sql.rows == [("driver 580, new paste", ["cold", "nightly"])]

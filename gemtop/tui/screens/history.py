@@ -18,7 +18,7 @@ from gemtop.domain.text import one_line, printable
 from gemtop.history.workbench import Workbench
 from gemtop.tui.completing import complete
 from gemtop.tui.hints import SQL_EDITOR_KEYS, SQL_KEYS, SQL_LIST_KEYS, KeyHint
-from gemtop.tui.screens.history_dialogs import SaveQueryScreen, SaveScreen, SaveTo, ValueScreen, WriteScreen
+from gemtop.tui.screens.history_dialogs import NoteScreen, SaveQueryScreen, SaveScreen, SaveTo, ValueScreen, WriteScreen
 from gemtop.tui.screens.jobs import JobScreen
 from gemtop.tui.sql_present import axis_kind, columns_of_plot, error_lines, session_sql, sql_header
 from gemtop.tui.widgets.completion_list import CompletionList
@@ -81,6 +81,7 @@ class HistoryScreen(JobScreen):
         Binding("escape", "back", "Back"),
         Binding("q,h", "leave", "Back"),
         Binding("p", "plot", "Plot"),
+        Binding("e", "annotate", "Note"),
         Binding("question_mark", "keys", "Keys"),
     ]
 
@@ -203,6 +204,26 @@ class HistoryScreen(JobScreen):
         query = next((q for q in self._queries if q.name == message.key), None)
         if query is not None and message.owner.id == "queries" and not self.busy:
             self.say(f"{query.title}. {query.sentence}")
+
+    def action_annotate(self) -> None:
+        """Note and tags of the session with the cursor."""
+        from gemtop.history import annotating
+
+        sessions, paths = self.query_one("#sessions", SideList), self._app.paths
+        if self.focused is not sessions or sessions.at is None:
+            self.say("e writes a note and tags of a session: go to one in the list of sessions (F2, Tab)")
+            return
+
+        def ask(found: annotating.Annotation) -> None:
+            def keep(answer: Any) -> None:
+                if answer is not None:
+                    wanted = annotating.Annotation(found.session_id, *answer)
+                    work = partial(annotating.write, paths, wanted, self.wait)
+                    self.begin("writing the note", work, lambda _: self.say("note and tags are kept"))
+
+            self.app.push_screen(NoteScreen(words=found.note, tags=" ".join(found.tags)), keep)
+
+        self.begin("reading the session", partial(annotating.read, paths, sessions.at, self.wait), ask)
 
     async def on_side_list_chosen(self, message: SideList.Chosen) -> None:
         if self.busy:

@@ -36,7 +36,9 @@ class _Form(ModalScreen[Any]):
     """A few fields; Enter goes on, Esc leaves. A second Enter replaces what is there."""
 
     DEFAULT_CSS = """
-    SaveScreen, SaveQueryScreen, WriteScreen, ValueScreen { align: center middle; background: $background 60%; }
+    SaveScreen, SaveQueryScreen, NoteScreen, WriteScreen, ValueScreen {
+        align: center middle; background: $background 60%;
+    }
     .sql-dialog Input { width: 1fr; }
     .sql-dialog .row Label { width: 11; }
     ValueScreen .dialog { height: 80%; width: 90%; }
@@ -105,6 +107,25 @@ class SaveScreen(_Form):
             self.say(f"{path} is a folder")
         elif not path.exists() or self.may_replace(path):
             self.dismiss(SaveTo(path.absolute(), kind))
+
+
+class NoteScreen(_Form):
+    """Note and tags of a session; the answer is the two, the tags apart."""
+
+    TITLE_WORDS = "note and tags of a session"
+    FIELDS = (("words", "note"), ("tags", "tags"))
+    NOTE = "tags are apart by blanks; gemtop sessions --tag TAG lists them. Enter keeps both, Esc leaves"
+
+    def on_input_submitted(self) -> None:
+        from gemtop.history.manage import checked_tags
+
+        tags = tuple(self.field("tags").split())
+        try:
+            checked_tags(tags)
+        except BadInputError as error:
+            self.say(str(error))
+            return
+        self.dismiss((self.field("words"), tags))
 
 
 class SaveQueryScreen(_Form):

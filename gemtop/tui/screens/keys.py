@@ -45,6 +45,7 @@ SQL_SCREEN_KEYS = (
     ("Ctrl-U  Ctrl-Y", "in the editor: undo, redo"),
     ("F2  F3  F4", "to the queries and sessions, the rows, the editor"),
     ("Enter", "run the query, the session; show the cell whole"),
+    ("e", "note and tags of the session in the list"),
     ("Space", "mark the column: the first is x, the second y"),
     ("p", "plot the marked columns, and back to the table"),
     ("o", "sort by the column: up, down, as it came"),
