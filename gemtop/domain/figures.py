@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from gemtop.domain.statistics import percentile
 
@@ -71,6 +72,15 @@ class TimingAccumulator:
         self._last_ns = t_ns
         self._generated += 1
 
+    def add_tokens(self, t_ns: Sequence[int]) -> None:
+        """The tokens of a run that has ended, in order of time: the gaps between many are sorted once."""
+        for stamp in t_ns[:1]:
+            self.add_token(stamp)
+        if len(t_ns) > 1:
+            self._gaps_ms = sorted([*self._gaps_ms, *((b - a) / 1e6 for a, b in pairwise(t_ns))])
+            self._last_ns = t_ns[-1]
+            self._generated += len(t_ns) - 1
+
     @property
     def first_token_ns(self) -> int | None:
         """When the prefill had given its token; None before, and where there was no prefill."""
@@ -94,6 +104,5 @@ def timing(start_ns: int, prefill: Sequence[tuple[int, int]], token_t_ns: Sequen
     run = TimingAccumulator(start_ns)
     for t_ns, n_done in prefill:
         run.add_prefill(t_ns, n_done)
-    for t_ns in token_t_ns:
-        run.add_token(t_ns)
+    run.add_tokens(token_t_ns)
     return run.timing()

@@ -19,6 +19,7 @@ from pathlib import Path
 from gemtop.config import Paths
 from gemtop.domain.records import SessionEnd, TokenRow
 from gemtop.domain.telemetry import DeviceSample, HostSample
+from gemtop.history.database import Database
 from gemtop.history.ingest import take_in_dead
 from gemtop.history.recorder import Recorder
 from gemtop.history.spool import Spool, spools_in
@@ -63,6 +64,8 @@ def _cpu_s() -> float:
 
 def load(paths: Paths, seconds: float) -> None:
     """Record the load in real time and say what it took."""
+    with Database(paths.history).open():
+        pass  # making a new history is none of the recorder's daily work
     recorder = Recorder(paths)
     begin = session(started_ns=time.monotonic_ns(), pid=os.getpid())
     recorder.open(begin)
@@ -110,9 +113,12 @@ def take_in(paths: Paths, lines: int) -> None:
             card(t_ns, "0", i) if kind == 0 else host(t_ns, i) if kind == 1 else TokenRow(run_id, i, t_ns, 7, "decode")
         )
         batch.append(encoder.lines([row]))
+    batch.append(encoder.lines([run_end(run_id, end_ns=lines * _S // 200)]))  # one that died has its figures to find
     spool.append(b"".join(batch))
     size = spool.end
     spool.close()
+    with Database(paths.history).open():
+        pass
     started_s = time.monotonic()
     found = take_in_dead(paths)
     say(f"taking in {lines:,} lines ({size / 2**20:.0f} MiB): {time.monotonic() - started_s:.2f} s")
