@@ -8,27 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from gemtop.domain.telemetry import CostSample, DeviceSample, HostSample, Sample, TelemetryStatus
-from gemtop.readings import Readings
+from gemtop.readings import Readings, Recorder
 from gemtop.telemetry.probes import GpuProbe, HostProbe
 
 if TYPE_CHECKING:  # a single reading has a third of a second, and writes no records
-    from gemtop.domain.records import Record, SessionBegin, SessionEnd
+    from gemtop.domain.records import Record, SessionBegin
 
 STALE_PERIODS = 3
 """Readings that are this many periods old are no readings of now any more."""
 _LEAST_STALE_NS = 1_000_000_000
-
-
-class Recorder(Protocol):
-    """What a monitor needs of the history."""
-
-    @property
-    def problem(self) -> str | None:
-        """What keeps the history from being written, in one line; None while all is well."""
-
-    def put(self, record: Record) -> None: ...
-
-    def close(self, end: SessionEnd) -> None: ...
 
 
 class Sampler(Protocol):

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from gemtop.domain.telemetry import CostSample, DeviceInfo, DeviceSample, HostSample, Sample, TelemetryStatus
 
 if TYPE_CHECKING:
     from gemtop.domain.model import BackendDevice
+    from gemtop.domain.records import Record, SessionEnd
 
 _KEEP = 3000
 """Ten minutes at five readings a second."""
 _ROUND = 64
 """The last reading of each device is among so many."""
 _Kind = TypeVar("_Kind", DeviceSample, HostSample)
+
+
+class Recorder(Protocol):
+    """What a sitting needs of the history."""
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps the history from being written, in one line; None while all is well."""
+
+    def put(self, record: Record) -> None: ...
+
+    def close(self, end: SessionEnd) -> None: ...
 
 
 class Readings:

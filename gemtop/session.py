@@ -33,13 +33,14 @@ from gemtop.domain.figures import TimingAccumulator
 from gemtop.domain.idle import PACKAGE, IdlePower
 from gemtop.domain.model import LoadedModel
 from gemtop.domain.rates import RateSeries
-from gemtop.domain.records import Phase, Record, RunKind, SessionBegin, SessionEnd, TokenRow, device_rows, run_row
+from gemtop.domain.records import Phase, RunKind, SessionBegin, SessionEnd, TokenRow, device_rows, run_row
 from gemtop.domain.resources import power_of
+from gemtop.domain.roofline import DecodeRoof
 from gemtop.domain.settings import EngineSettings, SamplingSettings
 from gemtop.domain.telemetry import DeviceSample, HostSample, Sample, TelemetryStatus
 from gemtop.domain.validity import SILENT_S
 from gemtop.engine.protocol import BenchRequest, Engine, EventSink
-from gemtop.readings import Readings
+from gemtop.readings import Readings, Recorder
 from gemtop.run import MeasuredRun, RunView, begin_run, changes, decode_roof, ledger_rows
 from gemtop.view import Listener, Mark, RunRecorded, SessionView
 
@@ -47,18 +48,6 @@ _CURVE_MARGIN_NS = 2_000_000_000
 """Samples so long before a run still belong to its power curve."""
 _SAMPLE_WAIT_S = SILENT_S
 """How long the end of a run waits for the sample that closes its power curve; what takes longer is told of it."""
-
-
-class Recorder(Protocol):
-    """What a session needs of the history."""
-
-    @property
-    def problem(self) -> str | None:
-        """What keeps the history from being written, in one line; None while all is well."""
-
-    def put(self, record: Record) -> None: ...
-
-    def close(self, end: SessionEnd) -> None: ...
 
 
 class Sampler(Protocol):
@@ -124,6 +113,8 @@ class Session:
         self._interrupted: GenerateRequest | None = None
         """What a change of settings stopped, to go on with after it."""
         self._loaded: ModelLoaded | None = None
+        self._roof: DecodeRoof | None = None
+        """Of the model that was loaded last."""
         self._load_count, self._interrupted_at = 0, 0
         self._marks: list[Mark] = []
         self._prefill_rate, self._decode_rate = RateSeries(), RateSeries()
@@ -313,7 +304,14 @@ class Session:
         self._readings.status = status
         for row in device_rows(status):
             self._recorder.put(row)
+        self._find_roof()
         self._listener(status)
+
+    def _find_roof(self) -> None:
+        """Whenever more is known of it, and never while a run waits for its prefill."""
+        if self._loaded is not None:
+            cards = self._readings.cards_of(self._loaded.model.devices)
+            self._roof = decode_roof(self._loaded, cards)
 
     def _on_sample(self, sample: Sample) -> None:
         run = self._run
@@ -369,6 +367,7 @@ class Session:
     def _model_loaded(self, event: ModelLoaded) -> None:
         before = self._loaded
         self._model, self._loaded, self._loading = event.model, event, None
+        self._find_roof()
         self._load_count += 1
         for row in ledger_rows(event, self._load_count, self._driver_version):
             self._recorder.put(row)
@@ -387,8 +386,8 @@ class Session:
         assert self._loaded is not None
         more["driver_version"] = self._driver_version
         begin = begin_run(f"{self.session_id}.{number}", t_ns, kind, self._loaded, self.used_devices(), **more)
-        roof = decode_roof(self._loaded, self._readings.cards_of(self._model.devices))
-        run = MeasuredRun(begin, number, shown, tokens, TimingAccumulator(t_ns), roof)
+        assert self._roof is not None
+        run = MeasuredRun(begin, number, shown, tokens, TimingAccumulator(t_ns), self._roof)
         run.devices.extend(self._readings.last_of_devices())  # the left end of its power curve
         last = self._readings.last_of_host()
         run.hosts.extend([last] if last else [])

@@ -11,14 +11,9 @@ from gemtop.domain.errors import BadInputError
 from gemtop.domain.sql_text import parameters as parameters_of
 from gemtop.domain.sql_text import without_header
 from gemtop.domain.text import one_line
-from gemtop.history.queries import NamedQuery, Parameter, all_queries, library, parse, your_folder
+from gemtop.history.queries import Parameter, all_queries, parse, your_folder
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-
-
-def own_queries() -> tuple[NamedQuery, ...]:
-    """Those that can be read, by name."""
-    return tuple(query for query in library().queries if query.yours)
 
 
 def text_of(title: str, sentence: str, sql: str, declared: Sequence[Parameter]) -> str:

@@ -31,6 +31,10 @@ _T = TypeVar("_T")
 _READING = {"SELECT", "EXPLAIN", "MULTI", "CREATE"}
 COMMENTS = re.compile(r"\A(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/|;)+", re.DOTALL)
 _EXPLAIN = re.compile(r"\Aexplain\s*(?:\([^)]*\)|analyze\b)?", re.IGNORECASE)
+RESTRICTIONS = (
+    "SET autoinstall_known_extensions = false; SET allow_persistent_secrets = false; SET lock_configuration = true"
+)
+"""Reading CSV and Parquet files in SQL is welcome; installing extensions and settings that write are not."""
 _FETCH_ROWS = 2_000
 
 
@@ -106,7 +110,7 @@ class Reader:
         if not paths.history.exists():
             con = duckdb.connect()
             schema.migrate(con, str(paths.history), comments=False)
-            cls._restrict(con)
+            con.execute(RESTRICTIONS)
             return cls(con, None)
         if not IN_THIS_PROCESS.acquire(timeout=max(wait_s, 1.0)):
             raise HistoryLockedError(f"{paths.history} is in use by another part of gemtop")
@@ -119,7 +123,7 @@ class Reader:
         try:
             found = schema.version(con)
             schema.refuse_newer(found, str(paths.history))
-            cls._restrict(con)
+            con.execute(RESTRICTIONS)
         except BaseException as error:
             reader.close()
             raise explain(paths.history, error) from error
@@ -129,14 +133,6 @@ class Reader:
         with Database(paths.history).open(wait_s, on_wait):
             pass  # opening brings it to the current schema
         return cls.open(paths, wait_s=wait_s, on_wait=on_wait)
-
-    @staticmethod
-    def _restrict(con: DuckDBPyConnection) -> None:
-        """Reading CSV and Parquet files in SQL is welcome; installing extensions and settings that write are not."""
-        con.execute(
-            "SET autoinstall_known_extensions = false; SET allow_persistent_secrets = false;"
-            " SET lock_configuration = true"
-        )
 
     def run_sql(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Result:
         """Run statements that read; the result is that of the last one.

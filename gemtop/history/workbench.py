@@ -6,6 +6,7 @@ go. A million rows are paged, sorted, reduced to a plot and saved where they are
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -22,8 +23,8 @@ from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError, GemtopError, QueryStoppedError
 from gemtop.domain.sql_text import bare
 from gemtop.history import schema
-from gemtop.history.database import IN_THIS_PROCESS, Database, HistoryLockedError, explain, quoted
-from gemtop.history.reader import refuse_writes, sql_error
+from gemtop.history.database import IN_THIS_PROCESS, Database, explain, patiently, quoted
+from gemtop.history.reader import RESTRICTIONS, refuse_writes, sql_error
 from gemtop.history.results import RESULTS, StoredResult, identifier
 
 if TYPE_CHECKING:
@@ -106,10 +107,7 @@ class Workbench:
             _clear_up(self._paths.cache)
             self._scratch = mkdtemp(prefix=f"sql-{os.getpid()}-", dir=self._paths.cache)
             con.execute(f"SET temp_directory = {quoted(self._scratch)}")
-        con.execute(
-            f"CREATE SCHEMA memory.{RESULTS}; SET autoinstall_known_extensions = false;"
-            " SET allow_persistent_secrets = false; SET lock_configuration = true"
-        )
+        con.execute(f"CREATE SCHEMA memory.{RESULTS}; {RESTRICTIONS}")
         return con
 
     def cursor(self) -> DuckDBPyConnection:
@@ -229,20 +227,16 @@ class Workbench:
     def _patiently(self, con: DuckDBPyConnection, on_wait: Callable[[str], None] | None) -> None:
         import duckdb
 
-        path, said = self._paths.history, False
-        while True:
+        path = self._paths.history
+
+        def attach() -> None:
             self.check_stopped()
             try:
                 con.execute(f"ATTACH {quoted(str(path))} AS history (READ_ONLY)")
-                return
             except (duckdb.Error, OSError) as error:
-                plain = explain(path, error)
-                if not isinstance(plain, HistoryLockedError):
-                    raise plain from error
-                if on_wait is not None and not said:
-                    on_wait(f"waiting: {plain}")
-                    said = True
-            time.sleep(_POLL_S)
+                raise explain(path, error) from error
+
+        patiently(attach, math.inf, on_wait)
 
     # Queries
 

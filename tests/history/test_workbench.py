@@ -14,7 +14,7 @@ import pytest
 from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError, HistoryError, QueryStoppedError
 from gemtop.history.database import IN_THIS_PROCESS, Database
-from gemtop.history.own_queries import own_queries, save
+from gemtop.history.own_queries import save
 from gemtop.history.queries import Parameter, library
 from gemtop.history.results import CATEGORIES, PLOTTED_ROWS
 from gemtop.history.workbench import Workbench
@@ -210,7 +210,7 @@ def test_views_come_with_what_they_mean(bench: Workbench) -> None:
 def test_own_queries(paths: Paths) -> None:
     given = (Parameter("n", "integer", 3, "how many"),)
     path = save("mine", "Title", "A sentence.", "-- old\nSELECT $n, $other", given)
-    (query,) = own_queries()
+    (query,) = (query for query in library().queries if query.yours)
     assert (query.name, query.title, query.sentence) == ("mine", "Title", "A sentence.")
     assert [(p.name, p.type, p.default) for p in query.parameters] == [("n", "integer", 3), ("other", "text", None)]
     assert query.sql.endswith("\nSELECT $n, $other\n")
