@@ -2,7 +2,8 @@
 
 Arguments are the stub's times in seconds at which samples are wanted; `now` reads by the real clock. Before each
 sample the slow readings are taken, but not where its time ends in `!`. `--proc=FOLDER` stands in for /proc.
-`calls` counts the calls into NVML by name, between one sample and the next.
+`calls` counts the calls into NVML by name, between one sample and the next; `took_ns` is how long each round's
+readings took.
 """
 
 import collections
@@ -32,7 +33,7 @@ def main(arguments: list[str]) -> None:
     library = CountedLibrary()
     probe = NvmlProbe(library, proc=Path(folders[0] if folders else "/proc"))
     status = probe.start()
-    rounds, calls = [], []
+    rounds, calls, took_ns = [], [], []
     for moment in (argument for argument in arguments if not argument.startswith("--")):
         library.counts.clear()
         if moment.startswith("now"):
@@ -42,12 +43,14 @@ def main(arguments: list[str]) -> None:
             os.environ["NVML_STUB_NOW_NS"] = str(t_ns)
         if not moment.endswith("!"):
             probe.refresh()
+        began_ns = time.monotonic_ns()
         rounds.append([dataclasses.asdict(sample) for sample in probe.read(t_ns)])
+        took_ns.append(time.monotonic_ns() - began_ns)
         calls.append(dict(library.counts))
     spent_ns = probe.spent_ns
     probe.stop()
     probe.stop()
-    found = {"status": dataclasses.asdict(status), "rounds": rounds, "calls": calls, "spent_ns": spent_ns}
+    found = {"status": dataclasses.asdict(status), "rounds": rounds, "calls": calls, "took_ns": took_ns, "spent_ns": spent_ns}
     print(json.dumps(found | {"pid": os.getpid()}))
 
 

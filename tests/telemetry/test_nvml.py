@@ -57,13 +57,14 @@ def test_devices_are_described_once_with_what_llama_cpp_can_be_matched_by(probe:
 
 @pytest.mark.parametrize("t_s", [0.0, 1.0, 3.37, 1234.567])
 def test_every_field_is_the_known_function_of_time(probe: Probe, t_s: float) -> None:
-    (samples,) = probe("ok", t_s)["rounds"]
+    read = probe("ok", t_s)
+    (samples,), (took_ns,) = read["rounds"], read["took_ns"]
     for index, (sample, model) in enumerate(zip(samples, nvml_stub.MODELS, strict=True)):
+        assert 0 <= sample.pop("t_ns") - round(t_s * 1e9) <= took_ns
         util = nvml_stub.gpu_util_pct(index, t_s)
         into, out_of = nvml_stub.pcie_bytes_per_s(index, t_s)
         corrected, uncorrected = nvml_stub.ecc_errors(t_s)
         assert sample == {
-            "t_ns": round(t_s * 1e9),
             "device": str(index),
             "gpu_util_pct": util,
             "mem_util_pct": util // 2,
