@@ -231,9 +231,12 @@ _PARTS = {
 """Rows of each session in a table, by whether the table's rows name their run."""
 _SESSIONS = """
 WITH counts(session_id, name, n) AS ({counts}),
-parts AS (SELECT session_id, list(name || n ORDER BY name) AS parts, sum(n)::BIGINT AS n FROM counts GROUP BY session_id)
+parts AS (
+    SELECT session_id, list(name || n ORDER BY name)::VARCHAR AS parts, sum(n)::BIGINT AS n
+    FROM counts GROUP BY session_id
+)
 SELECT s.session_id, coalesce(s.host, ''), s.status IS NULL, md5(to_json([
-    s.host, s.status::VARCHAR, s.end_ns::VARCHAR, s.end_reason, s.note, s.tags::VARCHAR, p.parts::VARCHAR, $text::VARCHAR
+    s.host, s.status::VARCHAR, s.end_ns::VARCHAR, s.end_reason, s.note, s.tags::VARCHAR, p.parts, $text::VARCHAR
 ])::VARCHAR), p.n
 FROM store.sessions AS s JOIN parts AS p ON p.session_id = s.session_id
 ORDER BY 2, 1
