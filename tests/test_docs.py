@@ -62,7 +62,8 @@ def _commands(page: Path) -> Iterator[list[str]]:
 
 
 EXAMPLES = [(page, arguments) for page in PAGES for arguments in _commands(page)]
-QUERIES = [(page, arguments) for page, arguments in EXAMPLES if arguments[:1] == ["query"]]
+QUERIES = [(page, given) for page, given in EXAMPLES if given[:1] == ["query"] and "--fleet" not in given]
+"""Those of a fleet are run where there is one: tests/fleet/test_asking.py."""
 
 
 def _example_id(value: object) -> str:

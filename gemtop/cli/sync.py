@@ -8,8 +8,9 @@ from typing import Any
 from gemtop.cli import options
 from gemtop.cli.histories import counted, emit, sayer, take_in
 from gemtop.config import paths
-from gemtop.domain.errors import EXIT_OK, GemtopError
+from gemtop.domain.errors import EXIT_OK, BadInputError, GemtopError
 from gemtop.domain.plan import gib
+from gemtop.domain.text import one_line
 
 _say = sayer("sync")
 
@@ -34,6 +35,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--compact", action="store_true", help="then join the fleet's small files and drop states older than a week"
     )
+    parser.add_argument(
+        "--forget", nargs="+", metavar="SESSION", help="send nothing; delete these sessions, by their whole id"
+    )
     options.add_db(parser)
     parser.set_defaults(func=main)
 
@@ -51,9 +55,18 @@ def main(args: argparse.Namespace) -> int:
 def _sync(args: argparse.Namespace) -> None:
     from gemtop.cli.progress import Progress
     from gemtop.history import lake
-    from gemtop.history.syncing import sync
+    from gemtop.history.syncing import forget, sync
 
     where = lake.configured(args.to, args.data)
+    if args.forget:
+        if args.compact or args.no_text or args.data:
+            raise BadInputError("--forget goes alone: it sends nothing")
+        found = forget(where, args.forget, _say)
+        missing = [one_line(name) for name in args.forget if name not in found]
+        if missing:
+            _say(f"the fleet has no session {', '.join(missing)}")
+        emit(f"{where.shown}: {counted(len(found), 'session')} deleted\n")
+        return
     history = paths(args.db)
     take_in(history, _say)
     progress = Progress()

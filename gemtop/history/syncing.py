@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,38 @@ def sync(
         finally:
             lake.detach(con, _LAKE)
         return sending.done
+
+
+def forget(where: Address, ids: Sequence[str], on_wait: Said = None) -> tuple[str, ...]:
+    """Delete sessions from the fleet; returns those that it had. Older states of the lake keep them for a while.
+
+    Raises HistoryError.
+    """
+    import duckdb
+
+    with duckdb.connect() as con:
+        lake.prepare(con, s3=True)
+        lake.attach(con, where, _LAKE, writing=True)
+        try:
+            sql = f"SELECT session_id, host FROM store.synced WHERE {belonging('synced')} ORDER BY 1"
+            found = con.execute(sql, {"ids": list(ids)}).fetchall()
+            for host in sorted({host for _, host in found}):
+                mine = [session_id for session_id, of_host in found if of_host == host]
+                with lake.locked(con, where, f"host {host}", on_wait, f"another gemtop sends the sessions of {host}"):
+                    con.execute("BEGIN")
+                    _delete(con, mine)
+                    con.execute("COMMIT")
+        except duckdb.Error as error:
+            raise lake.explain(where, error) from error
+        finally:
+            lake.detach(con, _LAKE)
+    return tuple(session_id for session_id, _ in found)
+
+
+def _delete(con: DuckDBPyConnection, ids: Sequence[str]) -> None:
+    """Everything of these sessions from the lake in use, inside a transaction."""
+    for sql in (*deletions(), f"DELETE FROM store.synced WHERE {belonging('synced')}"):
+        interruptible(partial(con.execute, sql, {"ids": list(ids)}), con.interrupt)
 
 
 class _Sending:
@@ -183,8 +216,7 @@ class _Sending:
             ids = [s.session_id for s in news]
             changed = [session_id for session_id in ids if session_id in there]
             if changed:
-                for sql in (*deletions(), f"DELETE FROM store.synced WHERE {belonging('synced')}"):
-                    self._execute(sql, {"ids": changed})
+                _delete(self._con, changed)
             rows = sum(self._insert(table, tables[table], ids) for table in TABLES) if ids else 0
             for session in news:
                 self._con.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,18 @@ def test_the_command_asks_the_fleet(fleet: Fleet, box: Paths, tmp_path: Path) ->
     done = gemtop("query", "--fleet", fleet.url, "FROM runs", "--format", "parquet", "--output", str(file))
     assert done.returncode == 0, done.stderr
     assert ask(box, f"SELECT count(*) FROM '{file}'") == [(6,)]
+
+
+def test_the_examples_of_the_guide_run(fleet: Fleet, box: Paths) -> None:
+    fill_box(box, [1])
+    fleet.send(box)
+    guide = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text(encoding="utf-8")
+    examples = [line for line in guide.splitlines() if line.startswith("gemtop query --fleet postgresql://gemtop@")]
+    assert len(examples) >= 2
+    for example in examples:
+        _, command, flag, _, *rest = shlex.split(example)
+        done = gemtop(command, flag, fleet.url, *rest)
+        assert done.returncode == 0, (example, done.stderr)
 
 
 @pytest.mark.parametrize(

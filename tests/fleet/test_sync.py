@@ -243,6 +243,18 @@ def test_rows_of_a_session_deleted_here_stay_in_the_fleet(fleet: Fleet, box: Pat
     assert fleet.ask("SELECT count(*) FROM sessions") == [(2,)]
 
 
+def test_a_session_is_taken_out_by_its_id(fleet: Fleet, box: Paths) -> None:
+    fill(box, range(3))
+    fleet.send(box)
+    done = gemtop("sync", "--to", fleet.url, "--forget", session_name(1), "20260101-000000-00000000")
+    assert (done.returncode, done.stdout) == (0, f"{fleet.url}: 1 session deleted\n")
+    assert done.stderr == "gemtop sync: the fleet has no session 20260101-000000-00000000\n"
+    assert fleet.ask("SELECT session_id FROM sessions ORDER BY 1") == [(session_name(0),), (session_name(2),)]
+    assert fleet.ask(f"SELECT count(*) FROM tokens WHERE run_id LIKE '{session_name(1)}%'") == [(0,)]
+    assert fleet.send(box).sent == 1
+    _same(fleet, box)
+
+
 def test_an_imported_session_without_a_host(fleet: Fleet, box: Paths) -> None:
     from gemtop.domain.records import SessionEnd
     from tests.history.rows import STARTED_NS, S
