@@ -28,7 +28,7 @@ def report(run: Headless, job: Job, tuning: Tuning, output: str) -> None:
     """Write the tuning, as far as it has come, into the history and on stdout (md, json, jsonl or csv)."""
     best = front(tuning.points)
     for point in _records(job, tuning, best):
-        run.session._recorder.put(point)
+        run.session.record(point)
     rows = [_as_json(point, job, best) for point in _in_order(tuning.points)]
     if output == "json":
         bench.out(json.dumps(_document(job, tuning, rows), ensure_ascii=False, indent=2) + "\n")
