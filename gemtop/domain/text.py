@@ -32,7 +32,7 @@ def one_line(text: str) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """`one_line`, cut to `most` characters with an ellipsis; half a surrogate pair, which no file takes, is spelt out."""
+    """`one_line`, cut to `most` characters with an ellipsis; half of a surrogate pair, which no file takes, as code."""
     line = one_line(text.encode("utf-8", "backslashreplace").decode("utf-8"))
     return line if len(line) <= most else line[: most - 1] + "\u2026"
 

@@ -20,6 +20,8 @@ FEWEST_CONTEXT_TOKENS = 256
 CountTokens = Callable[[str], int]
 """Tokens of a text, without BOS, as the model to be asked counts them."""
 
+_CHARACTERS_PER_TOKEN = 6
+"""Few tokenizers reach that on English prose; where one does, the search goes on further."""
 _SENTENCE_END = re.compile(r"[.!?][\"')]*(?=\s)")
 _BREAK = "\n\n"
 
@@ -56,7 +58,13 @@ def fill(prompt: str, excerpt: Excerpt, max_tokens: int, count_tokens: CountToke
     def text(sentences: int) -> str:
         return prompt.replace(PLACE, _plant(source[: ends[sentences - 1]], excerpt.planted))
 
-    fits = bisect.bisect_right(range(1, len(ends) + 1), room, key=lambda sentences: count_tokens(text(sentences)))
+    def tokens(sentences: int) -> int:
+        return count_tokens(text(sentences))
+
+    most = bisect.bisect_right(ends, room * _CHARACTERS_PER_TOKEN)
+    while 0 < most < len(ends) and tokens(most) <= room:
+        most = min(2 * most, len(ends))
+    fits = bisect.bisect_right(range(1, most + 1), room, key=tokens)
     if fits == 0:
         raise BadInputError(
             f"a context of {excerpt.context_tokens} tokens has no room for this prompt and an answer of {max_tokens}"
@@ -73,8 +81,9 @@ def start(begin: str) -> int:
     text = corpus.default().text
     found = [match.start() for match in re.finditer(rf"^{re.escape(begin)}", text, re.MULTILINE)]
     if len(found) != 1:
-        how_many = "no paragraph" if not found else f"{len(found)} paragraphs"
-        raise BadInputError(f'{how_many} of {corpus.default().title} begin with "{one_line(begin)}"; one must')
+        title, words = corpus.default().title, one_line(begin)
+        what = f"{len(found)} paragraphs of {title} begin" if found else f"no paragraph of {title} begins"
+        raise BadInputError(f'{what} with "{words}"; one must')
     return found[0]
 
 
@@ -84,7 +93,7 @@ def _plant(piece: str, planted: tuple[Planted, ...]) -> str:
     before = [0]
     for paragraph in paragraphs:
         before.append(before[-1] + len(paragraph) + len(_BREAK))
-    for plant in sorted(reversed(planted), key=lambda one: one.depth, reverse=True):
+    for plant in sorted(planted, key=lambda one: one.depth)[::-1]:
         wanted = plant.depth * before[-1]
         nearest = min(range(len(before)), key=lambda place: abs(before[place] - wanted))
         paragraphs.insert(nearest, plant.text)

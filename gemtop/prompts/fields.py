@@ -17,6 +17,7 @@ from gemtop.prompts.model import DEFAULT_MAX_TOKENS, KINDS, Check, CodeCheck, Js
 
 MOST_TOKENS = 131_072
 """Gemma 3's longest context."""
+_LARGEST = 1e300
 _LONGEST_ID = 80
 _LONGEST_SHOWN = 60
 
@@ -91,8 +92,7 @@ class Table:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self.wrong(key, "a number")
         if not least <= value <= most:
-            allowed = "finite" if math.isinf(most) and math.isinf(least) else f"from {least:g} to {most:g}"
-            raise self.wrong(key, f"a number that is {allowed}")
+            raise self.wrong(key, f"a number from {least:g} to {most:g}")
         return float(value)
 
     def integer(self, key: str, least: int, most: int, default: int | None = None) -> int:
@@ -176,11 +176,8 @@ def _plain(value: Any, path: str) -> object:
 
 
 def _number(table: Table) -> NumberCheck:
-    tolerance = table.number("tolerance", 0, math.inf) if "tolerance" in table else 0.0
+    tolerance = table.number("tolerance", 0, _LARGEST) if "tolerance" in table else 0.0
     return NumberCheck(table.number("value", -_LARGEST, _LARGEST), tolerance)
-
-
-_LARGEST = 1e300
 
 
 def _text(table: Table) -> TextCheck:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from gemtop.domain.text import one_line, shortened
+from gemtop.domain.text import shortened
 from gemtop.prompts import wording
 from gemtop.prompts.fences import blocks
 from gemtop.prompts.numbers import whole
 
+_NONE = "the output holds no JSON object"
+_BEGINS = re.compile(r'\{\s*["}]')
+"""How an object begins; prose has other braces too."""
+_MOST_BEGINS = 1000
 _LONGEST_VALUE = 60
 
 
@@ -25,23 +31,24 @@ def wrong_with(output: str, fields: Mapping[str, object]) -> str | None:
 
 def _first_object(output: str) -> dict[str, Any] | str:
     """The object, or why there is none."""
-    why = "the output holds no JSON object"
+    why = _NONE
+    decoder = json.JSONDecoder(parse_constant=_no_constant)
     for text in [block for language, block in blocks(output) if language in ("", "json")] + [output]:
-        decoder = json.JSONDecoder(parse_constant=_no_constant)
-        place = text.find("{")
-        while place >= 0:
+        behind = 0
+        for begin in itertools.islice(_BEGINS.finditer(text), _MOST_BEGINS):
+            if begin.start() < behind:
+                continue  # inside what does not parse
             try:
-                return dict(decoder.raw_decode(text, place)[0])
+                return dict(decoder.raw_decode(text, begin.start())[0])
             except RecursionError:
                 return "the output's JSON is nested too deeply"
             except json.JSONDecodeError as error:
-                # Prose may hold a brace before the object; what looked like an object is what to speak of.
-                if error.pos > place + 1 and why.endswith("no JSON object"):
+                behind = error.pos
+                if why is _NONE:
                     at = shortened(text[error.pos :], 20) or "its end"
                     why = f"the output's JSON does not parse: {error.msg} at {at}"
-                place = text.find("{", max(place + 1, error.pos))
             except ValueError as error:
-                return f"the output's JSON does not parse: {one_line(str(error))}"
+                return f"the output's JSON does not parse: {shortened(str(error), _LONGEST_VALUE)}"
     return why
 
 

@@ -73,7 +73,7 @@ def run(code: str, asserts: str, limits: Limits | None = None, *, namespaces: bo
         }  # fmt: skip
         report, verdict = _child(task, folder, limits.wall_s)
     if "impossible" in report:
-        raise CannotRunError(report["impossible"])
+        raise CannotRunError(f"{report['impossible']}; run gemtop as another user")
     if "open_because" not in report:
         raise CannotRunError("the process for it did not start")
     open_because = report["open_because"]

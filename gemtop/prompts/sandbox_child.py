@@ -1,9 +1,9 @@
 """Runs code that a model wrote and assertions about it, shut off from the machine as far as the kernel allows.
 
-`python -I -S -B sandbox_child.py REPORT_FD VERDICT_FD`, with a task as JSON on standard input (`sandbox.py`). Nothing of
-gemtop is imported here: what this process does to itself cannot be undone. There are three: the one started holds the
-time and clears up; the second is the first of a process namespace, so that nothing in it outlives it; the third runs
-the code.
+`python -I -S -B sandbox_child.py REPORT_FD VERDICT_FD`, with a task as JSON on standard input (`sandbox.py`). Nothing
+of gemtop is imported here: what this process does to itself cannot be undone. There are three: the one started holds
+the time and clears up; the second is the first of a process namespace, so that nothing in it outlives it; the third
+runs the code.
 """
 
 from __future__ import annotations
@@ -47,13 +47,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(report_fd: int, verdict_fd: int) -> None:
-    """`report_fd` takes what this process says, `verdict_fd` what the code's own does; that has no hold on the first."""
+    """`report_fd` takes what this process says, `verdict_fd` what the code's does, which has no hold on the first."""
     task = json.load(sys.stdin.buffer)
     os.chdir(task["folder"])
     os.umask(0o022)
     open_because = _go_apart(task) if task["namespaces"] else "not asked for"
-    if os.geteuid() == 0:
-        _become_nobody(report_fd)
+    if os.geteuid() == 0 and (because := _become_nobody()) is not None:
+        _tell(report_fd, {"impossible": f"root's code is run as the user nobody, and {because}"})
+        return
     _die_with(task["parent"])
     _call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _tell(report_fd, {"open_because": open_because})
@@ -133,17 +134,20 @@ def _mount(source: str | None, target: str, kind: str | None, flags: int, option
     _call("mount", *encoded, ctypes.c_ulong(flags), options.encode())
 
 
-def _become_nobody(report_fd: int) -> None:
-    """Root is above the limit on processes and above the permissions of files; the user nobody is not."""
+def _become_nobody() -> str | None:
+    """Root is above the limit on processes and above the permissions of files; the user nobody is not.
+
+    Returns why code cannot be run as nobody, where it cannot.
+    """
     with contextlib.suppress(OSError):
         os.chown(".", _NOBODY, _NOBODY)
-    os.setgroups([])
-    os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-    os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-    if not os.access(os.__file__, os.R_OK):
-        why = f"root's code is run as the user nobody, who cannot read {os.__file__}; run gemtop as another user"
-        _tell(report_fd, {"impossible": why})
-        os._exit(0)
+    try:
+        os.setgroups([])
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    except OSError as error:
+        return f"root cannot become that here: {error.strerror}"
+    return None if os.access(os.__file__, os.R_OK) else f"that user cannot read {os.__file__}"
 
 
 def _give_up_rights() -> None:
@@ -247,7 +251,7 @@ def _run(code: str, asserts: str) -> str | None:
         return f"{where} does not hold" if where != "the code" else "the code's own assertion does not hold"
     except BaseException as error:
         with contextlib.suppress(BaseException):
-            return f"{where}: {type(error).__name__}: {str(error)[:200]}"
+            return f"{where}: {type(error).__name__}: {str(error)[:200]}".removesuffix(": ")
         return f"{where}: an error that cannot be shown"
     return None
 

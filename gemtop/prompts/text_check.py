@@ -9,7 +9,7 @@ import sys
 from gemtop.prompts import wording
 from gemtop.prompts.model import TextCheck
 
-_PATTERN_CPU_S = 2
+_PATTERN_CPU_S = 1
 _PATTERN_WALL_S = 30.0
 
 _TOO_SLOW = f"the pattern found no end within {_PATTERN_CPU_S} s"
