@@ -29,6 +29,7 @@ COMMANDS = {
     "sessions": "list, show, tag, note, delete, prune and merge the sessions of the history",
     "export": "sessions as a folder of Parquet, CSV or JSON files",
     "import": "exports of gemtop's, and results of llama-bench",
+    "sync": "send the sessions of this machine to the fleet",
     "top": "watch GPUs and machine without a model",
     "doctor": "what this llama.cpp build can do and what it sees here",
 }

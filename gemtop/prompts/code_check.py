@@ -11,6 +11,8 @@ import re
 from gemtop.prompts.fences import blocks
 
 _LANGUAGES = ("", "python", "python3", "py")
+_LONGEST_LINE = 300
+"""Of a line this much is looked at."""
 _BEGINS = re.compile(r"(?:async +)?def |class |import |from \w|@\w")
 _ASSIGNS = r"[\w.]+(?:\[.*\])?(?: *, *\w+)* *(?::[^=]*)?=[^=]"
 _GOES_ON = re.compile(rf"\s|$|#|[)\]}}]|(?:async +)?def |class |import |from |@\w|if __name__|{_ASSIGNS}")
@@ -33,5 +35,5 @@ def find(output: str, defines: str) -> str | None:
 def _unfenced(output: str) -> str:
     lines = output.replace("\r\n", "\n").split("\n")
     start = next((at for at, line in enumerate(lines) if _BEGINS.match(line)), len(lines))
-    end = next((at for at in range(start, len(lines)) if not _GOES_ON.match(lines[at])), len(lines))
+    end = next((at for at in range(start, len(lines)) if not _GOES_ON.match(lines[at][:_LONGEST_LINE])), len(lines))
     return "\n".join(lines[start:end])

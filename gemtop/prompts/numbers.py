@@ -14,6 +14,8 @@ _NUMBER = re.compile(
 )
 _FRACTION = re.compile(r"\\[dt]?frac\{(-?\d+)\}\{(\d+)\}")
 _ANSWER = re.compile(r"\banswer\b[^\n:=]{0,80}?(?::|=|\bis\b)|^#### *(?=\S+ *$)|\\boxed", re.IGNORECASE | re.MULTILINE)
+_MOST_TRIED, _REACH = 8, 500
+"""Last places looked at, and characters behind each: a model that repeats itself says "answer" thousands of times."""
 _ASIDE = re.compile(r"\([^()\n]*\)(?=[^\n]*[:=])")
 
 
@@ -43,8 +45,8 @@ def answer(text: str) -> float | None:
     Behind the word it is the first of the line, in an equation the first of its last side: `Answer: 3 + 4 = 7 of 9`
     is 7. It may stand on a line of its own below.
     """
-    for match in reversed(list(_ANSWER.finditer(text))):
-        lines = [line for line in text[match.end() :].split("\n") if line.strip("*_: $[\\")] or [""]
+    for match in reversed(list(_ANSWER.finditer(text))[-_MOST_TRIED:]):
+        lines = [line for line in text[match.end() :][:_REACH].split("\n") if line.strip("*_: $[\\")] or [""]
         said = _ASIDE.sub("", lines[0])
         found = numbers(said.rsplit("=", 1)[-1]) or numbers(said)
         if found:

@@ -197,3 +197,29 @@ def test_no_output_breaks_a_check(output: str) -> None:
         result = judge(check, output, run_code=False)
         assert printable(result.reason) == result.reason
         result.reason.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "answer is ",
+        "\\boxed{",
+        "```python\n",
+        "```\n~~~\n",
+        "def f(",
+        "a, ",
+        "a:",
+        '{"a":',
+        '{"',
+        "[[",
+        "1,111",
+        "9 ",
+        "*",
+        "\n",
+    ],
+)
+def test_a_model_that_repeats_itself_is_judged_as_any(piece: str) -> None:
+    output = piece * (150_000 // len(piece))
+    for check in (JsonCheck({"a": 1}), NumberCheck(1), TextCheck(contains=(("b c",),)), CodeCheck("f", "assert f()")):
+        assert judge(check, output, run_code=False).passed is not True
+    assert code_check.find(output, "g") is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -238,3 +239,12 @@ def test_a_file_named_to_deceive_a_terminal(tmp_path: Path) -> None:
     with pytest.raises(BadInputError) as caught:
         read_set(tmp_path / "\x1b[2J.toml")
     assert "\x1b" not in str(caught.value)
+
+
+def test_the_examples_of_the_guide_can_be_used(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```toml\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 6
+    for block in blocks:
+        whole = block if "[[prompt]]" in block else f'[[prompt]]\nprompt = "Hi"\n{block}'
+        assert read_set(_write(tmp_path, whole)).prompts[0].check is not None
