@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,9 @@ import pytest
 from gemtop.prompts import sandbox
 from gemtop.prompts.sandbox import APART, HOOKED, CannotRunError, Limits, Outcome
 
-SHORT = Limits(cpu_s=1, wall_s=60)
-BRIEF = Limits(cpu_s=60, wall_s=2)
+ENOUGH = Limits(cpu_s=30, wall_s=60, memory_bytes=128 << 20)
+LITTLE_CPU = replace(ENOUGH, cpu_s=1)
+LITTLE_TIME = replace(ENOUGH, wall_s=1)
 Run = Callable[..., Outcome]
 
 
@@ -43,7 +45,7 @@ def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
     if not namespaces:
         monkeypatch.setattr(sys, "executable", _python_for_nobody())
 
-    def runner(code: str, asserts: str = "assert True", limits: Limits = SHORT) -> Outcome:
+    def runner(code: str, asserts: str = "assert True", limits: Limits = ENOUGH) -> Outcome:
         outcome = sandbox.run(code, asserts, limits, namespaces=namespaces)
         assert _left() == 0, "processes of the code are left"
         return outcome
@@ -95,9 +97,9 @@ def test_modules_that_tasks_use_are_there(run: Run) -> None:
     [
         ("while True: pass", "the code used more than 1 s of CPU time"),
         ("while True: print('x' * 100_000)", "the code used more than 1 s of CPU time"),
-        ("import time\nwhile True: time.sleep(9)", "the code did not end within 2 s"),
+        ("import time\nwhile True: time.sleep(9)", "the code did not end within 1 s"),
         ("import signal, time\nfor n in range(1, 32):\n  try: signal.signal(n, signal.SIG_IGN)\n"
-         "  except OSError: pass\nwhile True: time.sleep(9)", "the code did not end within 2 s"),
+         "  except OSError: pass\nwhile True: time.sleep(9)", "the code did not end within 1 s"),
         ("import os\nos._exit(0)", "the code ended the process (exit code 0) before its assertions were through"),
         ("raise SystemExit", "the code: SystemExit"),
         ("kept = []\nwhile True: kept.append(bytearray(10_000_000))", "the code: MemoryError"),
@@ -112,7 +114,8 @@ def test_modules_that_tasks_use_are_there(run: Run) -> None:
     ],
 )  # fmt: skip
 def test_code_that_does_not_behave(run: Run, code: str, wrong: str | None) -> None:
-    found = run(code, limits=BRIEF if wrong is not None and "2 s" in wrong else SHORT).wrong
+    limits = {"more than 1 s": LITTLE_CPU, "within 1 s": LITTLE_TIME}
+    found = run(code, limits=next((limits[said] for said in limits if said in (wrong or "")), ENOUGH)).wrong
     assert found is not None
     assert found == wrong if wrong is not None else "\x1b" not in found and len(found) <= 200
 
@@ -128,12 +131,14 @@ def test_a_fork_bomb_stays_small_and_ends(run: Run) -> None:
     counter = threading.Thread(target=count)
     counter.start()
     try:
-        wrong = run("import os\nwhile True:\n  try: os.fork()\n  except BlockingIOError: pass", limits=BRIEF).wrong
+        wrong = run(
+            "import os\nwhile True:\n  try: os.fork()\n  except BlockingIOError: pass", limits=LITTLE_TIME
+        ).wrong
     finally:
         done.set()
         counter.join()
     assert wrong is not None
-    assert max(seen) <= BRIEF.processes + 2
+    assert max(seen) <= LITTLE_TIME.processes + 2
 
 
 def test_a_daemon_does_not_outlive_the_code(run: Run) -> None:
@@ -197,7 +202,7 @@ def test_rights_are_given_up_for_good() -> None:
         "libc = ctypes.CDLL(None, use_errno=True)\n"
         "refused = [libc.umount2(b'/tmp', 2), libc.mount(None, b'/', None, 32, None), libc.sethostname(b'x', 1)]\n"
     )
-    outcome = sandbox.run(code, "assert refused == [-1, -1, -1]\nassert os.getuid() != 0", SHORT)
+    outcome = sandbox.run(code, "assert refused == [-1, -1, -1]\nassert os.getuid() != 0", ENOUGH)
     assert outcome.isolation != APART or outcome.wrong is None
 
 
@@ -213,10 +218,10 @@ def test_stopping_gemtop_stops_the_code(tmp_path: Path) -> None:
 
 def test_root_whose_python_nobody_can_read_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     if _python_for_nobody() == sys.executable:
-        assert sandbox.run("pass", "assert True", SHORT, namespaces=False).wrong is None
+        assert sandbox.run("pass", "assert True", ENOUGH, namespaces=False).wrong is None
         return
     with pytest.raises(CannotRunError, match="run gemtop as another user"):
-        sandbox.run("pass", "assert True", SHORT, namespaces=False)
+        sandbox.run("pass", "assert True", ENOUGH, namespaces=False)
 
 
 def _until(what: Callable[[], bool]) -> None:
