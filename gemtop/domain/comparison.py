@@ -10,6 +10,7 @@ from typing import Any
 
 from gemtop.domain.fidelity import Estimate, Fidelity, Perplexity
 from gemtop.domain.statistics import MeanCi, Ratio, mean_ci, paired_ratio
+from gemtop.domain.validity import LEAST_TOKENS
 
 _Z95 = 1.959964
 """Of the normal distribution: figures over thousands of tokens."""
@@ -54,9 +55,18 @@ class Seen:
     """Why it is not, or was not checked."""
 
     @property
-    def valid(self) -> bool:
-        """Fit to be compared: nothing is known against it."""
-        return self.row.get("valid") is not False
+    def spoiled(self) -> str | None:
+        """What spoiled the measurement, in one line; a short answer alone does not."""
+        if self.row.get("valid") is not False:
+            return None
+        reasons = str(self.row.get("invalid_reason") or "not valid").split("; ")
+        return "; ".join(reason for reason in reasons if not reason.startswith("too few tokens")) or None
+
+    def figure(self, name: str) -> float | None:
+        """A figure that may be compared: none of a spoiled run, none of the decode of a few tokens."""
+        few = (self.row.get("generated_tokens") or 0) < LEAST_TOKENS and name in _OF_DECODE
+        value = None if few or self.spoiled else self.row.get(name)
+        return None if value is None else float(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +128,7 @@ class VariantFigures:
     reasons: Mapping[str, str]
 
 
+_OF_DECODE = {"decode_tokens_per_s", "itl_p50_ms", "itl_p95_ms", "itl_p99_ms", "decode_j_per_token", "roof_share"}
 SPEEDS = (
     "ttft_s", "prefill_tokens_per_s", "decode_tokens_per_s", "itl_p50_ms", "itl_p95_ms", "itl_p99_ms",
     "prefill_j_per_token", "decode_j_per_token", "roof_share",
@@ -133,8 +144,7 @@ def figures(
     found = []
     for number, fact in enumerate(facts):
         ours = [one for one in seen if one.variant == number]
-        valid = [one for one in ours if one.valid]
-        speeds = {name: _by_repeat(valid, name) for name in SPEEDS}
+        speeds = {name: _by_repeat(ours, name) for name in SPEEDS}
         checked = [one for one in _of_first_repeat(ours) if one.passed is not None]
         by_kind: dict[str, tuple[int, int]] = {}
         for one in checked:
@@ -144,19 +154,19 @@ def figures(
             VariantFigures(
                 facts=fact,
                 n_runs=len(ours),
-                n_invalid=len(ours) - len(valid),
+                n_invalid=sum(one.spoiled is not None for one in ours),
                 load_s=mean_ci(loads_s[number]) if loads_s.get(number) else None,
                 vram_peak_bytes=_largest(ours, "vram_peak_bytes"),
                 ram_peak_bytes=_largest(ours, "ram_peak_bytes"),
                 speeds=speeds,
-                ratios={name: None if number == baseline else _ratio(valid, theirs, name) for name in SPEEDS},
+                ratios={name: None if number == baseline else _ratio(ours, theirs, name) for name in SPEEDS},
                 scores=scores.get(number),
                 same_output_share=None if number == baseline else _same_share(ours, theirs),
                 task_success=sum(bool(one.passed) for one in checked) / len(checked) if checked else None,
                 n_checked=len(checked),
                 by_kind=by_kind,
                 failure=failures.get(number),
-                reasons=_reasons(valid, speeds, failures.get(number)),
+                reasons=_reasons(ours, speeds, failures.get(number)),
             )
         )
     return found
@@ -183,8 +193,9 @@ def _by_repeat(seen: Sequence[Seen], name: str) -> MeanCi | None:
     """
     repeats: dict[int, list[float]] = {}
     for one in seen:
-        if one.row.get(name) is not None:
-            repeats.setdefault(one.repeat, []).append(one.row[name])
+        value = one.figure(name)
+        if value is not None:
+            repeats.setdefault(one.repeat, []).append(value)
     if not repeats:
         return None
     if len(repeats) == 1:
@@ -194,10 +205,10 @@ def _by_repeat(seen: Sequence[Seen], name: str) -> MeanCi | None:
 
 def _ratio(ours: Sequence[Seen], theirs: Sequence[Seen], name: str) -> Ratio | None:
     """Pairs of the same prompt and repeat; of several repeats each is one pair, of the means of the logarithms."""
-    base = {(one.repeat, one.prompt_id): one.row.get(name) for one in theirs if one.valid}
+    base = {(one.repeat, one.prompt_id): one.figure(name) for one in theirs}
     repeats: dict[int, list[tuple[float, float]]] = {}
     for one in ours:
-        mine, other = one.row.get(name), base.get((one.repeat, one.prompt_id))
+        mine, other = one.figure(name), base.get((one.repeat, one.prompt_id))
         if mine and other:
             repeats.setdefault(one.repeat, []).append((other, mine))
     if not repeats:
@@ -215,8 +226,17 @@ def _same_share(ours: Sequence[Seen], theirs: Sequence[Seen]) -> float | None:
 
 def _reasons(seen: Sequence[Seen], speeds: Mapping[str, MeanCi | None], failure: str | None) -> dict[str, str]:
     if not seen:
-        return dict.fromkeys(speeds, failure or "no run that was fit to be measured")
-    return {name: "not measured on this machine" for name, value in speeds.items() if value is None}
+        return dict.fromkeys(speeds, failure or "no run ended")
+    why = next((one.spoiled for one in seen if one.spoiled), None)
+    few = f"no answer of {LEAST_TOKENS} tokens or more"
+    fallback = {
+        name: few for name in _OF_DECODE if all((s.row.get("generated_tokens") or 0) < LEAST_TOKENS for s in seen)
+    }
+    return {
+        name: why or fallback.get(name, "not measured on this machine")
+        for name, value in speeds.items()
+        if value is None
+    }
 
 
 def as_dict(figures_of: VariantFigures) -> dict[str, Any]:
