@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,17 @@ class MeanCi:
 def mean_ci(values: Sequence[float]) -> MeanCi:
     """Student's interval of n independent values. Raises ValueError on an empty sequence."""
     found = mean_sd(values)
+    return MeanCi(found.mean, interval_95(found), found.n)
+
+
+def interval_95(found: MeanSd) -> float | None:
+    """Half the width of the mean's 95 % confidence interval; None for one value."""
     if found.n == 1:
-        return MeanCi(found.mean, None, 1)
-    half = student_t_quantile(0.975, found.n - 1) * found.sd / math.sqrt(found.n)
-    return MeanCi(found.mean, half, found.n)
+        return None
+    return student_t_quantile(0.975, found.n - 1) * found.sd / math.sqrt(found.n)
 
 
+@cache
 def student_t_quantile(share: float, freedom: int) -> float:
     """The value below which Student's t with so many degrees of freedom lies with probability `share`, 0.5 to 1.
 
