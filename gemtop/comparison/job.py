@@ -121,7 +121,9 @@ class Progress:
 
     def places(self, baseline: int, variant: int) -> list[Place]:
         """Where the outputs of a variant part from the baseline's."""
-        first = {(s.variant, s.prompt_id): s for s in reversed(self.seen)}
+        first: dict[tuple[int, str], Seen] = {}
+        for one in self.seen:
+            first.setdefault((one.variant, one.prompt_id), one)
         found = []
         for (number, prompt_id), theirs in first.items():
             ours = first.get((variant, prompt_id))

@@ -1,0 +1,210 @@
+"""gemtop compare: variants held against each other, in quality, speed, memory and energy."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gemtop.cli import options
+from gemtop.cli.bench import comma_list, out
+from gemtop.config import Paths, paths
+from gemtop.domain.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError
+from gemtop.domain.text import one_line
+
+if TYPE_CHECKING:
+    from gemtop.comparison.job import Job, Journal
+    from gemtop.comparison.outcome import Outcome
+    from gemtop.comparison.prepare import Wish
+    from gemtop.comparison.runner import Doing
+    from gemtop.domain.model import ModelHeader
+
+_TICK_S = 0.25
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "compare",
+        help="variants held against each other: quality, speed, memory, energy",
+        description="Run every variant on the same prompts, and a text through each, and say what each keeps of the "
+        "baseline: perplexity, KL divergence, tasks, outputs, speed, memory and energy, with errors. It may be "
+        "stopped; the same command goes on where it was. A variant is a model with a type of KV cache, with or without "
+        "LoRA.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("paths", nargs="*", metavar="MODEL", help="paths of GGUF files, or names gemtop models shows")
+    add("--baseline", metavar="MODEL", help="what the others are held against (default: the most bits a weight)")
+    add("--prompts", metavar="FILE", help="a set of prompts, TOML or JSON lines (default: the sixty that ship)")
+    add("--kinds", type=comma_list(str), default=[], metavar="KIND,...", help="only prompts of these kinds")
+    add(
+        "-n", "--predict", dest="max_tokens", type=int, metavar="N", help="longest answer (default: as the prompts say)"
+    )
+    add("--corpus", metavar="FILE", help="a text for perplexity and KL (default: the novel that ships)")
+    add("--ctx", type=int, default=512, metavar="N", help="tokens in a chunk of the text (default: 512)")
+    add("--chunks", type=int, default=-1, metavar="N", help="chunks of the text; 0 is none (default: -1, all)")
+    add("--repeat", type=int, default=3, metavar="N", help="times each variant is loaded and asked (default: 3)")
+    add("--run-code", action="store_true", help="run the code that models write, shut off, to see whether it is right")
+    add("--cool-down", type=options.number(0, 3600), default=120.0, metavar="S",
+        help="longest wait for a card to be as cool as before (default: 120)")  # fmt: skip
+    add("--json", action="store_true", help="all of it as one JSON object on stdout")
+    add("--restart", action="store_true", help="forget what an earlier call that was stopped has measured")
+    options.add_engine(parser, cache=comma_list(options.cache_type))
+    add("-v", "--verbose", action="store_true", help="llama.cpp's log on stderr")
+    options.add_db(parser)
+    options.add_no_text(parser)
+    parser.set_defaults(func=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command; returns its exit code."""
+    where = paths(args.db)
+    models = _models(args.paths, where)
+    wish = _wish(args, models, where)
+    from gemtop.cli.headless import headless
+    from gemtop.cli.progress import Progress
+    from gemtop.comparison.job import Journal
+    from gemtop.comparison.prepare import prepare
+
+    progress = Progress()
+    try:
+        headers = [_header(path) for path in models]
+        job = prepare(wish, headers, where, _say, lambda what: progress.show(f"preparing {what}"))
+    finally:
+        progress.clear()
+    journal = Journal(where, job.key)
+    if args.restart:
+        journal.forget()
+        journal = Journal(where, job.key)
+    elif journal.progress.seen or journal.progress.scores:
+        _say(f"going on with {len(journal.progress.seen)} runs that are there; --restart begins anew")
+    _check_room(job, journal, where)
+    with headless("compare", where, verbose=args.verbose, record_text=options.record_text(args)) as run:
+        done = _carry_out(run, job, journal, where)
+        if done:
+            journal.forget()
+        _show(args, job, journal)
+        return EXIT_OK if done else EXIT_INTERRUPTED
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"gemtop compare: {one_line(text)}\n")
+    sys.stderr.flush()
+
+
+def _models(names: Sequence[str], where: Paths) -> tuple[str, ...]:
+    from gemtop.engine.names import resolve
+
+    if not names:
+        raise BadInputError("no model is named; give two or more, as paths or by names gemtop models shows")
+    return tuple(dict.fromkeys(str(resolve(name, where)) for name in names))
+
+
+def _header(path: str) -> ModelHeader:
+    from gemtop.engine.adopt_layout import check_layout
+    from gemtop.engine.gguf import check_language_model, read_header
+
+    header = read_header(path)
+    check_language_model(header)
+    check_layout(header)
+    return header
+
+
+def _wish(args: argparse.Namespace, models: tuple[str, ...], where: Paths) -> Wish:
+    from gemtop.comparison.prepare import Wish, default_text, read_text
+    from gemtop.engine.names import resolve
+    from gemtop.prompts.model import KINDS
+    from gemtop.prompts.reading import default_set, read_set
+
+    for flag, value, least in (("--repeat", args.repeat, 1), ("--ctx", args.ctx, 16), ("--chunks", args.chunks, -1)):
+        if value < least:
+            raise BadInputError(f"{flag} {value}: at least {least}")
+    if args.max_tokens is not None and args.max_tokens < 1:
+        raise BadInputError(f"-n {args.max_tokens}: at least 1 token")
+    for kind in args.kinds:
+        if kind not in KINDS:
+            raise BadInputError(f"--kinds {one_line(kind)}: none of {', '.join(KINDS)}")
+    types_k, types_v = args.type_k or ["f16"], args.type_v or args.type_k or ["f16"]
+    if len(types_k) != len(types_v) and 1 not in (len(types_k), len(types_v)):
+        raise BadInputError("-ctk and -ctv have lists of different lengths: they are taken in pairs")
+    pairs = max(len(types_k), len(types_v))
+    cache = tuple(zip(types_k * (pairs // len(types_k)), types_v * (pairs // len(types_v)), strict=True))
+    lora, args.type_k, args.type_v, args.lora = tuple(args.lora), cache[0][0], cache[0][1], []
+    chunks = None if args.chunks < 0 else args.chunks
+    text = None
+    if args.chunks:
+        text = read_text(Path(args.corpus), args.ctx, chunks) if args.corpus else default_text(args.ctx, chunks)
+    baseline = None
+    if args.baseline is not None:
+        base = str(resolve(args.baseline, where))
+        if base not in models:
+            raise BadInputError(f"--baseline {one_line(args.baseline)} is not among the models that are compared")
+        baseline = models.index(base)
+    return Wish(
+        paths=models,
+        settings=options.engine_settings(args),
+        cache_types=tuple(dict.fromkeys(cache)),
+        lora=lora,
+        baseline=baseline,
+        prompts=read_set(Path(args.prompts)) if args.prompts else default_set(),
+        kinds=args.kinds,
+        max_tokens=args.max_tokens,
+        text=text,
+        repeat=args.repeat,
+        run_code=args.run_code,
+        cool_down_s=args.cool_down,
+    )
+
+
+def _check_room(job: Job, journal: Journal, where: Paths) -> None:
+    """Variants that do not fit are not loaded: on a machine without a card that would end the process."""
+    from gemtop.assembly import make_planner
+    from gemtop.engine.planner import PlanRequest
+
+    with make_planner(where) as planner:
+        for number, variant in enumerate(job.variants):
+            if number in journal.progress.failures:
+                continue
+            request = PlanRequest(variant.facts.model_path, variant.settings, search=False)
+            fits, reason = planner.fit(request, variant.facts.model_fingerprint)
+            if not fits:
+                _say(f"{variant.facts.label} is left out: {reason}")
+                journal.write("failure", {"variant": number, "reason": reason})
+
+
+def _carry_out(run: Any, job: Job, journal: Journal, where: Paths) -> bool:
+    """All of it; False where it was stopped."""
+    from gemtop.comparison.runner import Runner, StoppedError, Tick
+
+    def show(doing: Doing) -> None:
+        run.progress.show(f"[{doing.done}/{doing.total}] {doing.words}")
+
+    runner = Runner(run.session, job, journal, where, show)
+    runner.start()
+    try:
+        for event in run.events_and_ticks(_TICK_S):
+            if runner.handle(event if event is not None else Tick()):
+                return True
+            if run.interrupted:
+                return False
+    except StoppedError:
+        return False
+    finally:
+        run.progress.clear()
+    raise AssertionError("the queue has no end")
+
+
+def _show(args: argparse.Namespace, job: Job, journal: Journal) -> Outcome:
+    from gemtop.comparison.outcome import as_json, outcome
+    from gemtop.comparison.table import text
+
+    found = outcome(job, journal.progress)
+    if args.json:
+        out(json.dumps(as_json(found), ensure_ascii=False, indent=2) + "\n")
+    else:
+        out(text(found, shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else None))
+    return found
