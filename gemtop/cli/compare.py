@@ -39,6 +39,8 @@ def add_parser(commands: Any) -> None:
     add = parser.add_argument
     add("paths", nargs="*", metavar="MODEL", help="paths of GGUF files, or names gemtop models shows")
     add("--baseline", metavar="MODEL", help="what the others are held against (default: the most bits a weight)")
+    add("--checkpoint", action="append", default=[], metavar="MODEL=CHECKPOINT",
+        help="a QAT model's own unquantised checkpoint, among the models: MODEL is held against it as well")  # fmt: skip
     add("--prompts", metavar="FILE", help="a set of prompts, TOML or JSON lines (default: the sixty that ship)")
     add("--kinds", type=comma_list(str), default=[], metavar="KIND,...", help="only prompts of these kinds")
     add(
@@ -138,17 +140,13 @@ def _wish(args: argparse.Namespace, models: tuple[str, ...], where: Paths) -> Wi
     text = None
     if args.chunks:
         text = read_text(Path(args.corpus), args.ctx, chunks) if args.corpus else default_text(args.ctx, chunks)
-    baseline = None
-    if args.baseline is not None:
-        base = str(resolve(args.baseline, where))
-        if base not in models:
-            raise BadInputError(f"--baseline {one_line(args.baseline)} is not among the models that are compared")
-        baseline = models.index(base)
+    baseline = _number("--baseline", args.baseline, models, where) if args.baseline is not None else None
     return Wish(
         paths=models,
         settings=options.engine_settings(args),
         cache_types=tuple(dict.fromkeys(cache)),
         lora=lora,
+        checkpoints=dict(_pair(text, models, where) for text in args.checkpoint),
         baseline=baseline,
         prompts=read_set(Path(args.prompts)) if args.prompts else default_set(),
         kinds=args.kinds,
@@ -158,6 +156,24 @@ def _wish(args: argparse.Namespace, models: tuple[str, ...], where: Paths) -> Wi
         run_code=args.run_code,
         cool_down_s=args.cool_down,
     )
+
+
+def _number(flag: str, name: str, models: Sequence[str], where: Paths) -> int:
+    """Which of the models is meant."""
+    from gemtop.engine.names import resolve
+
+    path = str(resolve(name, where))
+    if path not in models:
+        raise BadInputError(f"{flag} {one_line(name)} is not among the models that are compared")
+    return models.index(path)
+
+
+def _pair(text: str, models: Sequence[str], where: Paths) -> tuple[int, int]:
+    """A model and its own checkpoint."""
+    model, sign, checkpoint = text.partition("=")
+    if not (model and sign and checkpoint):
+        raise BadInputError(f"--checkpoint {one_line(text)}: MODEL=CHECKPOINT")
+    return _number("--checkpoint", model, models, where), _number("--checkpoint", checkpoint, models, where)
 
 
 def _check_room(job: Job, journal: Journal, where: Paths) -> None:

@@ -18,6 +18,7 @@ from gemtop.domain.model import ModelHeader
 from gemtop.domain.plan import CONTEXT_STEP
 from gemtop.domain.settings import EngineSettings, LoraAdapter
 from gemtop.domain.text import one_line
+from gemtop.domain.provenance import SOURCE_FINGERPRINT
 from gemtop.engine.token_counter import TokenCounter
 from gemtop.prompts import corpus
 from gemtop.prompts.excerpts import TEMPLATE_TOKENS
@@ -39,6 +40,8 @@ class Wish:
     """(K, V) types of the KV cache: each makes a variant."""
     lora: tuple[LoraAdapter, ...]
     """Adapters: with any, each model is a variant without and one with them."""
+    checkpoints: Mapping[int, int]
+    """Number of a model to that of its own unquantised checkpoint, as the user says."""
     baseline: int | None
     """Number of the model that is the baseline; None chooses the one of most bits."""
     prompts: PromptSet
@@ -102,6 +105,7 @@ def prepare(
         text=wish.text,
         repeat=wish.repeat,
         run_code=wish.run_code,
+        checkpoints=_checkpoints(wish, headers, variants, baseline),
         cool_down_s=wish.cool_down_s,
     )
 
@@ -190,6 +194,26 @@ def _facts(header: ModelHeader, label: str, differs: Mapping[str, Any]) -> Varia
         size_bytes=header.size_bytes,
         settings=differs,
     )
+
+
+def _checkpoints(
+    wish: Wish, headers: Sequence[ModelHeader], variants: Sequence[Variant], baseline: int
+) -> dict[int, int]:
+    """Which variant is another's own checkpoint: as the user says, else as the file itself says it was made of."""
+    by_path = {header.path: number for number, header in enumerate(headers)}
+    found = {}
+    for number, variant in enumerate(variants):
+        header = headers[by_path[variant.facts.model_path]]
+        source = header.metadata.get(SOURCE_FINGERPRINT)
+        said = wish.checkpoints.get(by_path[header.path])
+        for other, candidate in enumerate(variants):
+            same = candidate.settings == variant.settings and other not in (number, baseline)
+            is_source = candidate.facts.model_path == headers[said].path if said is not None else (
+                source is not None and candidate.facts.model_fingerprint == source
+            )  # fmt: skip
+            if same and is_source:
+                found[number] = other
+    return found
 
 
 def _baseline(wish: Wish, headers: Sequence[ModelHeader], variants: Sequence[Variant]) -> int:
