@@ -245,8 +245,8 @@ def fallback_words(outline: Outline) -> str:
     listed = " and ".join(f"{n} to {name}" for name, n in became.items())
     to = f", {listed}" if len(became) > 1 else f" to {next(iter(became))}"
     return (
-        f"{outline.n_fallbacks} of {_tensors(len(outline.tensors))} fell back{to}, since rows do not divide into blocks "
-        f"of {blocks}"
+        f"{outline.n_fallbacks} of {_tensors(len(outline.tensors))} fell back{to}, since rows do not divide into "
+        f"blocks of {blocks}"
     )
 
 

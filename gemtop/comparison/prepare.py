@@ -16,9 +16,9 @@ from gemtop.domain.comparison import VariantFacts
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.model import ModelHeader
 from gemtop.domain.plan import CONTEXT_STEP
+from gemtop.domain.provenance import SOURCE_FINGERPRINT
 from gemtop.domain.settings import EngineSettings, LoraAdapter
 from gemtop.domain.text import one_line
-from gemtop.domain.provenance import SOURCE_FINGERPRINT
 from gemtop.engine.token_counter import TokenCounter
 from gemtop.prompts import corpus
 from gemtop.prompts.excerpts import TEMPLATE_TOKENS
@@ -34,6 +34,8 @@ class Wish:
 
     paths: tuple[str, ...]
     """Model files."""
+    labels: tuple[str, ...]
+    """Names of the models; empty has them named by what they are."""
     settings: EngineSettings
     """Shared by all, the context's length left out where it follows from the prompts."""
     cache_types: tuple[tuple[str, str], ...]
@@ -151,7 +153,11 @@ def _variants(wish: Wish, headers: Sequence[ModelHeader], settings: EngineSettin
         if wish.lora:
             differs["lora"] = [adapter.path for adapter in lora]
         found.append((header, own, differs))
-    labels = _labels([_words(header, differs) for header, _, differs in found])
+    if wish.labels:
+        named = dict(zip((header.path for header in headers), wish.labels, strict=True))
+        labels = [" ".join(filter(None, (named[header.path], _added(differs)))) for header, _, differs in found]
+    else:
+        labels = _labels([_words(header, differs) for header, _, differs in found])
     return tuple(
         Variant(_facts(header, label, differs), own)
         for label, (header, own, differs) in zip(labels, found, strict=True)
@@ -159,15 +165,19 @@ def _variants(wish: Wish, headers: Sequence[ModelHeader], settings: EngineSettin
 
 
 def _words(header: ModelHeader, differs: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    """Ways to name a variant, each more exact than the one before: it, its settings, its name, its file."""
+    """Ways to name a variant: what it is, its settings, its name, its file."""
+    return classify(header).variant, _added(differs), header.name, Path(header.path).stem
+
+
+def _added(differs: Mapping[str, Any]) -> str:
+    """Settings that tell variants of one model apart."""
     words = []
     if "type_k" in differs:
         k, v = differs["type_k"], differs["type_v"]
         words.append(f"KV {k}" if k == v else f"K {k} V {v}")
     if differs.get("lora"):
         words.append("with LoRA")
-    variant = classify(header).variant
-    return variant, " ".join(words), header.name, Path(header.path).name
+    return " ".join(words)
 
 
 def _labels(words: Sequence[tuple[str, str, str, str]]) -> list[str]:

@@ -254,7 +254,9 @@ class Runner:
             if not against.exists():
                 against, reason = None, "the baseline's predictions are not known"
         scored = yield from self._score(name, text, against, keep)
-        if scored.status == "failed" and against is not None:  # other tokens than the baseline's: alone it can be scored
+        if (
+            scored.status == "failed" and against is not None
+        ):  # other tokens than the baseline's: alone it can be scored
             reason = scored.message
             scored = yield from self._score(name, text, None, keep)
         if scored.likelihoods is None:

@@ -144,8 +144,10 @@ def figures(
     kinds: Mapping[str, str], failures: Mapping[int, str], loads_s: Mapping[int, Sequence[float]],
     checkpoints: Mapping[int, int],
 ) -> list[VariantFigures]:  # fmt: skip
-    """The figures of all variants. `kinds` is prompt id to kind; `loads_s` how long each load took; `checkpoints` the number of
-    a variant to that of its own unquantised checkpoint.
+    """The figures of all variants.
+
+    `kinds` is prompt id to kind; `loads_s` how long each load took; `checkpoints` the number of a variant to that of
+    its own unquantised checkpoint.
     """
     theirs = [one for one in seen if one.variant == baseline]
     found = []
