@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from gemtop.engine.quantize import Quantizer
 
 T = TypeVar("T")
+_OTHERS = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that stop it as Ctrl-C does."""
 
 
 def add_parser(commands: Any) -> None:
@@ -76,7 +78,9 @@ def add_parser(commands: Any) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+    for number in _OTHERS:
         signal.signal(number, _interrupt)
     if args.output is not None and len(args.formats) > 1:
         raise BadInputError("--output names one file, and several are to be made; give --output-dir")
@@ -132,13 +136,12 @@ class _Job:
         self.progress.clear()
         if not self._planned:
             raise BadInputError("; ".join(each["reason"] for each in self._left_out))
+        if not self._args.dry_run:
+            for _, target in self._planned:
+                check_target(self._quantizer.source, target, force=self._args.force)
+            check_space(self._planned[0][1].parent, [outline for outline, _ in self._planned])
         for each in self._left_out:
             self.say(f"left out: {each['reason']}")
-        if self._args.dry_run:
-            return
-        for _, target in self._planned:
-            check_target(self._quantizer.source, target, force=self._args.force)
-        check_space(self._planned[0][1].parent, [outline for outline, _ in self._planned])
 
     def run(self) -> None:
         """Make the files, one after the other."""
@@ -270,4 +273,7 @@ def _type(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:
+    """Once: keys repeat, and while what was begun is removed nothing may come between."""
+    for number in (signal.SIGINT, *_OTHERS):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
