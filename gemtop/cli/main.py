@@ -18,6 +18,7 @@ from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, Gemt
 COMMANDS = {
     "run": "run a prompt without a screen: text on stdout, figures on stderr",
     "bench": "llama-bench's prompt and generation tests, recorded",
+    "compare": "variants held against each other: quality, speed, memory, energy",
     "tune": "measure which context, cache type, offload and micro-batch are worth having here",
     "pull": "fetch a model from the Hugging Face hub",
     "adopt": "a copy of one of Ollama's own Gemma 3 files that llama.cpp loads",

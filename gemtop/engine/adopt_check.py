@@ -166,9 +166,10 @@ def main() -> None:
 def read_twice(model: Any, reading: Reading) -> float:
     """Perplexity of the second reading of the page by a llama_model. Raises GemtopError where it cannot be read."""
     from gemtop.domain.errors import GemtopError
+    from gemtop.domain.fidelity import perplexity_of
     from gemtop.engine.binding import llama
     from gemtop.engine.cpu import physical_cores
-    from gemtop.engine.perplexity import perplexity, token_nll
+    from gemtop.engine.perplexity import token_nll
 
     params = llama.llama_context_default_params()
     params.n_ctx, params.n_batch, params.n_ubatch = _N_CTX, _N_BATCH, _N_BATCH
@@ -189,7 +190,7 @@ def read_twice(model: Any, reading: Reading) -> float:
             if not llama.llama_memory_can_shift(memory):
                 raise GemtopError("llama.cpp cannot move what it has read")
             llama.llama_memory_seq_add(memory, 0, len(page), -1, reading.distance)
-        return perplexity(token_nll(context, again, _LEAD_IN - 1)).value
+        return perplexity_of(token_nll(context, again, _LEAD_IN - 1).tolist()).value
     finally:
         llama.llama_free(context)
 

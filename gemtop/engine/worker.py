@@ -19,20 +19,24 @@ from gemtop.domain.events import (
     LoadProgress,
     LogLine,
     ModelLoaded,
+    ModelUnloaded,
     Notice,
     RunFinished,
     SettingsRefused,
+    TextScored,
+    TopTokens,
 )
 from gemtop.domain.model import BackendDevice, ModelHeader
 from gemtop.domain.settings import EngineSettings, OffloadSettings, check_context
 from gemtop.engine.planner import Planner
-from gemtop.engine.protocol import BenchRequest, EventSink
+from gemtop.engine.protocol import BenchRequest, EventSink, ScoreRequest
 from gemtop.threads import name_thread
 
 if TYPE_CHECKING:  # loading these loads llama.cpp, which is for the engine thread to do
     from gemtop.engine.binding import StopFlag
     from gemtop.engine.decode import ContextContent, Decoder
     from gemtop.engine.model import LlamaModel
+    from gemtop.engine.scoring import Scoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,9 @@ class LlamaEngine:
     def open(self, path: str, settings: EngineSettings) -> None:
         self._submit(lambda: self._open(path, settings), self._load_failed)
 
+    def unload(self) -> None:
+        self._submit(self._unload, lambda _error: self._emit(ModelUnloaded()))
+
     def apply(self, settings: EngineSettings) -> None:
         self._submit(lambda: self._apply(settings), lambda error: self._emit(SettingsRefused(_words(error))))
 
@@ -80,6 +87,17 @@ class LlamaEngine:
 
     def bench(self, request: BenchRequest) -> None:
         self._submit(lambda: self._bench(request), lambda error: self._emit(BenchFinished("failed", str(error))))
+
+    def score(self, request: ScoreRequest) -> None:
+        self._submit(
+            lambda: self._scoring().run(request, self._emit), lambda error: self._emit(TextScored("failed", str(error)))
+        )
+
+    def top_tokens(self, tokens: tuple[int, ...], count: int) -> None:
+        self._submit(
+            lambda: self._scoring().top_tokens(tokens, count, self._emit),
+            lambda error: self._emit(TopTokens((), str(error))),
+        )
 
     def cancel(self) -> None:
         with self._lock:
@@ -289,6 +307,17 @@ class LlamaEngine:
         if self._decoder is None or self._model is None or self._stop is None:
             raise GemtopError("no model is loaded")
         Bench(self._model, self._decoder, self._stop).run(request, self._emit)
+
+    def _unload(self) -> None:
+        self._free()
+        self._emit(ModelUnloaded())
+
+    def _scoring(self) -> Scoring:
+        from gemtop.engine.scoring import Scoring
+
+        if self._decoder is None or self._model is None or self._stop is None:
+            raise GemtopError("no model is loaded")
+        return Scoring(self._model, self._decoder, self._stop)
 
     def _free(self) -> None:
         self._decoder = None
