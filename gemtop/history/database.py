@@ -1,10 +1,9 @@
-"""Opening the history file, for as long as a batch takes, and saying plainly why it could not be opened."""
+"""Opening the history file, for as long as a batch takes."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from gemtop.domain.errors import HistoryError
-from gemtop.domain.text import one_line
 from gemtop.history import schema
+from gemtop.history.faults import DamagedHistoryError, HistoryLockedError, explain, files_of, real
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -28,36 +27,7 @@ descriptor of the file lets go of it: two of our threads must never have the fil
 STORAGE_VERSION = "v1.5.0"
 """Format of a new file: the oldest DuckDB that gemtop works with, and the shells beside it, can read it."""
 
-_LOCKED = re.compile(r"Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
 _POLL_S = 0.05
-
-
-class HistoryLockedError(HistoryError):
-    """Another process has the history open."""
-
-
-def explain(path: Path, error: BaseException) -> HistoryError:
-    """What a DuckDB or system error on the history file means, in one line that says what to do."""
-    if isinstance(error, HistoryError):
-        return error
-    text = str(error)
-    first = one_line(text.splitlines()[0]) if text else type(error).__name__
-    held = _LOCKED.search(text)
-    if held:
-        program = held["program"].rsplit("/", 1)[-1]
-        return HistoryLockedError(f"{path} is in use by {program} (PID {held['pid']})")
-    if "Could not set lock" in text:
-        return HistoryLockedError(f"{path} is in use by another process")
-    elsewhere = "choose another file with --db PATH"
-    if "newer version of DuckDB" in text or "with an newer version" in text:
-        return HistoryError(f"{path} was written by a newer DuckDB: pip install -U duckdb, or {elsewhere}")
-    if re.search(r"not a valid DuckDB database|[Cc]orrupt|checksum|Could not read enough bytes", text):
-        return HistoryError(f"{path} is damaged or no history ({first}): move it away, or {elsewhere}")
-    if re.search(r"No space left|File too large|Disk quota exceeded", text):
-        return HistoryError(f"no room to write {path}: make room on that disk, or {elsewhere}")
-    if re.search(r"Permission denied|Read-only file system|Operation not permitted", text):
-        return HistoryError(f"{path} cannot be written ({first}): {elsewhere}")
-    return HistoryError(f"{path} cannot be used ({first}): {elsewhere}")
 
 
 def patiently(attempt: Callable[[], _T], wait_s: float, on_wait: Callable[[str], None] | None = None) -> _T:
@@ -84,7 +54,7 @@ def connect_reading(path: Path) -> DuckDBPyConnection:
     import duckdb
 
     try:
-        return duckdb.connect(str(path), read_only=True)
+        return duckdb.connect(str(real(path)), read_only=True)
     except (duckdb.Error, OSError) as error:
         raise explain(path, error) from error
 
@@ -105,6 +75,7 @@ class Database:
         self.path = path
         self._migrations = migrations
         self._con: DuckDBPyConnection | None = None
+        self._files = files_of(path)
 
     def _instance(self) -> DuckDBPyConnection:
         if self._con is None:
@@ -132,24 +103,31 @@ class Database:
             con.execute("USE memory; DETACH history")
         except (duckdb.Error, OSError) as error:
             self.forget()
-            raise explain(self.path, error) from error
+            raise self._explained(error) from error
         except BaseException:
             self.forget()
             raise
         finally:
             IN_THIS_PROCESS.release()
 
+    def _explained(self, error: BaseException) -> HistoryError:
+        found = explain(self.path, error)
+        if isinstance(found, DamagedHistoryError):
+            found.files = self._files
+        return found
+
     def _attach(self) -> None:
         import duckdb
 
         con = self._instance()
+        self._files = files_of(self.path)
         new = not self.path.exists() or self.path.stat().st_size == 0
         options = f"(STORAGE_VERSION '{STORAGE_VERSION}')" if new else ""
         try:
-            con.execute(f"ATTACH {quoted(str(self.path))} AS history {options}; USE history")
+            con.execute(f"ATTACH {quoted(str(real(self.path)))} AS history {options}; USE history")
         except duckdb.Error as error:
             self.forget()
-            raise explain(self.path, error) from error
+            raise self._explained(error) from error
         if new:  # prompts and outputs are in it
             with contextlib.suppress(OSError):
                 self.path.chmod(0o600)

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from gemtop.config import Paths
 from gemtop.domain.errors import HistoryError
-from gemtop.history.database import Database, HistoryLockedError
+from gemtop.history.damage import renewing
+from gemtop.history.database import Database
+from gemtop.history.faults import HistoryLockedError
 from gemtop.history.ingest import take, take_in_dead
 from gemtop.history.spool import Spool
 from gemtop.threads import name_thread
@@ -56,7 +58,7 @@ class Mover:
         self.problem: str | None = None
         """Why the history cannot be written; None while all is well."""
         self.notes: tuple[str, ...] = ()
-        """What came of the spools of processes that are gone."""
+        """What the user should know of: spools of processes that are gone, a damaged history that was set aside."""
 
     def start(self) -> None:
         self._thread.start()
@@ -114,11 +116,7 @@ class Mover:
     def _move(self, wait_s: float) -> float:
         """Move the spool's tail into the history; returns in how many seconds to try again."""
         try:
-            if not self._dead_taken_in:
-                self.notes = take_in_dead(self._paths, database=self._database, stop=self._ended).notes
-                self._dead_taken_in = True
-            if self.taken != self._spool.end:
-                self._take(wait_s)
+            renewing(self._paths.history, lambda: self._take_in(wait_s), self._begin_anew)
             self.waiting = self.problem = None
             return self._pace.every_s
         except HistoryLockedError as error:
@@ -128,6 +126,20 @@ class Mover:
             self.waiting = None
             self.problem = f"{error}; the session is kept in {self._spool.path}"
             return self._pace.failed_s
+
+    def _take_in(self, wait_s: float) -> None:
+        if not self._dead_taken_in:
+            found = take_in_dead(self._paths, database=self._database, stop=self._ended)
+            self.notes += found.notes
+            self._dead_taken_in = True
+        if self.taken != self._spool.end:
+            self._take(wait_s)
+
+    def _begin_anew(self, told: str) -> None:
+        """The history was damaged and is another one now: all spools are taken into that."""
+        self.notes += (told,)
+        self.taken = 0
+        self._dead_taken_in = False
 
     def _take(self, wait_s: float) -> None:
         with self._database.open(wait_s) as con:

@@ -13,15 +13,8 @@ from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError, HistoryError
 from gemtop.domain.text import one_line
 from gemtop.history import schema
-from gemtop.history.database import (
-    IN_THIS_PROCESS,
-    Database,
-    HistoryLockedError,
-    connect_reading,
-    explain,
-    patiently,
-    quoted,
-)
+from gemtop.history.database import IN_THIS_PROCESS, Database, connect_reading, patiently, quoted
+from gemtop.history.faults import HistoryLockedError, explain, sql_error
 from gemtop.history.interruptible import interruptible
 
 if TYPE_CHECKING:
@@ -67,11 +60,6 @@ class Result:
         """The rows, once. Raises BadInputError where the query fails only while it runs."""
         while batch := self._reader._fetch(_FETCH_ROWS):
             yield from batch
-
-
-def sql_error(error: Exception) -> BadInputError:
-    """DuckDB's own message, the marked place included, without the kind of exception before it."""
-    return BadInputError(re.sub(r"\A[A-Z][\w ]*Error: ", "", str(error).strip()))
 
 
 def refuse_writes(statement: Statement, con: DuckDBPyConnection) -> None:

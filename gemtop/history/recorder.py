@@ -15,7 +15,9 @@ from gemtop.config import Paths
 from gemtop.domain.errors import HistoryError
 from gemtop.domain.records import Record, RunBegin, RunEnd, SessionBegin, SessionEnd, TokenRow
 from gemtop.domain.telemetry import Sample
-from gemtop.history.database import Database, HistoryLockedError
+from gemtop.history.damage import renewing
+from gemtop.history.database import Database
+from gemtop.history.faults import HistoryLockedError
 from gemtop.history.lines import Encoder
 from gemtop.history.mover import MovePace, Mover
 from gemtop.history.spool import Spool
@@ -110,6 +112,7 @@ class Recorder:
         self._unsynced = False
         self._spool_problem: str | None = None
         self._crash: str | None = None
+        self._notes: list[str] = []
 
     @property
     def problem(self) -> str | None:
@@ -131,13 +134,20 @@ class Recorder:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What came of the spools of processes that are gone."""
-        return self._mover.notes if self._mover else ()
+        """What the user should know of: spools of processes that are gone, a damaged history that was set aside."""
+        return (*self._notes, *(self._mover.notes if self._mover else ()))
 
     @property
     def spool_path(self) -> Path | None:
         """Where the session is until it is in the history; None before `open` and once it is in it."""
         return self._spool.path if self._spool else None
+
+    def check(self) -> None:
+        """See up front that the history can be written; a damaged one is set aside, as `notes` has it.
+
+        Raises HistoryError (exit code 2).
+        """
+        renewing(self._paths.history, lambda: check_history(self._paths), self._notes.append)
 
     def open(self, begin: SessionBegin) -> None:
         """Begin the session's spool and start the threads.
