@@ -29,6 +29,7 @@ from gemtop.history.importing import open_folder, take_all
 from gemtop.history.merging import merge
 from gemtop.history.reader import Reader
 from gemtop.history.tables import TABLES
+from tests.history.old import OLD_VERSIONS, old_history
 from tests.history.rows import (
     SESSION,
     STARTED_NS,
@@ -44,7 +45,6 @@ from tests.history.rows import (
 )
 
 OTHER = "20261124-100000-bbbb0002"
-DATA = Path(__file__).parent / "data"
 
 
 def _bits(value: Any) -> Any:
@@ -357,12 +357,13 @@ def test_merge_is_idempotent_and_leaves_the_other_file_alone(full: Paths, tmp_pa
     assert not [path.name for path in there.history.parent.iterdir() if "merge" in path.name]
 
 
-def test_merge_takes_histories_of_the_first_schema(paths: Paths, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", OLD_VERSIONS)
+def test_merge_takes_histories_of_any_older_schema(paths: Paths, tmp_path: Path, version: int) -> None:
     old = tmp_path / "old.duckdb"
-    old.write_bytes((DATA / "history_v1.duckdb").read_bytes())
+    old.write_bytes(old_history(version))
     found = merge(paths, old)
     assert found.new and ask(paths, "SELECT count(*) FROM sessions") == [(len(found.new),)]
-    assert old.read_bytes() == (DATA / "history_v1.duckdb").read_bytes()
+    assert old.read_bytes() == old_history(version)
     assert sorted(path.name for path in tmp_path.iterdir() if "old" in path.name) == ["old.duckdb"]
 
 
