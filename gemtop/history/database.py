@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import threading
 import time
@@ -59,6 +60,29 @@ def connect_reading(path: Path) -> DuckDBPyConnection:
         raise explain(path, error) from error
 
 
+def clear_up_unborn(file: Path) -> None:
+    """Delete the beginnings of a history whose process was killed before it could put them in place."""
+    for left in file.parent.glob(f".{glob.escape(file.name)}.*.new*"):
+        try:
+            os.kill(int(left.name.removeprefix(f".{file.name}.").split(".")[0]), 0)
+        except ProcessLookupError:
+            left.unlink(missing_ok=True)
+        except (ValueError, OSError):
+            continue
+
+
+def put_in_place(whole: Path, file: Path) -> None:
+    """Give a file its name, in one step. Raises FileExistsError where there is one of that name."""
+    try:
+        os.link(whole, file)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if file.exists():
+            raise FileExistsError(file) from None
+        whole.rename(file)
+
+
 def quoted(text: str) -> str:
     """An SQL string."""
     return "'" + text.replace("'", "''") + "'"
@@ -81,7 +105,7 @@ class Database:
         if self._con is None:
             import duckdb
 
-            self._con = duckdb.connect(config={"threads": 1})
+            self._con = duckdb.connect(config={"threads": 1, "storage_compatibility_version": STORAGE_VERSION})
         return self._con
 
     @contextmanager
@@ -119,18 +143,37 @@ class Database:
     def _attach(self) -> None:
         import duckdb
 
-        con = self._instance()
-        self._files = files_of(self.path)
-        new = not self.path.exists() or self.path.stat().st_size == 0
-        options = f"(STORAGE_VERSION '{STORAGE_VERSION}')" if new else ""
+        file = real(self.path)
         try:
-            con.execute(f"ATTACH {quoted(str(real(self.path)))} AS history {options}; USE history")
-        except duckdb.Error as error:
+            if not file.exists():
+                self._begin(file)
+            self._files = files_of(self.path)
+            self._attach_file(file)
+        except (duckdb.Error, OSError) as error:
             self.forget()
             raise self._explained(error) from error
-        if new:  # prompts and outputs are in it
-            with contextlib.suppress(OSError):
-                self.path.chmod(0o600)
+
+    def _attach_file(self, file: Path) -> None:
+        self._instance().execute(f"ATTACH {quoted(str(file))} AS history; USE history")
+
+    def _begin(self, file: Path) -> None:
+        """Make a new history beside its place, and put it there whole.
+
+        A process that is killed while DuckDB makes a file leaves one that nobody can open, and of two that make
+        it at once the second begins it anew under the first.
+        """
+        clear_up_unborn(file)
+        unborn = file.with_name(f".{file.name}.{os.getpid()}.new")
+        try:
+            self._attach_file(unborn)
+            unborn.chmod(0o600)  # prompts and outputs will be in it
+            con = self._instance()
+            schema.migrate(con, str(self.path), self._migrations)
+            con.execute("USE memory; DETACH history")
+            with contextlib.suppress(FileExistsError):  # another process was quicker
+                put_in_place(unborn, file)
+        finally:
+            unborn.unlink(missing_ok=True)
 
     def _migrate(self, con: DuckDBPyConnection) -> None:
         found = schema.version(con)
@@ -140,7 +183,7 @@ class Database:
         if not schema.is_empty(con):
             con.execute("CHECKPOINT history")
             self._back_up(found)
-        # Each commit goes into the file at once: DuckDB 1.5 cannot replay a WAL that makes a schema and its tables.
+        # The commit goes into the file at once: DuckDB 1.5 cannot replay a WAL that makes a schema and its tables.
         con.execute("SET wal_autocheckpoint = '1KB'")
         schema.migrate(con, str(self.path), self._migrations)
         con.execute("RESET wal_autocheckpoint")
