@@ -60,9 +60,15 @@ def connect_reading(path: Path) -> DuckDBPyConnection:
         raise explain(path, error) from error
 
 
-def clear_up_unborn(file: Path) -> None:
-    """Delete the beginnings of a history whose process was killed before it could put them in place."""
-    for left in file.parent.glob(f".{glob.escape(file.name)}.*.new*"):
+def _unborn(file: Path, what: str) -> Path:
+    """Where this process makes a file that belongs beside the history."""
+    return file.with_name(f".{file.name}.{os.getpid()}.{what}")
+
+
+def clear_up_unborn(path: Path) -> None:
+    """Delete new histories and copies whose process was killed before it could put them in place."""
+    file = real(path)
+    for left in file.parent.glob(f".{glob.escape(file.name)}.*.*"):
         try:
             os.kill(int(left.name.removeprefix(f".{file.name}.").split(".")[0]), 0)
         except ProcessLookupError:
@@ -162,8 +168,7 @@ class Database:
         A process that is killed while DuckDB makes a file leaves one that nobody can open, and of two that make
         it at once the second begins it anew under the first.
         """
-        clear_up_unborn(file)
-        unborn = file.with_name(f".{file.name}.{os.getpid()}.new")
+        unborn = _unborn(file, "new")
         try:
             self._attach_file(unborn)
             unborn.chmod(0o600)  # prompts and outputs will be in it
@@ -206,7 +211,7 @@ class Database:
                 return
         import subprocess
 
-        half = copy.with_name(f"{copy.name}.{os.getpid()}")
+        half = _unborn(self.path, "bak")
         command = ["cp", "-p", "--", str(self.path), str(half)]  # -p: its prompts stay as private as they were
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:

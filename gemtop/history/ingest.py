@@ -28,7 +28,7 @@ from gemtop.domain.records import (
     TunePoint,
 )
 from gemtop.history.crashed import end_unfinished
-from gemtop.history.database import Database, quoted
+from gemtop.history.database import Database, clear_up_unborn, quoted
 from gemtop.history.faults import DamagedHistoryError, HistoryLockedError
 from gemtop.history.lines import SAMPLE_COLUMNS, SAMPLE_KINDS
 from gemtop.history.spool import FORMAT, SUFFIX, Spool, spools_in
@@ -347,6 +347,7 @@ def take_in_dead(
     sessions: list[str] = []
     notes: list[str] = []
     _remove_stillborn(paths.spools)
+    clear_up_unborn(paths.history)
     own = database or Database(paths.history)
     for path in spools_in(paths.spools):
         if stop():
