@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from gemtop.domain.errors import HistoryError
 from gemtop.history.database import IN_THIS_PROCESS
-from gemtop.history.faults import DamagedHistoryError, HistoryLockedError, files_of, log_of, real
+from gemtop.history.faults import DamagedHistoryError, HistoryLockedError, files_of, log_of, logs_of, real
 
 _T = TypeVar("_T")
 _TRIES = 3
@@ -57,8 +57,8 @@ def _stuck(path: Path, reason: OSError) -> HistoryError:
 
 def _move(file: Path, error: DamagedHistoryError) -> str:
     aside, log = _free_name(file), log_of(file)
-    if log.exists():
-        log.rename(log_of(aside))
+    for one in logs_of(file):
+        one.rename(file.with_name(one.name.replace(file.name, aside.name, 1)))
     if error.log_alone:
         return f"{log} was damaged ({error.why}): it is now {log_of(aside)}, and the history goes on without it"
     file.rename(aside)

@@ -134,6 +134,8 @@ class Database:
         except (duckdb.Error, OSError) as error:
             self.forget()
             raise self._explained(error) from error
+        except HistoryLockedError:
+            raise
         except BaseException:
             self.forget()
             raise
@@ -156,8 +158,10 @@ class Database:
             self._files = files_of(self.path)
             self._attach_file(file)
         except (duckdb.Error, OSError) as error:
-            self.forget()
-            raise self._explained(error) from error
+            found = self._explained(error)
+            if not isinstance(found, HistoryLockedError):  # it is tried again soon, and an instance is dear
+                self.forget()
+            raise found from error
 
     def _attach_file(self, file: Path) -> None:
         self._instance().execute(f"ATTACH {quoted(str(file))} AS history; USE history")

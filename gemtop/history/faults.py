@@ -59,6 +59,13 @@ def log_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.wal")
 
 
+def logs_of(path: Path) -> list[Path]:
+    """The same, with those of a checkpoint that was broken off, as far as they are there."""
+    log = log_of(path)
+    found = (log, log.with_name(f"{log.name}.checkpoint"), log.with_name(f"{log.name}.recovery"))
+    return [one for one in found if one.exists()]
+
+
 def real(path: Path) -> Path:
     """The file behind links: DuckDB 1.5 keeps the log beside a link and 2.0 beside its target."""
     return Path(os.path.realpath(path))

@@ -17,7 +17,7 @@ from gemtop.domain.text import one_line
 from gemtop.history import schema
 from gemtop.history.crashed import end_unfinished
 from gemtop.history.database import Database, connect_reading, patiently, quoted
-from gemtop.history.faults import DamagedHistoryError, HistoryLockedError, explain
+from gemtop.history.faults import DamagedHistoryError, HistoryLockedError, explain, logs_of, real
 from gemtop.history.ingest import take_in_dead
 from gemtop.history.interruptible import interruptible
 from gemtop.history.manage import WAIT_S, Said
@@ -70,8 +70,8 @@ def _copy(path: Path, to: Path, on_wait: Said) -> None:
                 f"{one_line(str(path))} was written by a newer gemtop (schema {found}, this one knows"
                 f" {schema.MIGRATIONS[-1].version}): update gemtop"
             )
-        wal = path.with_name(f"{path.name}.wal")
-        pairs = [(path, to)] + ([(wal, to.with_name(f"{to.name}.wal"))] if wal.exists() else [])
+        file = real(path)
+        pairs = [(file, to), *((log, to.with_name(log.name.replace(file.name, to.name, 1))) for log in logs_of(file))]
         for source, target in pairs:  # by another process: closing a descriptor of it here would give up the lock
             done = subprocess.run(
                 ["cp", "--reflink=auto", "--", str(source), str(target)], capture_output=True, text=True, check=False

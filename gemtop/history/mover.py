@@ -27,6 +27,8 @@ class MovePace:
     every_s: float = 4.5
     soon_s: float = 0.25
     """After something that others want to see."""
+    patience_s: float = 0.5
+    """Waited for others within a move: between many readers the file is free for moments only."""
     locked_s: float = 1.0
     """Until it is tried again while another process has the history open."""
     failed_s: float = 30.0
@@ -90,7 +92,7 @@ class Mover:
         name_thread(THREAD)  # and that of the threads DuckDB makes
         try:
             while self._wait_until_due():
-                again_s = self._move(0.0)
+                again_s = self._move(self._pace.patience_s)
                 with self._changed:
                     self._due_s = time.monotonic() + again_s
             assert self._deadline_s is not None
@@ -129,7 +131,7 @@ class Mover:
 
     def _take_in(self, wait_s: float) -> None:
         if not self._dead_taken_in:
-            found = take_in_dead(self._paths, database=self._database, stop=self._ended)
+            found = take_in_dead(self._paths, database=self._database, wait_s=wait_s, stop=self._ended)
             self.notes += found.notes
             self._dead_taken_in = True
         if self.taken != self._spool.end:
