@@ -132,8 +132,9 @@ def test_samples_and_tokens(
     records: list[Record] = [session(session_id), begin, *rows, *devices, *hosts, *costs, end]
     middle = STARTED_NS + split_s * S
     for reader in history.put(session_id, [*records, SessionEnd(STARTED_NS + 99 * S, None)], form):
+        runs = reader.recording().runs
         parts = [reader.samples(STARTED_NS, middle), reader.samples(middle, STARTED_NS + 99 * S)]
-        tokens = reader.tokens(reader.recording().runs)[begin.run_id]
+        tokens = reader.tokens(runs)[begin.run_id]
         assert in_order([s for part in parts for s in part.devices]) == [s for part in parts for s in part.devices]
         for index in {sample.device for sample in devices}:
             theirs = [s for s in devices if s.device == index]
