@@ -60,6 +60,17 @@ def connect_reading(path: Path) -> DuckDBPyConnection:
         raise explain(path, error) from error
 
 
+def bring_up_to_date(path: Path, wait_s: float, on_wait: Callable[[str], None] | None = None) -> None:
+    """Bring a history of an earlier gemtop to the current schema. Raises HistoryError where it cannot be written."""
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        raise HistoryError(
+            f"{path} is of an earlier gemtop and cannot be written, so it is not brought up to date:"
+            f" gemtop sessions merge {path} --db NEW reads it into another"
+        )
+    with Database(path).open(wait_s, on_wait):
+        pass  # opening does it
+
+
 def _unborn(file: Path, what: str) -> Path:
     """Where this process makes a file that belongs beside the history."""
     return file.with_name(f".{file.name}.{os.getpid()}.{what}")

@@ -13,7 +13,7 @@ from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError, HistoryError
 from gemtop.domain.text import one_line
 from gemtop.history import schema
-from gemtop.history.database import IN_THIS_PROCESS, Database, connect_reading, patiently, quoted
+from gemtop.history.database import IN_THIS_PROCESS, bring_up_to_date, connect_reading, patiently, quoted
 from gemtop.history.faults import HistoryLockedError, explain, sql_error
 from gemtop.history.interruptible import interruptible
 
@@ -118,8 +118,7 @@ class Reader:
         if found == schema.MIGRATIONS[-1].version:
             return reader
         reader.close()
-        with Database(paths.history).open(wait_s, on_wait):
-            pass  # opening brings it to the current schema
+        bring_up_to_date(paths.history, wait_s, on_wait)
         return cls.open(paths, wait_s=wait_s, on_wait=on_wait)
 
     def run_sql(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Result:

@@ -23,7 +23,7 @@ from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError, GemtopError, QueryStoppedError
 from gemtop.domain.sql_text import bare
 from gemtop.history import schema
-from gemtop.history.database import IN_THIS_PROCESS, Database, patiently, quoted
+from gemtop.history.database import IN_THIS_PROCESS, Database, bring_up_to_date, patiently, quoted
 from gemtop.history.faults import explain, real, sql_error
 from gemtop.history.reader import RESTRICTIONS, refuse_writes
 from gemtop.history.results import RESULTS, StoredResult, identifier
@@ -218,8 +218,7 @@ class Workbench:
         con.execute("USE memory; DETACH history")
         IN_THIS_PROCESS.release()
         try:
-            with Database(path).open(5.0, on_wait):
-                pass  # opening brings it to the current schema
+            bring_up_to_date(path, 5.0, on_wait)
         finally:
             IN_THIS_PROCESS.acquire()
         self._patiently(con, on_wait)

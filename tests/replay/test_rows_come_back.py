@@ -111,7 +111,7 @@ def history() -> Iterator[OneHistory]:
 FORMS = st.sampled_from(FORMATS)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(SAMPLES, GAPS, GAPS, st.integers(1, 59), FORMS)
 def test_samples_and_tokens(
     history: OneHistory,
@@ -175,7 +175,7 @@ LOADS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(BEGINNINGS, FIGURES, LOADS, FORMS)
 def test_runs_and_loads(
     history: OneHistory, beginning: dict[str, Any], figures: dict[str, Any], load: dict[str, Any], form: str
