@@ -38,14 +38,23 @@ class MovePace:
 class Mover:
     """Takes the tail of one spool into the history, over and over. `start`, `soon` now and then, `finish`.
 
-    `taken_in_full` is called on the mover's thread, with the offset that was reached, whenever nothing was left.
+    `taken_in_full` is called on the mover's thread, with the offset that was reached, whenever nothing was left;
+    `note` with what the user should know of spools of processes that are gone, and of a history that was damaged.
     """
 
-    def __init__(self, paths: Paths, spool: Spool, pace: MovePace, taken_in_full: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        spool: Spool,
+        pace: MovePace,
+        taken_in_full: Callable[[int], None],
+        note: Callable[[str], None],
+    ) -> None:
         self._paths = paths
         self._spool = spool
         self._pace = pace
         self._taken_in_full = taken_in_full
+        self._note = note
         self._database = Database(paths.history)
         self._changed = threading.Condition()
         self._due_s = time.monotonic() + pace.first_s
@@ -59,8 +68,6 @@ class Mover:
         """Who has the history open while it is tried again; nothing is lost meanwhile."""
         self.problem: str | None = None
         """Why the history cannot be written; None while all is well."""
-        self.notes: tuple[str, ...] = ()
-        """What the user should know of: spools of processes that are gone, a damaged history that was set aside."""
 
     def start(self) -> None:
         self._thread.start()
@@ -132,14 +139,15 @@ class Mover:
     def _take_in(self, wait_s: float) -> None:
         if not self._dead_taken_in:
             found = take_in_dead(self._paths, database=self._database, wait_s=wait_s, stop=self._ended)
-            self.notes += found.notes
+            for note in found.notes:
+                self._note(note)
             self._dead_taken_in = True
         if self.taken != self._spool.end:
             self._take(wait_s)
 
     def _begin_anew(self, told: str) -> None:
         """The history was damaged and is another one now: all spools are taken into that."""
-        self.notes += (told,)
+        self._note(told)
         self.taken = 0
         self._dead_taken_in = False
 

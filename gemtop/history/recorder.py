@@ -123,8 +123,9 @@ class Recorder:
             return self._mover.problem if self._mover else None
         if self._stop.is_set() and self._thread is None:
             return f"{self._spool_problem}; the end of this session is lost: make room, or choose --db PATH"
-        kept = f"{len(self._incoming):,} rows kept in memory, at most {MEMORY_LIMIT_ROWS:,}"
-        lost = f", {self._dropped_rows:,} dropped" if self._dropped_rows else ""
+        # The same words as long as it is so: whoever shows them shows each line once.
+        kept = f"at most {MEMORY_LIMIT_ROWS:,} rows are kept in memory until it can"
+        lost = ", and those beyond are dropped" if self._dropped_rows else ""
         return f"{self._spool_problem}; {kept}{lost}"
 
     @property
@@ -134,8 +135,9 @@ class Recorder:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of: spools of processes that are gone, a damaged history that was set aside."""
-        return (*self._notes, *(self._mover.notes if self._mover else ()))
+        """What the user should know of, in the order it came to pass: a damaged history that was set aside, spools of
+        processes that are gone, rows that were dropped."""
+        return tuple(self._notes)
 
     @property
     def spool_path(self) -> Path | None:
@@ -162,7 +164,7 @@ class Recorder:
         self._begin = begin
         self._incoming.appendleft(begin)
         self._next_sync_s = time.monotonic() + self._pace.sync_s
-        self._mover = Mover(self._paths, self._spool, self._pace.move, self._begin_anew)
+        self._mover = Mover(self._paths, self._spool, self._pace.move, self._begin_anew, self._notes.append)
         self._thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
         self._thread.start()
         self._mover.start()
@@ -233,6 +235,9 @@ class Recorder:
                     self._unsynced = True
                     self._spool.append(self._encoder.lines(batch))
             self._spool_problem = None
+            dropped, self._dropped_rows = self._dropped_rows, 0
+            if dropped:
+                self._notes.append(f"{dropped:,} rows were dropped while {self._spool.path} could not be written")
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             self._spool_problem = f"the session cannot be written to {self._spool.path} ({reason})"

@@ -45,11 +45,9 @@ DAY_MS = 86_400_000
 # Disks ------------------------------------------------------------------------------------------------------------
 
 _TRY = """
-import sys
-import time
 from gemtop.config import paths
 from gemtop.domain.errors import HistoryError
-from gemtop.history.reader import Reader
+from gemtop.history.ingest import take_in_dead
 from gemtop.history.recorder import Recorder, check_history
 from gemtop.history.workbench import Workbench
 from tests.history.rows import ask, session
