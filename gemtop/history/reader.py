@@ -186,6 +186,9 @@ class Reader:
             done = self._interruptible(lambda: self._con.execute(copy, dict(parameters) or None).fetchone())
             return int(done[0]) if done else 0
         except duckdb.Error as error:
+            found = sql_error(error)
+            if isinstance(found, HistoryError):
+                raise found from error
             first = one_line(str(error).splitlines()[0])
             raise HistoryError(f"{one_line(str(path))} could not be written: {first}") from error
 
