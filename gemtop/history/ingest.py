@@ -28,7 +28,8 @@ from gemtop.domain.records import (
     TunePoint,
 )
 from gemtop.history.crashed import end_unfinished
-from gemtop.history.database import Database, HistoryLockedError, quoted
+from gemtop.history.database import Database, clear_up_unborn, quoted
+from gemtop.history.faults import DamagedHistoryError, HistoryLockedError
 from gemtop.history.lines import SAMPLE_COLUMNS, SAMPLE_KINDS
 from gemtop.history.spool import FORMAT, SUFFIX, Spool, spools_in
 
@@ -339,12 +340,14 @@ def take_in_dead(
 ) -> TakenIn:
     """Take in the spools of this history whose process is gone, and end what they left unfinished.
 
-    Raises nothing for a spool that cannot be taken in: it stays, or is set aside if it makes no sense, and a
-    note says so. `stop` is asked between transactions; what is left then is for the next start.
+    Nothing is raised for a spool that cannot be taken in: it stays, or is set aside if it makes no sense, and a
+    note says so. `stop` is asked between transactions; what is left then is for the next start. Raises
+    DamagedHistoryError.
     """
     sessions: list[str] = []
     notes: list[str] = []
     _remove_stillborn(paths.spools)
+    clear_up_unborn(paths.history)
     own = database or Database(paths.history)
     for path in spools_in(paths.spools):
         if stop():
@@ -366,6 +369,8 @@ def take_in_dead(
             aside = path.with_name(f"{path.name}.damaged")
             path.rename(aside)
             notes.append(f"{error}; set aside as {aside}")
+        except DamagedHistoryError:
+            raise
         except HistoryLockedError as error:
             notes.append(f"{error}; sessions of processes that are gone are taken in at the next start")
             break
