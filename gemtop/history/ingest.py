@@ -117,12 +117,12 @@ _TOKENS = """
 """
 
 
-def _samples(kind: str, into: str, more: str = "") -> str:
-    """Rows by columns; `more` are columns that the lines do not have."""
+def _samples(kind: str, into: str) -> str:
+    """Rows by columns."""
     unnested = ", ".join(f"unnest({name}) AS {name}" for name in SAMPLE_COLUMNS[kind])
     return f"""
         INSERT INTO {into} BY NAME
-        SELECT * REPLACE (t_ns - $zero AS t_ns), $session AS session_id{more}
+        SELECT * REPLACE (t_ns - $zero AS t_ns), $session AS session_id
         FROM (SELECT {unnested} FROM $lines)
         WHERE t_ns IS NOT NULL{_BY_DEVICE if "device" in SAMPLE_COLUMNS[kind] else ""}
     """
@@ -170,8 +170,8 @@ _BY_KIND = {
     "ledger": _LEDGER,
     "tune": _TUNE_POINTS,
     "tokens": _TOKENS,
-    "devices": _samples("devices", "store.samples"),
-    "hosts": _samples("hosts", "store.samples", ", 'host' AS device"),
+    "devices": _samples("devices", "store.device_samples"),
+    "hosts": _samples("hosts", "store.host_samples"),
     "costs": _samples("costs", "store.costs"),
     "device": _GPUS,
     "roof": _ROOFS,

@@ -163,7 +163,7 @@ def test_every_form_gives_back_the_same_rows(
         con.execute("UPDATE store.sessions SET note = ?, tags = ['', ?]", [note, note])
         con.execute("UPDATE store.sessions SET tags = [] WHERE session_id = ?", [OTHER])
         con.execute("UPDATE store.runs SET ttft_s = ?, message = chr(0) || 'x'", [number])
-        con.execute("UPDATE store.samples SET power_w = 'nan', energy_j = '-inf', temperature_c = '-0.0'")
+        con.execute("UPDATE store.device_samples SET power_w = 'nan', energy_j = '-inf', temperature_c = '-0.0'")
     expected = everything(here)
     for form in FORMATS:
         there = empty(tmp_path, form)
