@@ -53,8 +53,8 @@ def test_killed_while_recording_and_while_taking_in(paths: Paths) -> None:
     # Two at once, unhurried: each spool is taken in by one of them, once.
     both = [subprocess.Popen([sys.executable, "-c", _TAKE_IN]) for _ in range(2)]
     assert [child.wait(60) for child in both] == [0, 0]
-    take_in_dead(paths, wait_s=10)
-    assert spools_in(paths.spools) == []
+    notes = take_in_dead(paths, wait_s=10).notes
+    assert spools_in(paths.spools) == [], notes
     found = ask(
         paths,
         'SELECT run_id.split(\'.\')[1], count(*), count(DISTINCT "index"), max("index") + 1 FROM tokens GROUP BY 1',
