@@ -60,10 +60,12 @@ class Config:
     """[models] folders: where GGUF files are looked for as well, absolute."""
     record_text: bool = True
     """[history] text: whether prompts and outputs go into the history."""
+    fleet: str | None = None
+    """[history] fleet: address of the fleet."""
 
 
-_SETTINGS = {"models": "folders", "history": "text"}
-"""Tables of the configuration file, each with its only key."""
+_SETTINGS = {"models": ("folders",), "history": ("text", "fleet")}
+"""Tables of the configuration file, each with its keys."""
 
 
 def config_file() -> Path:
@@ -110,15 +112,23 @@ def _config(file: Path, text: str, data: dict[str, Any]) -> Config:
         if not isinstance(values, dict):
             raise wrong(table, f"{table} is a table: [{table}]")
         for key in values:
-            if key != _SETTINGS[table]:
-                raise wrong(key, f"[{table}] has no setting {one_line(key)}; it has {_SETTINGS[table]}")
+            if key not in _SETTINGS[table]:
+                raise wrong(key, f"[{table}] has no setting {one_line(key)}; it has {' and '.join(_SETTINGS[table])}")
     folders = data.get("models", {}).get("folders", [])
     if not isinstance(folders, list) or not all(isinstance(folder, str) and folder for folder in folders):
         raise wrong("folders", 'folders is a list of paths: folders = ["~/gguf"]')
     record_text = data.get("history", {}).get("text", True)
     if not isinstance(record_text, bool):
         raise wrong("text", "text is true or false: whether prompts and outputs are kept")
-    return Config(tuple(str(file.parent / Path(folder).expanduser()) for folder in folders), record_text)
+    fleet = data.get("history", {}).get("fleet")
+    if fleet is not None and (not isinstance(fleet, str) or not fleet.strip()):
+        raise wrong("fleet", 'fleet is an address: fleet = "postgresql://gemtop@db/fleet"')
+    return Config(tuple(str(file.parent / Path(folder).expanduser()) for folder in folders), record_text, fleet)
+
+
+def fleet_address() -> str | None:
+    """GEMTOP_FLEET, else [history] fleet; None where neither names a fleet. Raises BadInputError."""
+    return os.environ.get("GEMTOP_FLEET") or load_config().fleet
 
 
 def new_session_id() -> str:

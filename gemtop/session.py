@@ -23,6 +23,7 @@ from gemtop.domain.events import (
     LoadProgress,
     LogLine,
     ModelLoaded,
+    ModelUnloaded,
     PrefillProgress,
     RunFinished,
     RunStarted,
@@ -33,13 +34,13 @@ from gemtop.domain.figures import TimingAccumulator
 from gemtop.domain.idle import PACKAGE, IdlePower
 from gemtop.domain.model import LoadedModel
 from gemtop.domain.rates import RateSeries
-from gemtop.domain.records import Phase, RunKind, SessionBegin, SessionEnd, TokenRow, device_rows, run_row
+from gemtop.domain.records import Phase, Record, RunKind, SessionBegin, SessionEnd, TokenRow, device_rows, run_row
 from gemtop.domain.resources import power_of
 from gemtop.domain.roofline import DecodeRoof
 from gemtop.domain.settings import EngineSettings, SamplingSettings
 from gemtop.domain.telemetry import DeviceSample, HostSample, Sample, TelemetryStatus
 from gemtop.domain.validity import SILENT_S
-from gemtop.engine.protocol import BenchRequest, Engine, EventSink
+from gemtop.engine.protocol import BenchRequest, Engine, EventSink, ScoreRequest
 from gemtop.readings import Readings, Recorder
 from gemtop.run import MeasuredRun, RunView, begin_run, changes, decode_roof, ledger_rows
 from gemtop.view import Listener, Mark, RunRecorded, SessionView
@@ -221,6 +222,23 @@ class Session:
         self._bench = request
         self._engine.bench(request)
 
+    def score(self, request: ScoreRequest) -> None:
+        """Have the model predict a text. Ends in TextScored."""
+        self._engine.score(request)
+
+    def top_tokens(self, tokens: tuple[int, ...], count: int) -> None:
+        """The most likely tokens to follow these. Ends in TopTokens."""
+        self._engine.top_tokens(tokens, count)
+
+    def unload(self) -> None:
+        """Free the model. Ends in ModelUnloaded."""
+        self.conversation.clear()
+        self._engine.unload()
+
+    def record(self, record: Record) -> None:
+        """Write down what a command found out beyond runs."""
+        self._recorder.put(record)
+
     def stop(self) -> None:
         """Stop loading, changing settings or generating, within one token."""
         self._interrupted = None
@@ -339,6 +357,8 @@ class Session:
             case LoadFailed():
                 self._load_error, self._loading = event.message, None
                 self._model, self._loaded, self.applying, self._interrupted = None, None, False, None
+            case ModelUnloaded():
+                self._model, self._loaded, self._roof = None, None, None
             case SettingsRefused():
                 self._listener(event)
                 self._applied()

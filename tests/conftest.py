@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,13 @@ from tests.engines import EngineDriver, FakeEngine
 
 if TYPE_CHECKING:  # it needs llama.cpp, and tests of the history run without it
     from tests.stores import Machine
+
+FLEET = find_spec("duckdb_extension_ducklake") is not None
+collect_ignore = [] if FLEET else ["fleet"]
+
+
+def pytest_report_header() -> str | None:
+    return None if FLEET else "tests/fleet need pip install '.[fleet]' and PostgreSQL: .ci/run has them run apart"
 
 
 @pytest.fixture(autouse=True)

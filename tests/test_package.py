@@ -27,6 +27,8 @@ def test_the_wheel_holds_the_program_the_queries_and_the_licence(wheel: Path) ->
     assert shipped == {path.name for path in (ROOT / "queries").glob("*.sql")}
     assert "gemtop/tui/gemtop.tcss" in names
     assert "gemtop/py.typed" in names
+    prompts = ROOT / "gemtop" / "prompts" / "shipped"
+    assert {str(path.relative_to(ROOT)) for path in prompts.rglob("*.*")} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not any(name.startswith("tests/") or name.endswith(".gguf") for name in names)
 

@@ -46,18 +46,30 @@ class Headless:
 
     def events(self) -> Iterator[SessionEvent]:
         """Events as they come. Raises EngineCrashedError where llama.cpp gave up."""
+        for event in self.events_and_ticks(None):
+            assert event is not None
+            yield event
+
+    def events_and_ticks(self, tick_s: float | None) -> Iterator[SessionEvent | None]:
+        """The same, and None where there was none for so many seconds."""
         give_up_s: float | None = None
         while True:
             try:
-                event = self._events.get(timeout=give_up_s and max(0.0, give_up_s - time.monotonic()))
+                left_s = [max(0.0, give_up_s - time.monotonic())] if give_up_s is not None else []
+                event = self._events.get(
+                    timeout=min([*left_s, *([tick_s] if tick_s is not None else [])], default=None)
+                )
             except KeyboardInterrupt:
                 be_patient()
                 self.interrupted = True
                 self.session.stop()
                 give_up_s = time.monotonic() + _PATIENCE_S
                 continue
-            except Empty:  # llama.cpp is stuck: closing says so
-                raise KeyboardInterrupt from None
+            except Empty:
+                if give_up_s is not None and time.monotonic() >= give_up_s:  # llama.cpp is stuck: closing says so
+                    raise KeyboardInterrupt from None
+                yield None
+                continue
             if isinstance(event, Notice):
                 self.say(f"warning: {event.text}")
             elif isinstance(event, LogLine):

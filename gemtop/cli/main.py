@@ -18,9 +18,11 @@ from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, Gemt
 COMMANDS = {
     "run": "run a prompt without a screen: text on stdout, figures on stderr",
     "bench": "llama-bench's prompt and generation tests, recorded",
+    "compare": "variants held against each other: quality, speed, memory, energy",
     "tune": "measure which context, cache type, offload and micro-batch are worth having here",
     "pull": "fetch a model from the Hugging Face hub",
     "adopt": "a copy of one of Ollama's own Gemma 3 files that llama.cpp loads",
+    "quantize": "other formats of a model's file, by llama.cpp's own quantiser",
     "models": "the models on this machine, and whether they fit",
     "plan": "whether a model fits, with how much context, and what would",
     "devices": "the devices llama.cpp sees here and on RPC servers",
@@ -29,6 +31,7 @@ COMMANDS = {
     "sessions": "list, show, tag, note, delete, prune and merge the sessions of the history",
     "export": "sessions as a folder of Parquet, CSV or JSON files",
     "import": "exports of gemtop's, and results of llama-bench",
+    "sync": "send the sessions of this machine to the fleet",
     "top": "watch GPUs and machine without a model",
     "doctor": "what this llama.cpp build can do and what it sees here",
 }

@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gemtop.config import Paths, load_config
 from gemtop.domain.errors import BadInputError
@@ -57,6 +57,13 @@ def not_negative(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return value
 
 
@@ -140,9 +147,10 @@ def add_model(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--demo", action="store_true", help="the demo model, Gemma 3 270M")
 
 
-def add_engine(parser: argparse._ActionsContainer) -> None:
-    """Flags that end in EngineSettings."""
+def add_engine(parser: argparse._ActionsContainer, cache: Callable[[str], Any] | None = None) -> None:
+    """Flags that end in EngineSettings. `cache` reads -ctk and -ctv where they may be lists, without a default."""
     add = parser.add_argument
+    kind, usual = (cache, None) if cache else (cache_type, "f16")
     add(
         "-c",
         "--ctx-size",
@@ -178,12 +186,12 @@ def add_engine(parser: argparse._ActionsContainer) -> None:
         "-ctk",
         "--cache-type-k",
         dest="type_k",
-        type=cache_type,
-        default="f16",
+        type=kind,
+        default=usual,
         metavar="TYPE",
         help=f"K cache: {', '.join(CACHE_TYPES)} (default: f16)",
     )
-    add("-ctv", "--cache-type-v", dest="type_v", type=cache_type, default="f16", metavar="TYPE", help="V cache")
+    add("-ctv", "--cache-type-v", dest="type_v", type=kind, default=usual, metavar="TYPE", help="V cache")
     add("--swa-full", action="store_true", help="keep the whole context for sliding-window layers too")
     add("--mmap", action=argparse.BooleanOptionalAction, default=True, help="map the file (default) or read it")
     add("--repack", action=argparse.BooleanOptionalAction, default=True, help="repacked CPU weights (default)")

@@ -17,6 +17,7 @@ from gemtop.history import VIEWS
 
 if TYPE_CHECKING:
     from gemtop.history.queries import Value
+    from gemtop.history.reader import Reader
 
 FORMATS = ("table", "csv", "json", "parquet", "markdown")
 _NAME = re.compile(r"[A-Za-z_][\w-]*\Z")
@@ -40,6 +41,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--list", action="store_true", help="the named queries and their parameters")
     parser.add_argument("--format", choices=FORMATS, default="table", help="default: table")
     parser.add_argument("--output", metavar="FILE", help="write there instead of to stdout")
+    parser.add_argument("--fleet", metavar="URL", help="ask a fleet (gemtop sync) and not the history")
     parser.add_argument("--db", metavar="FILE", help="history file (default: $GEMTOP_DB, else the XDG data folder)")
     parser.set_defaults(func=main)
 
@@ -108,24 +110,36 @@ def _query(args: argparse.Namespace) -> None:
         raise BadInputError("Parquet is no text for a terminal: give --output FILE, or pipe it into one")
     sql, values = _sql(args.query, _assignments(args.parameters))
 
+    with _reader(args) as reader:
+        if args.format == "parquet":
+            _parquet(reader, sql, values, args.output)
+            return
+        result = reader.run_sql(sql, values)
+        _write(args, [c.name for c in result.columns], [c.numeric for c in result.columns], result.rows())
+
+
+def _reader(args: argparse.Namespace) -> Reader:
+    """The history, or the fleet."""
     from gemtop.config import paths
     from gemtop.history.reader import Reader
     from gemtop.history.spool import spools_in
 
+    if args.fleet is not None:
+        from gemtop.history import lake
+
+        if args.db is not None:
+            raise BadInputError("--fleet and --db each name what is asked: give one of them")
+        return lake.open_reader(lake.address(args.fleet))
     where = paths(args.db)
     if spools_in(where.spools):  # else what takes them in need not be imported
         from gemtop.history.ingest import take_in_dead
 
         for note in take_in_dead(where, wait_s=2.0, on_wait=_say).notes:
             _say(note)
-    with Reader.open(where, on_wait=_say) as reader:
-        if reader.path is None:
-            _say(f"there is no history yet at {where.history}; this is an empty one")
-        if args.format == "parquet":
-            _parquet(reader, sql, values, args.output)
-            return
-        result = reader.run_sql(sql, values)
-        _write(args, [c.name for c in result.columns], [c.numeric for c in result.columns], result.rows())
+    reader = Reader.open(where, on_wait=_say)
+    if reader.path is None:
+        _say(f"there is no history yet at {where.history}; this is an empty one")
+    return reader
 
 
 def _list(args: argparse.Namespace) -> None:

@@ -15,9 +15,9 @@ from gemtop.cli import bench
 from gemtop.domain.plan import gib
 from gemtop.domain.records import TunePoint
 from gemtop.domain.settings import EngineSettings
-from gemtop.domain.statistics import MeanSd
+from gemtop.domain.statistics import MeanSd, interval_95
 from gemtop.domain.text import one_line
-from gemtop.domain.tuning import FULL_SPEED, Candidate, Point, candidate_dict, front, half_interval_95, recommended
+from gemtop.domain.tuning import FULL_SPEED, Candidate, Point, candidate_dict, front, recommended
 
 if TYPE_CHECKING:
     from gemtop.cli.headless import Headless
@@ -28,7 +28,7 @@ def report(run: Headless, job: Job, tuning: Tuning, output: str) -> None:
     """Write the tuning, as far as it has come, into the history and on stdout (md, json, jsonl or csv)."""
     best = front(tuning.points)
     for point in _records(job, tuning, best):
-        run.session._recorder.put(point)
+        run.session.record(point)
     rows = [_as_json(point, job, best) for point in _in_order(tuning.points)]
     if output == "json":
         bench.out(json.dumps(_document(job, tuning, rows), ensure_ascii=False, indent=2) + "\n")
@@ -160,7 +160,7 @@ def _table(job: Job, points: Sequence[Point], best: Sequence[Point]) -> str:
 
 
 def _with_error(speed: MeanSd) -> str:
-    return f"{speed.mean:.2f}" + (f" ± {half_interval_95(speed):.2f}" if speed.n > 1 else "")
+    return f"{speed.mean:.2f}" + (f" ± {interval_95(speed):.2f}" if speed.n > 1 else "")
 
 
 def _explanation(job: Job, tuning: Tuning) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gemtop.domain.fidelity import Divergences, Likelihoods
 from gemtop.domain.log_line import LogLine as LogLine
 from gemtop.domain.model import DeviceMemory, LoadedModel
 from gemtop.domain.settings import EngineSettings, SamplingSettings
@@ -71,6 +72,11 @@ class LoadFailed:
 
     message: str
     cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUnloaded:
+    """Nothing is loaded any more, as was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +147,38 @@ class BenchFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreProgress:
+    """Chunks of a text that are scored."""
+
+    n_done: int
+    n_chunks: int
+    perplexity: float
+    """Of those done."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextScored:
+    """What a model makes of a text."""
+
+    status: RunStatus
+    message: str | None = None
+    """What went wrong, for status failed."""
+    likelihoods: Likelihoods | None = None
+    divergences: Divergences | None = None
+    """Where it was held against a baseline's predictions."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopTokens:
+    """The most likely tokens to follow."""
+
+    tokens: tuple[tuple[int, str, float], ...]
+    """Id, text and probability, the most likely first."""
+    message: str | None = None
+    """Why there are none."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineCrashed:
     """llama.cpp aborted. The engine thread is parked and its state lost."""
 
@@ -154,6 +192,7 @@ EngineEvent = (
     | LoadProgress
     | ModelLoaded
     | LoadFailed
+    | ModelUnloaded
     | SettingsRefused
     | RunStarted
     | PrefillProgress
@@ -161,5 +200,8 @@ EngineEvent = (
     | RunFinished
     | BenchRepetition
     | BenchFinished
+    | ScoreProgress
+    | TextScored
+    | TopTokens
     | EngineCrashed
 )

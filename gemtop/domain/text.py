@@ -31,6 +31,12 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
+def shortened(text: str, most: int) -> str:
+    """`one_line`, cut to `most` characters with an ellipsis; half of a surrogate pair, which no file takes, as code."""
+    line = one_line(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    return line if len(line) <= most else line[: most - 1] + "\u2026"
+
+
 def cell_width(char: str) -> int:
     """Terminal cells of one character: 0 for combining marks, 2 for wide ones, else 1."""
     if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf"):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gemtop.domain.plan import CONTEXT_STEP, largest
-from gemtop.domain.statistics import MeanSd
+from gemtop.domain.statistics import MeanSd, interval_95
 
 SHORTEST_CONTEXT = 4096
 """Where the contexts that are tried begin, unless a longer one is not wanted."""
@@ -194,7 +193,7 @@ class Point:
 
     @property
     def half_interval(self) -> float:
-        return half_interval_95(self.decode)
+        return interval_95(self.decode) or 0.0
 
 
 def point_from_dict(data: Mapping[str, Any]) -> Point:
@@ -202,33 +201,6 @@ def point_from_dict(data: Mapping[str, Any]) -> Point:
     prefill = MeanSd(**data["prefill"]) if data["prefill"] else None
     return Point(**{**data, "candidate": Candidate(**data["candidate"]), "decode": MeanSd(**data["decode"]),
                     "prefill": prefill})  # fmt: skip
-
-
-_T_975 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
-"""Student's t, two-sided 95 %, for 1 to 10 degrees of freedom."""
-_Z_975 = 1.959964
-
-
-def student_t_975(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t distribution.
-
-    Beyond ten degrees of freedom by Fisher's expansion around the normal quantile (Abramowitz and Stegun 26.7.5),
-    which is right to three decimals there.
-    """
-    if freedom <= len(_T_975):
-        return _T_975[freedom - 1]
-    z = _Z_975
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + sum(term / float(freedom) ** power for power, term in enumerate(terms, 1))
-
-
-def half_interval_95(speed: MeanSd) -> float:
-    """Half the width of the mean's 95 % confidence interval. One repetition has none: 0."""
-    return student_t_975(speed.n - 1) * speed.sd / math.sqrt(speed.n) if speed.n > 1 else 0.0
 
 
 def dominates(a: Point, b: Point) -> bool:

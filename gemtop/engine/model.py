@@ -177,13 +177,13 @@ class LlamaModel:
 
     # Tokens and text
 
-    def tokenize(self, text: str, *, begin: bool) -> list[int]:
-        """Tokens of a text; special tokens written out in it count as such. `begin` adds BOS."""
+    def tokenize(self, text: str, *, begin: bool, special: bool = True) -> list[int]:
+        """Tokens of a text. `begin` adds BOS; `special` has special tokens that are written out count as such."""
         data = text.encode("utf-8", "surrogateescape")
         size = len(data) + 8
         while True:
             buffer = (llama.llama_token * size)()
-            n = int(llama.llama_tokenize(self.vocab, data, len(data), buffer, size, begin, True))
+            n = int(llama.llama_tokenize(self.vocab, data, len(data), buffer, size, begin, special))
             if n >= 0:
                 return list(buffer[:n])
             size = -n

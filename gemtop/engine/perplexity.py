@@ -1,7 +1,6 @@
-"""Perplexity: how well a model predicts the tokens of a text that is given to it.
+"""Predictions of the tokens of a text that is given to a model, each from all tokens before it.
 
-It is e to the power of the mean negative log-likelihood, in nats, of the counted tokens, each predicted from all
-tokens before it. llama-perplexity (llama.cpp, tools/perplexity/perplexity.cpp) cuts a text into chunks as long as the
+llama-perplexity (llama.cpp, tools/perplexity/perplexity.cpp) cuts a text into chunks as long as the
 context, puts the beginning-of-text token in place of the first token of each, and counts the predictions made at
 positions n // 2 to n - 2 of a chunk of n tokens, so that each has half a chunk before it. `first_counted` says so;
 other parts of a text can be counted as well.
@@ -11,8 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,15 +21,10 @@ from gemtop.engine.binding import llama, token_array
 
 Nll = npt.NDArray[np.float64]
 """Negative log-likelihood, in nats, of each counted token."""
-
-
-@dataclass(frozen=True, slots=True)
-class Perplexity:
-    value: float
-    standard_error: float
-    """Of the value, from the spread of the tokens' log-likelihoods."""
-    n_tokens: int
-    """Tokens that were counted."""
+Logits = npt.NDArray[np.float32]
+"""A row for each counted token."""
+Row = npt.NDArray[np.float32]
+_NO_ROWS: Logits = np.empty((0, 0), dtype=np.float32)
 
 
 def first_counted(n_tokens: int) -> int:
@@ -44,18 +37,15 @@ def clear(context: Any) -> None:
     llama.llama_memory_clear(llama.llama_get_memory(context), True)
 
 
-def token_nll(
-    context: Any, tokens: Sequence[int], first: int, on_progress: Callable[[float], None] = lambda _fraction: None
-) -> Nll:
-    """Negative log-likelihood of tokens[first + 1:], each given all tokens before it and what the context holds.
+def counted_rows(context: Any, tokens: Sequence[int], first: int) -> Iterator[tuple[int, Logits]]:
+    """The predictions made at positions `first` to the last but one, as (position of the first row, rows) a batch.
 
     Decodes the tokens into the context, behind what is in it, a batch (its n_batch) at a time; the logits of a batch
-    take 4 bytes for each entry of the vocabulary and counted token in it. `on_progress` is told the share of the
-    tokens that are done. Raises GemtopError where they cannot be decoded.
+    take 4 bytes for each entry of the vocabulary and counted token in it, and are there until the next batch. A batch
+    without a counted token has none. Raises GemtopError where they cannot be decoded.
     """
     n_vocab = int(llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(llama.llama_get_model(context))))
     n_batch = int(llama.llama_n_batch(context))
-    found = np.empty(max(len(tokens) - 1 - first, 0))
     array = token_array(tokens)
     last = len(tokens) - 1  # nothing follows it: its prediction is of no use
     for begin in range(0, len(tokens), n_batch):
@@ -63,19 +53,26 @@ def token_nll(
         _decode(context, array, begin, end, range(first, last))
         counted = range(max(begin, first), min(end, last))
         if counted:
-            logits = np.ctypeslib.as_array(llama.llama_get_logits(context), shape=(len(counted), n_vocab))
-            targets = tokens[counted.start + 1 : counted.stop + 1]
-            found[counted.start - first : counted.stop - first] = _nll(logits, targets)
-        on_progress(end / len(tokens))
+            yield counted.start, np.ctypeslib.as_array(llama.llama_get_logits(context), shape=(len(counted), n_vocab))
+        else:
+            yield min(end, last), _NO_ROWS
+
+
+def token_nll(
+    context: Any, tokens: Sequence[int], first: int, on_progress: Callable[[float], None] = lambda _fraction: None
+) -> Nll:
+    """Negative log-likelihood of tokens[first + 1:], each given all tokens before it and what the context holds.
+
+    `on_progress` is told the share of the tokens that are done. Raises GemtopError where they cannot be decoded.
+    """
+    found = np.empty(max(len(tokens) - 1 - first, 0))
+    scratch: Row | None = None
+    for position, logits in counted_rows(context, tokens, first):
+        for i, row in enumerate(logits, position):
+            scratch = np.empty_like(row) if scratch is None else scratch
+            found[i - first] = ln_sum_exp(row, scratch) - float(row[tokens[i + 1]])
+        on_progress((position + len(logits)) / (len(tokens) - 1))
     return found
-
-
-def perplexity(nll: Nll) -> Perplexity:
-    """The perplexity of counted tokens. Its error is the mean's, sd / sqrt(n - 1), times the value."""
-    n = len(nll)
-    value = math.exp(min(float(nll.mean()), 700.0))
-    spread = float(nll.std()) / math.sqrt(n - 1) if n > 1 else math.inf
-    return Perplexity(value, value * spread, n)
 
 
 def _decode(context: Any, array: Any, begin: int, end: int, counted: range) -> None:
@@ -94,14 +91,9 @@ def _decode(context: Any, array: Any, begin: int, end: int, counted: range) -> N
     llama.llama_synchronize(context)
 
 
-def _nll(logits: npt.NDArray[np.float32], targets: Sequence[int]) -> Nll:
-    """-log softmax(logits)[target] of each row, in float32 as the logits are, one row in the cache at a time."""
-    found = np.empty(len(targets))
-    scratch = np.empty(logits.shape[1], dtype=np.float32)
-    for i, target in enumerate(targets):
-        row = logits[i]
-        highest = row.max()
-        np.subtract(row, highest, out=scratch)
-        np.exp(scratch, out=scratch)
-        found[i] = math.log(float(scratch.sum())) - float(row[target] - highest)
-    return found
+def ln_sum_exp(row: Row, scratch: Row) -> float:
+    """ln of the sum of e to the power of each logit, in float32 as the logits are; `scratch` is a row to work in."""
+    highest = row.max()
+    np.subtract(row, highest, out=scratch)
+    np.exp(scratch, out=scratch)
+    return math.log(float(scratch.sum())) + float(highest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from gemtop.domain.events import EngineEvent, GenerateRequest
@@ -23,11 +24,29 @@ class BenchRequest:
     repetitions: int
 
 
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """A text through the model, in chunks."""
+
+    text: str
+    n_ctx: int
+    """Tokens in a chunk, at most as many as the context has room for."""
+    n_chunks: int | None = None
+    """So many from the beginning; None is as many as there are."""
+    baseline: Path | None = None
+    """File of the predictions to be held against."""
+    keep: Path | None = None
+    """File that this model's predictions are kept in."""
+
+
 class Engine(Protocol):
     """Commands return at once; what comes of them arrives at the sink, in order."""
 
     def open(self, path: str, settings: EngineSettings) -> None:
         """Load a model, freeing the one before. Ends in ModelLoaded or LoadFailed."""
+
+    def unload(self) -> None:
+        """Free what is loaded. Ends in ModelUnloaded."""
 
     def apply(self, settings: EngineSettings) -> None:
         """Change the settings of what is loaded, keeping the weights where only the context changes.
@@ -45,6 +64,12 @@ class Engine(Protocol):
 
     def bench(self, request: BenchRequest) -> None:
         """Run a test. Each repetition is a BenchRepetition, the last thing is BenchFinished."""
+
+    def score(self, request: ScoreRequest) -> None:
+        """Score a text. Emits ScoreProgress a chunk, and TextScored at the end."""
+
+    def top_tokens(self, tokens: tuple[int, ...], count: int) -> None:
+        """The most likely tokens to follow these in an empty context. Ends in TopTokens."""
 
     def cancel(self) -> None:
         """Stop loading or generating, within one token. Safe from any thread and when idle."""

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from gemtop.config import Paths
-from gemtop.domain.errors import BadInputError, GemtopError, LoadCancelledError
+from gemtop.domain.errors import GemtopError, LoadCancelledError
 from gemtop.domain.events import (
     BenchFinished,
     EngineCrashed,
@@ -19,21 +19,24 @@ from gemtop.domain.events import (
     LoadProgress,
     LogLine,
     ModelLoaded,
+    ModelUnloaded,
     Notice,
     RunFinished,
     SettingsRefused,
+    TextScored,
+    TopTokens,
 )
 from gemtop.domain.model import BackendDevice, ModelHeader
 from gemtop.domain.settings import EngineSettings, OffloadSettings, check_context
-from gemtop.domain.text import one_line
 from gemtop.engine.planner import Planner
-from gemtop.engine.protocol import BenchRequest, EventSink
+from gemtop.engine.protocol import BenchRequest, EventSink, ScoreRequest
 from gemtop.threads import name_thread
 
 if TYPE_CHECKING:  # loading these loads llama.cpp, which is for the engine thread to do
     from gemtop.engine.binding import StopFlag
     from gemtop.engine.decode import ContextContent, Decoder
     from gemtop.engine.model import LlamaModel
+    from gemtop.engine.scoring import Scoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,9 @@ class LlamaEngine:
     def open(self, path: str, settings: EngineSettings) -> None:
         self._submit(lambda: self._open(path, settings), self._load_failed)
 
+    def unload(self) -> None:
+        self._submit(self._unload, lambda _error: self._emit(ModelUnloaded()))
+
     def apply(self, settings: EngineSettings) -> None:
         self._submit(lambda: self._apply(settings), lambda error: self._emit(SettingsRefused(_words(error))))
 
@@ -81,6 +87,17 @@ class LlamaEngine:
 
     def bench(self, request: BenchRequest) -> None:
         self._submit(lambda: self._bench(request), lambda error: self._emit(BenchFinished("failed", str(error))))
+
+    def score(self, request: ScoreRequest) -> None:
+        self._submit(
+            lambda: self._scoring().run(request, self._emit), lambda error: self._emit(TextScored("failed", str(error)))
+        )
+
+    def top_tokens(self, tokens: tuple[int, ...], count: int) -> None:
+        self._submit(
+            lambda: self._scoring().top_tokens(tokens, count, self._emit),
+            lambda error: self._emit(TopTokens((), str(error))),
+        )
 
     def cancel(self) -> None:
         with self._lock:
@@ -163,12 +180,9 @@ class LlamaEngine:
     def _check_loadable(self, header: ModelHeader) -> None:
         """Raises BadInputError for files that llama.cpp would refuse less clearly, or load as noise."""
         from gemtop.engine.adopt_layout import check_layout
-        from gemtop.engine.gguf_scan import is_header_only
+        from gemtop.engine.gguf_scan import check_has_weights
 
-        if is_header_only(header.path, self._paths):
-            raise BadInputError(
-                f"{one_line(header.path)} is a header for planning, without weights; gemtop pull the model"
-            )
+        check_has_weights(header.path, self._paths)
         check_layout(header)
 
     def _apply(self, settings: EngineSettings) -> None:
@@ -293,6 +307,17 @@ class LlamaEngine:
         if self._decoder is None or self._model is None or self._stop is None:
             raise GemtopError("no model is loaded")
         Bench(self._model, self._decoder, self._stop).run(request, self._emit)
+
+    def _unload(self) -> None:
+        self._free()
+        self._emit(ModelUnloaded())
+
+    def _scoring(self) -> Scoring:
+        from gemtop.engine.scoring import Scoring
+
+        if self._decoder is None or self._model is None or self._stop is None:
+            raise GemtopError("no model is loaded")
+        return Scoring(self._model, self._decoder, self._stop)
 
     def _free(self) -> None:
         self._decoder = None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError, HistoryError
 from gemtop.domain.text import one_line
-from gemtop.history import schema
+from gemtop.history import schema, tables
 from gemtop.history.database import (
     IN_THIS_PROCESS,
     Database,
@@ -31,10 +31,8 @@ _T = TypeVar("_T")
 _READING = {"SELECT", "EXPLAIN", "MULTI", "CREATE"}
 COMMENTS = re.compile(r"\A(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/|;)+", re.DOTALL)
 _EXPLAIN = re.compile(r"\Aexplain\s*(?:\([^)]*\)|analyze\b)?", re.IGNORECASE)
-RESTRICTIONS = (
-    "SET autoinstall_known_extensions = false; SET allow_persistent_secrets = false; SET lock_configuration = true"
-)
-"""Reading CSV and Parquet files in SQL is welcome; installing extensions and settings that write are not."""
+RESTRICTIONS = "SET autoinstall_known_extensions = false; SET lock_configuration = true"
+"""Reading CSV and Parquet files in SQL is welcome; installing extensions and other settings are not."""
 _FETCH_ROWS = 2_000
 
 
@@ -74,6 +72,14 @@ def sql_error(error: Exception) -> BadInputError:
     return BadInputError(re.sub(r"\A[A-Z][\w ]*Error: ", "", str(error).strip()))
 
 
+_KEEPING = re.compile(
+    r"\b(ducklake_(?:add_data_files|cleanup\w*|commit|delete\w*|expire\w*|flush\w*|merge\w*|rewrite\w*|set\w*)"
+    r"|postgres_execute)\W",
+    re.IGNORECASE,
+)
+"""Table functions that change a fleet, though the statement is a SELECT."""
+
+
 def refuse_writes(statement: Statement, con: DuckDBPyConnection) -> None:
     """Raises BadInputError for a statement that could change anything: the history, or a file beside it."""
     text = COMMENTS.sub("", statement.query)
@@ -89,6 +95,9 @@ def refuse_writes(statement: Statement, con: DuckDBPyConnection) -> None:
             f"{word} is not possible here: the history is open for reading (SELECT, WITH, FROM, DESCRIBE,"
             " SUMMARIZE, SHOW, PIVOT, EXPLAIN)"
         )
+    changing = _KEEPING.search(text)
+    if changing:
+        raise BadInputError(f"{changing[1]} is not possible here: the fleet is open for reading")
 
 
 class Reader:
@@ -201,6 +210,10 @@ class Reader:
         except duckdb.Error as error:
             first = one_line(str(error).splitlines()[0])
             raise HistoryError(f"{one_line(str(path))} could not be written: {first}") from error
+
+    def tables(self) -> dict[str, tuple[tables.Column, ...]]:
+        """The columns of each table of `store`."""
+        return tables.columns(self._con)
 
     def interrupt(self) -> None:
         """Stop the query that another thread is running."""

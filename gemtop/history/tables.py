@@ -134,12 +134,24 @@ def known(con: DuckDBPyConnection, ids: Collection[str]) -> set[str]:
     return {str(row[0]) for row in rows.fetchall()}
 
 
+def deletions(*, apart: bool = True) -> tuple[str, ...]:
+    """Statements that delete everything of the sessions in parameter `ids`, those that refer to others first.
+
+    Without `apart` for a database in which all of TABLES are tables, as in a fleet.
+    """
+    order = (*OF_RUNS, *(table for table in reversed(TABLES) if table not in OF_RUNS))
+    return tuple(
+        f"DELETE FROM store.{part} WHERE {belonging(table)}"
+        for table in order
+        for part in (_PARTS.get(table, (table,)) if apart else (table,))
+    )
+
+
 def delete_rows(con: DuckDBPyConnection, ids: Collection[str]) -> int:
     """Delete everything of these sessions, inside a transaction; returns how many rows there were."""
     count = 0
-    for table in (*OF_RUNS, *(table for table in reversed(TABLES) if table not in OF_RUNS)):
-        for part in _PARTS.get(table, (table,)):
-            row = con.execute(f"DELETE FROM store.{part} WHERE {belonging(table)}", {"ids": list(ids)}).fetchone()
-            count += int(row[0]) if row else 0
+    for sql in deletions():
+        row = con.execute(sql, {"ids": list(ids)}).fetchone()
+        count += int(row[0]) if row else 0
     con.execute(f"DELETE FROM store.spools WHERE {_IDS}", {"ids": list(ids)})
     return count

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError, GemtopError, QueryStoppedError
 from gemtop.domain.sql_text import bare
-from gemtop.history import schema
+from gemtop.history import lake, schema
 from gemtop.history.database import IN_THIS_PROCESS, Database, explain, patiently, quoted
 from gemtop.history.reader import RESTRICTIONS, refuse_writes, sql_error
 from gemtop.history.results import RESULTS, StoredResult, identifier
+from gemtop.history.scratch import new_scratch
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, Statement
@@ -80,8 +81,10 @@ class Workbench:
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
+        self.fleet: lake.Address | None = None
+        """What is asked in place of the history."""
         self._con: DuckDBPyConnection | None = None
-        self._scratch: str | None = None
+        self._scratch: Path | None = None
         self._guard = threading.Lock()
         self._one = threading.Lock()
         self._stopping = threading.Event()
@@ -103,10 +106,8 @@ class Workbench:
         # Half of the cores: a query must not take the engine's.
         con = duckdb.connect(config={"threads": max(1, (os.cpu_count() or 2) // 2), "memory_limit": _MEMORY})
         with suppress(OSError):
-            self._paths.cache.mkdir(parents=True, exist_ok=True)
-            _clear_up(self._paths.cache)
-            self._scratch = mkdtemp(prefix=f"sql-{os.getpid()}-", dir=self._paths.cache)
-            con.execute(f"SET temp_directory = {quoted(self._scratch)}")
+            self._scratch = new_scratch(self._paths.cache, "sql")
+            con.execute(f"SET temp_directory = {quoted(str(self._scratch))}")
         con.execute(f"CREATE SCHEMA memory.{RESULTS}; {RESTRICTIONS}")
         return con
 
@@ -178,7 +179,18 @@ class Workbench:
 
     @contextmanager
     def _history(self, con: DuckDBPyConnection, on_wait: Callable[[str], None] | None) -> Iterator[None]:
-        """The history, attached for reading and the default database of `con`. Waits for others until stopped."""
+        """The history or the fleet, attached for reading as `history` and the default database of `con`.
+
+        Waits for others until stopped.
+        """
+        if self.fleet is not None:
+            lake.prepare(con, s3=True)
+            lake.attach(con, self.fleet, "history")
+            try:
+                yield
+            finally:
+                lake.detach(con, "history")
+            return
         if not self._paths.history.exists():
             con.execute("ATTACH ':memory:' AS history; USE history")
             schema.migrate(con, str(self._paths.history))
@@ -296,6 +308,8 @@ class Workbench:
         on_wait: Callable[[str], None] | None,
     ) -> None:
         """The statements on the file itself, all of them or none; their rows come over as Parquet."""
+        if self.fleet is not None:
+            raise BadInputError("the fleet is read here, not written")
         database = Database(self._paths.history)
         with self._guard:
             self._writing = database
@@ -340,8 +354,10 @@ class Workbench:
         with self.alone():
             con = self.cursor()
             try:
-                with self.stoppable(con), self._history(con, on_wait):
-                    return _views(con)
+                with self.stoppable(con):
+                    with self._history(con, on_wait):
+                        found = _views(con)
+                    return found if self.fleet is None else _with_comments(con, found)
             finally:
                 con.close()
 
@@ -365,17 +381,6 @@ GROUP BY s.session_id, s.started_at ORDER BY s.started_at DESC, s.session_id DES
 """
 
 
-def _clear_up(cache: Path) -> None:
-    """Remove what processes left that were killed."""
-    for left in cache.glob("sql-*-*"):
-        try:
-            os.kill(int(left.name.split("-")[1]), 0)
-        except ProcessLookupError:
-            shutil.rmtree(left, ignore_errors=True)
-        except (ValueError, OSError):
-            continue
-
-
 def _views(con: DuckDBPyConnection) -> tuple[View, ...]:
     here = "database_name = 'history' AND schema_name = 'main' AND NOT internal"
     comments: dict[str, str] = {}
@@ -391,6 +396,20 @@ def _views(con: DuckDBPyConnection) -> tuple[View, ...]:
         if table in columns:
             columns[table].append(ViewColumn(str(name), str(kind), str(comment or "")))
     return tuple(View(name, comments[name], tuple(columns[name])) for name in comments)
+
+
+def _with_comments(con: DuckDBPyConnection, views: tuple[View, ...]) -> tuple[View, ...]:
+    """With what columns mean, taken from an empty history: a lake keeps no comments on columns of views."""
+    con.execute("ATTACH ':memory:' AS history; USE history")
+    try:
+        schema.migrate(con, "")
+        known = {(view.name, c.name): c.comment for view in _views(con) for c in view.columns}
+    finally:
+        con.execute("USE memory; DETACH history")
+    return tuple(
+        replace(view, columns=tuple(replace(c, comment=known.get((view.name, c.name), "")) for c in view.columns))
+        for view in views
+    )
 
 
 def _statements(con: DuckDBPyConnection, sql: str) -> list[Statement]:

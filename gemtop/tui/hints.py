@@ -61,6 +61,7 @@ SQL_LIST_KEYS = (
     KeyHint("Tab", "Next", "app.focus_next"),
     KeyHint("F3", "Rows", "rows"),
     KeyHint("F4", "Editor", "editor"),
+    KeyHint("F6", "Fleet", "fleet"),
     KeyHint("?", "Keys", "keys", stays=True),
     KeyHint("Esc", "Back", "back", stays=True),
 )

@@ -11,6 +11,7 @@ from gemtop.charts.xy import AxisKind
 from gemtop.tui.widgets.header import HeaderText
 
 if TYPE_CHECKING:
+    from gemtop.history.lake import Address
     from gemtop.history.reader import Column
     from gemtop.view import SessionView
 
@@ -26,11 +27,13 @@ def session_sql(session_id: str) -> str:
     return _SESSION_SQL.format(session="'" + session_id.replace("'", "''") + "'")
 
 
-def sql_header(view: SessionView | None, writing: bool) -> HeaderText:
-    """The way the history is open on the left, the live session on the right."""
+def sql_header(view: SessionView | None, writing: bool, fleet: Address | None = None) -> HeaderText:
+    """What is asked and how it is open on the left, the live session on the right."""
     left: tuple[tuple[str, str], ...] = (("gemtop", "title"),)
     if writing:
         left += (("WRITING: what is run changes the history", "title"),)
+    elif fleet is not None:
+        left += (("fleet", "text"), (fleet.shown, "text"), ("read-only", "muted"))
     else:
         left += (("history", "text"), ("read-only", "muted"))
     right: list[tuple[str, str]] = []

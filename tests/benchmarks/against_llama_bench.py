@@ -9,39 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
-import sys
-import tarfile
 import tempfile
-from importlib import metadata
 from pathlib import Path
 
+from tests.benchmarks.llama_tools import build_tool
 from tests.benchmarks.pairs import demo_model, gemtop, machine, say, spread
-
-_CMAKE = (
-    "-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_BUILD_TOOLS=ON", "-DLLAMA_BUILD_SERVER=OFF", "-DLLAMA_CURL=OFF",
-    "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DGGML_RPC=on",
-)  # fmt: skip
-
-
-def build_llama_bench(folder: Path) -> Path:
-    """llama-bench from the sdist of the installed llama-cpp-python."""
-    program = folder / "build" / "bin" / "llama-bench"
-    if program.exists():
-        return program
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = f"llama-cpp-python=={metadata.version('llama-cpp-python')}"
-    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "-d", str(folder), wanted]
-    subprocess.run(pip, check=True)
-    with tarfile.open(next(folder.glob("llama_cpp_python-*.tar.gz"))) as archive:
-        archive.extractall(folder, filter="data")
-    source = next(folder.glob("llama_cpp_python-*/vendor/llama.cpp"))
-    build = folder / "build"
-    subprocess.run(["cmake", "-S", str(source), "-B", str(build), *_CMAKE], check=True)
-    jobs = str(os.cpu_count() or 1)
-    subprocess.run(["cmake", "--build", str(build), "--target", "llama-bench", "-j", jobs], check=True)
-    return program
 
 
 def theirs(program: Path, model: str, flags: list[str]) -> dict[str, float]:
@@ -64,7 +37,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repetitions", type=int, default=3)
     args = parser.parse_args()
-    program = args.llama_bench or build_llama_bench(args.build)
+    program = args.llama_bench or build_tool("llama-bench", args.build)
     model = demo_model()
     flags = ["-p", "512", "-n", "128", "-r", str(args.repetitions), "-t", str(args.threads)]
     ratios: dict[str, list[float]] = {"pp": [], "tg": []}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemtop.domain.text import cell_width, one_line, printable
+from gemtop.domain.text import cell_width, one_line, printable, shortened
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,17 @@ def test_one_line_folds_blanks() -> None:
 )
 def test_cells_of_a_character(char: str, cells: int) -> None:
     assert cell_width(char) == cells
+
+
+@given(st.text(st.characters()), st.integers(1, 40))
+def test_what_is_shortened_can_be_written_anywhere(text: str, most: int) -> None:
+    short = shortened(text, most)
+    assert len(short) <= most
+    assert printable(short) == short
+    short.encode("utf-8")
+
+
+def test_what_is_short_stays_whole() -> None:
+    assert shortened("a  b\nc", 5) == "a b c"
+    assert shortened("abcdef", 5) == "abcd\u2026"
+    assert shortened("\ud800", 9) == "\\ud800"

@@ -23,10 +23,8 @@ from gemtop.domain.tuning import (
     contexts,
     dominates,
     front,
-    half_interval_95,
     point_from_dict,
     recommended,
-    student_t_975,
     to_measure,
     worthwhile,
 )
@@ -272,19 +270,6 @@ def test_memory_that_is_there_buys_precision() -> None:
 
 
 # Numbers and names
-
-
-@pytest.mark.parametrize(
-    ("freedom", "quantile"),
-    [(1, 12.706), (2, 4.303), (4, 2.776), (9, 2.262), (10, 2.228), (11, 2.201), (15, 2.131), (30, 2.042), (99, 1.984)],
-)
-def test_students_t(freedom: int, quantile: float) -> None:
-    assert student_t_975(freedom) == pytest.approx(quantile, abs=6e-4)
-
-
-def test_an_interval() -> None:
-    assert half_interval_95(MeanSd(30.0, 2.0, 4)) == pytest.approx(3.1824)
-    assert half_interval_95(MeanSd(30.0, 0.0, 1)) == 0
 
 
 def test_a_point_survives_json() -> None:

@@ -50,7 +50,13 @@ def main(arguments: list[str]) -> None:
     spent_ns = probe.spent_ns
     probe.stop()
     probe.stop()
-    found = {"status": dataclasses.asdict(status), "rounds": rounds, "calls": calls, "took_ns": took_ns, "spent_ns": spent_ns}
+    found = {
+        "status": dataclasses.asdict(status),
+        "rounds": rounds,
+        "calls": calls,
+        "took_ns": took_ns,
+        "spent_ns": spent_ns,
+    }
     print(json.dumps(found | {"pid": os.getpid()}))
 
 

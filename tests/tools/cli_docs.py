@@ -47,9 +47,11 @@ EXIT_NOTE = (
 ENVIRONMENT = (
     ("GEMTOP_DB", "History file, where `--db` is not given."),
     ("GEMTOP_CONFIG", "Configuration file (default: `gemtop/config.toml` in `XDG_CONFIG_HOME`, else `~/.config`)."),
+    ("GEMTOP_FLEET", "Address of the fleet, for `gemtop sync` without `--to` and for the SQL screen."),
     (
         "XDG_DATA_HOME",
-        "The history is `gemtop/history.duckdb` below it, and adopted models are in `gemtop/models` (default: "
+        "The history is `gemtop/history.duckdb` below it, and models that were adopted or quantised are in "
+        "`gemtop/models` (default: "
         "`~/.local/share`).",
     ),
     (

@@ -506,3 +506,24 @@ async def test_a_note_and_tags_of_a_session(folders: Paths) -> None:
         await sql.screen.until(lambda: sql.said == "note and tags are kept", "written")
         await sql.run(f"SELECT note, tags FROM sessions WHERE session_id = '{newest}'")
         assert sql.rows == [("driver 580, new paste", ["cold", "nightly"])]
+
+
+async def test_the_fleet_is_asked_and_the_history_again(folders: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tests/fleet ask one that is there; here it cannot be reached, or DuckDB's extensions for it cannot be had."""
+    seed(folders)
+    monkeypatch.delenv("GEMTOP_FLEET", raising=False)
+    async with opened(folders) as sql:
+        await sql.pilot.press("f6")
+        assert "no fleet is named: set GEMTOP_FLEET" in sql.said
+        monkeypatch.setenv("GEMTOP_FLEET", "postgresql://me:hush@127.0.0.1:1/fleet")
+        await sql.pilot.press("f6")
+        await sql.idle()
+        await sql.screen.until_shown("fleet  postgresql://me:***@127.0.0.1:1/fleet")
+        await sql.run("SELECT count(*) FROM sessions")
+        assert "extension" in sql.said or "cannot be reached" in sql.said
+        assert "hush" not in sql.said
+        await sql.pilot.press("ctrl+w")
+        assert "read here, not written" in sql.said
+        await sql.pilot.press("f6")
+        await sql.run("SELECT count(*) FROM sessions")
+        assert sql.rows == [(3,)]

@@ -78,6 +78,7 @@ class HistoryScreen(JobScreen):
         Binding("f2,ctrl+b", "lists", "Lists", priority=True),
         Binding("f3", "rows", "Rows", priority=True),
         Binding("f4", "editor", "Editor", priority=True),
+        Binding("f6", "fleet", "Fleet", priority=True),
         Binding("escape", "back", "Back"),
         Binding("q,h", "leave", "Back"),
         Binding("p", "plot", "Plot"),
@@ -163,7 +164,7 @@ class HistoryScreen(JobScreen):
             return
         session = self._app.session
         view = session.view() if session is not None else None
-        self.query_one("#header", HeaderLine).show_text(sql_header(view, self.writing))
+        self.query_one("#header", HeaderLine).show_text(sql_header(view, self.writing, self.bench.fleet))
 
     def say(self, words: str, kind: str = "") -> None:
         said = self.query_one("#said", Static)
@@ -209,6 +210,9 @@ class HistoryScreen(JobScreen):
         """Note and tags of the session with the cursor."""
         from gemtop.history import annotating
 
+        if self.bench.fleet is not None:
+            self.say("notes and tags are written on the machine of the session, and go to the fleet with gemtop sync")
+            return
         sessions, paths = self.query_one("#sessions", SideList), self._app.paths
         if self.focused is not sessions or sessions.at is None:
             self.say("e writes a note and tags of a session: go to one in the list of sessions (F2, Tab)")
@@ -426,6 +430,8 @@ class HistoryScreen(JobScreen):
             return
         if self.writing:
             self._allow(False)
+        elif self.bench.fleet is not None:
+            self.say("the fleet is read here, not written; F6 goes back to this machine's history", "bad")
         else:
             self.app.push_screen(WriteScreen(), self._allow)
 
@@ -436,6 +442,29 @@ class HistoryScreen(JobScreen):
             "statements change the history from now on; Ctrl-W makes it read-only again" if yes else "read-only",
             "bad" if yes else "",
         )
+
+    # The fleet
+
+    def action_fleet(self) -> None:
+        """From this machine's history to the fleet, and back."""
+        from gemtop.history import lake
+
+        if self.app.screen is not self:
+            return
+        if self.busy:
+            self.say(f"{self._job} goes on; Esc stops it", "busy")
+            return
+        try:
+            other = None if self.bench.fleet is not None else lake.configured()
+        except BadInputError as error:
+            self.say(str(error), "bad")
+            return
+        if self.writing:
+            self._allow(False)
+        self.bench.fleet = other
+        self._show_header(at_once=True)
+        self._look()
+        self.say("queries ask this machine's history" if other is None else f"queries ask the fleet {other.shown}")
 
     # Going
 

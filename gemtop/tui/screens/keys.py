@@ -44,6 +44,7 @@ SQL_SCREEN_KEYS = (
     ("Ctrl-Space", "show completions before a first letter"),
     ("Ctrl-U  Ctrl-Y", "in the editor: undo, redo"),
     ("F2  F3  F4", "to the queries and sessions, the rows, the editor"),
+    ("F6", "ask the fleet, and this machine's history again"),
     ("Enter", "run the query, the session; show the cell whole"),
     ("e", "note and tags of the session in the list"),
     ("Space", "mark the column: the first is x, the second y"),

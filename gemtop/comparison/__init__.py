@@ -1,0 +1,1 @@
+"""Variants held against each other: the runs and texts that takes, in any front end, and what comes of them."""

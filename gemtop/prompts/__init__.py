@@ -1,0 +1,1 @@
+"""What variants are asked when they are compared, and whether an answer is right."""
