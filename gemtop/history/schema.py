@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gemtop import __version__
 from gemtop.domain.errors import HistoryError
-from gemtop.history import schema_v1, schema_v2, schema_v3, schema_v4, schema_v5
+from gemtop.history import schema_v1, schema_v2, schema_v3, schema_v4, schema_v5, schema_v6
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -67,6 +67,12 @@ MIGRATIONS: tuple[Migration, ...] = (
         "notes and tags of sessions, where imported ones come from, and how warm a load was",
         schema_v5.STATEMENTS,
         schema_v5.COMMENTS,
+    ),
+    _migration(
+        6,
+        "readings of cards and of the machine in a table each",
+        schema_v6.STATEMENTS,
+        schema_v6.COMMENTS,
     ),
 )
 

@@ -164,7 +164,7 @@ def test_every_form_gives_back_the_same_rows(
         con.execute("UPDATE store.sessions SET note = ?, tags = ['', ?]", [note, note])
         con.execute("UPDATE store.sessions SET tags = [] WHERE session_id = ?", [OTHER])
         con.execute("UPDATE store.runs SET ttft_s = ?, message = chr(0) || 'x'", [number])
-        con.execute("UPDATE store.samples SET power_w = 'nan', energy_j = '-inf', temperature_c = '-0.0'")
+        con.execute("UPDATE store.device_samples SET power_w = 'nan', energy_j = '-inf', temperature_c = '-0.0'")
     expected = everything(here)
     for form in FORMATS:
         there = empty(tmp_path, form)
@@ -196,6 +196,25 @@ def test_what_is_there_already_is_left_out(full: Paths, tmp_path: Path, form: st
     assert (found.new, found.there) == ((OTHER,), (SESSION,))
     assert take_back(folder, there).new == ()
     assert everything(there) == everything(full) == before
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_export_of_a_version_with_all_readings_in_one_table(full: Paths, tmp_path: Path, form: str) -> None:
+    folder = write_out(full, tmp_path / "out", form)
+    _manifest(schema_version=5)(folder)
+    there = elsewhere(tmp_path)
+    assert take_back(folder, there).new == (SESSION, OTHER)
+    assert everything(there) == everything(full)
+
+
+def test_a_reading_of_no_device_is_told_of(full: Paths, tmp_path: Path) -> None:
+    folder = write_out(full, tmp_path / "out", "csv")
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["tables"]["samples"]["sha256"], manifest["tables"]["samples"]["rows"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    _edit("samples.csv", ',"0",', ",,")(folder)
+    with pytest.raises(BadInputError, match=r"samples\.csv, row 1: device is missing"):
+        take_back(folder, elsewhere(tmp_path))
 
 
 def test_a_long_prompt_and_odd_names(paths: Paths, tmp_path: Path) -> None:

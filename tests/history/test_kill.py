@@ -69,6 +69,9 @@ def test_killed_while_recording_and_while_taking_in(paths: Paths, tmp_path: Path
             taking_s = max(0.1, _took_s(start(take_in, paths)))
     assert killed_takers > KILLS / 2
     assert len(older) == KILLS and sum(older.values()) > 0
+    both = [start(take_in, paths) for _ in range(2)]  # unhurried: each spool is taken in by one of them, once
+    for child in both:
+        _took_s(child)
     take_in_dead(paths, wait_s=10)
     _each_row_once(paths, older)
 
