@@ -81,14 +81,10 @@ def _target(given: str | None, adoption: Adoption) -> Path:
             )
         return target
     from gemtop.engine.adopt_layout import file_name, models_folder
+    from gemtop.engine.output import make_folder
 
     folder = models_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInputError(
-            f"{one_line(str(folder))} cannot be made: {error.strerror}; name another place with --to"
-        ) from None
+    make_folder(folder, "--to")
     return folder / file_name(adoption.header)
 
 

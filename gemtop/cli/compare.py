@@ -6,7 +6,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,16 @@ from gemtop.domain.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError
 from gemtop.domain.text import one_line
 
 if TYPE_CHECKING:
-    from gemtop.comparison.job import Job, Journal
+    from gemtop.comparison.job import Job, Journal, TextToScore
     from gemtop.comparison.outcome import Outcome
     from gemtop.comparison.prepare import Wish
     from gemtop.comparison.runner import Doing
     from gemtop.domain.model import ModelHeader
+    from gemtop.prompts.model import PromptSet
 
 _TICK_S = 0.25
+_DEMO_TOKENS, _DEMO_REPEATS, _DEMO_CHUNKS, _DEMO_PROMPTS = 40, 2, 4, 1
+"""What the demonstration takes, where nothing else is said: some five minutes on two cores. Prompts of each kind."""
 
 
 def add_parser(commands: Any) -> None:
@@ -38,7 +41,12 @@ def add_parser(commands: Any) -> None:
     )
     add = parser.add_argument
     add("paths", nargs="*", metavar="MODEL", help="paths of GGUF files, or names gemtop models shows")
+    add(
+        "--demo", action="store_true", help="formats of the demo model, made for this, with few prompts and little text"
+    )
     add("--baseline", metavar="MODEL", help="what the others are held against (default: the most bits a weight)")
+    add("--checkpoint", action="append", default=[], metavar="MODEL=CHECKPOINT",
+        help="a QAT model's own unquantised checkpoint, among the models: it is held against that as well")  # fmt: skip
     add("--prompts", metavar="FILE", help="a set of prompts, TOML or JSON lines (default: the sixty that ship)")
     add("--kinds", type=comma_list(str), default=[], metavar="KIND,...", help="only prompts of these kinds")
     add(
@@ -46,8 +54,8 @@ def add_parser(commands: Any) -> None:
     )
     add("--corpus", metavar="FILE", help="a text for perplexity and KL (default: the novel that ships)")
     add("--ctx", type=int, default=512, metavar="N", help="tokens in a chunk of the text (default: 512)")
-    add("--chunks", type=int, default=-1, metavar="N", help="chunks of the text; 0 is none (default: -1, all)")
-    add("--repeat", type=int, default=3, metavar="N", help="times each variant is loaded and asked (default: 3)")
+    add("--chunks", type=int, metavar="N", help="chunks of the text; 0 is none (default: -1, all; --demo: 4)")
+    add("--repeat", type=int, metavar="N", help="times each variant is loaded and asked (default: 3; --demo: 2)")
     add("--run-code", action="store_true", help="run the code that models write, shut off, to see whether it is right")
     add("--cool-down", type=options.number(0, 3600), default=120.0, metavar="S",
         help="longest wait for a card to be as cool as before (default: 120)")  # fmt: skip
@@ -63,8 +71,6 @@ def add_parser(commands: Any) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
     where = paths(args.db)
-    models = _models(args.paths, where)
-    wish = _wish(args, models, where)
     from gemtop.cli.headless import headless
     from gemtop.cli.progress import Progress
     from gemtop.comparison.job import Journal
@@ -72,7 +78,8 @@ def main(args: argparse.Namespace) -> int:
 
     progress = Progress()
     try:
-        headers = [_header(path) for path in models]
+        wish = _wish(args, where, progress.show)
+        headers = [_header(path) for path in wish.paths]
         job = prepare(wish, headers, where, _say, lambda what: progress.show(f"preparing {what}"))
     finally:
         progress.clear()
@@ -96,14 +103,6 @@ def _say(text: str) -> None:
     sys.stderr.flush()
 
 
-def _models(names: Sequence[str], where: Paths) -> tuple[str, ...]:
-    from gemtop.engine.names import resolve
-
-    if not names:
-        raise BadInputError("no model is named; give two or more, as paths or by names gemtop models shows")
-    return tuple(dict.fromkeys(str(resolve(name, where)) for name in names))
-
-
 def _header(path: str) -> ModelHeader:
     from gemtop.engine.adopt_layout import check_layout
     from gemtop.engine.gguf import check_language_model, read_header
@@ -114,50 +113,126 @@ def _header(path: str) -> ModelHeader:
     return header
 
 
-def _wish(args: argparse.Namespace, models: tuple[str, ...], where: Paths) -> Wish:
-    from gemtop.comparison.prepare import Wish, default_text, read_text
-    from gemtop.engine.names import resolve
-    from gemtop.prompts.model import KINDS
-    from gemtop.prompts.reading import default_set, read_set
+def _wish(args: argparse.Namespace, where: Paths, progress: Callable[[str], None]) -> Wish:
+    from gemtop.comparison.prepare import Wish
 
-    for flag, value, least in (("--repeat", args.repeat, 1), ("--ctx", args.ctx, 16), ("--chunks", args.chunks, -1)):
-        if value < least:
-            raise BadInputError(f"{flag} {value}: at least {least}")
-    if args.max_tokens is not None and args.max_tokens < 1:
-        raise BadInputError(f"-n {args.max_tokens}: at least 1 token")
+    _check_numbers(args)
+    labels = _models(args, where, progress)
+    models = tuple(labels)
+    checkpoints = dict(_pair(text, models, where) for text in args.checkpoint)
+    baseline = _number("--baseline", args.baseline, models, where) if args.baseline is not None else None
+    if args.demo:
+        from gemtop.comparison import demo
+
+        names = list(labels.values())
+        checkpoints = checkpoints or {names.index("grid Q4_0"): names.index("grid F16")}
+        baseline = names.index(f"{demo.BASELINE} derived") if baseline is None else baseline
+        _say(demo.NOTE)
+    cache = _cache_types(args)
+    lora, args.type_k, args.type_v, args.lora = tuple(args.lora), cache[0][0], cache[0][1], []
+    return Wish(
+        paths=models,
+        labels=tuple(labels.values()) if args.demo else (),
+        settings=options.engine_settings(args),
+        cache_types=cache,
+        lora=lora,
+        checkpoints=checkpoints,
+        baseline=baseline,
+        prompts=_prompts(args),
+        kinds=args.kinds,
+        max_tokens=args.max_tokens or (_DEMO_TOKENS if args.demo else None),
+        text=_text(args),
+        repeat=args.repeat or (_DEMO_REPEATS if args.demo else 3),
+        run_code=args.run_code,
+        cool_down_s=args.cool_down,
+    )
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    from gemtop.prompts.model import KINDS
+
+    least = (
+        ("--repeat", args.repeat, 1),
+        ("--ctx", args.ctx, 16),
+        ("--chunks", args.chunks, -1),
+        ("-n", args.max_tokens, 1),
+    )
+    for flag, value, smallest in least:
+        if value is not None and value < smallest:
+            raise BadInputError(f"{flag} {value}: at least {smallest}")
     for kind in args.kinds:
         if kind not in KINDS:
             raise BadInputError(f"--kinds {one_line(kind)}: none of {', '.join(KINDS)}")
+
+
+def _models(args: argparse.Namespace, where: Paths, progress: Callable[[str], None]) -> dict[str, str]:
+    """Paths of the models, and what to call them where that is not left to what they are."""
+    from gemtop.engine.names import resolve
+
+    found = {str(resolve(name, where)): "" for name in args.paths}
+    if args.demo:
+        if found:
+            raise BadInputError("--demo has its own models: name none, or leave --demo out")
+        from gemtop.comparison import demo
+        from gemtop.engine.stores.demo import demo_model
+
+        return {
+            path: label for label, path in demo.make(str(demo_model(where)), where.cache / "demo", progress).items()
+        }
+    if not found:
+        raise BadInputError("no model is named; give two or more, as paths or by names gemtop models shows, or --demo")
+    return found
+
+
+def _cache_types(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """(K, V) pairs; a list for one of them alone is for both."""
     types_k, types_v = args.type_k or ["f16"], args.type_v or args.type_k or ["f16"]
     if len(types_k) != len(types_v) and 1 not in (len(types_k), len(types_v)):
         raise BadInputError("-ctk and -ctv have lists of different lengths: they are taken in pairs")
     pairs = max(len(types_k), len(types_v))
-    cache = tuple(zip(types_k * (pairs // len(types_k)), types_v * (pairs // len(types_v)), strict=True))
-    lora, args.type_k, args.type_v, args.lora = tuple(args.lora), cache[0][0], cache[0][1], []
-    chunks = None if args.chunks < 0 else args.chunks
-    text = None
-    if args.chunks:
-        text = read_text(Path(args.corpus), args.ctx, chunks) if args.corpus else default_text(args.ctx, chunks)
-    baseline = None
-    if args.baseline is not None:
-        base = str(resolve(args.baseline, where))
-        if base not in models:
-            raise BadInputError(f"--baseline {one_line(args.baseline)} is not among the models that are compared")
-        baseline = models.index(base)
-    return Wish(
-        paths=models,
-        settings=options.engine_settings(args),
-        cache_types=tuple(dict.fromkeys(cache)),
-        lora=lora,
-        baseline=baseline,
-        prompts=read_set(Path(args.prompts)) if args.prompts else default_set(),
-        kinds=args.kinds,
-        max_tokens=args.max_tokens,
-        text=text,
-        repeat=args.repeat,
-        run_code=args.run_code,
-        cool_down_s=args.cool_down,
-    )
+    return tuple(dict.fromkeys(zip(types_k * (pairs // len(types_k)), types_v * (pairs // len(types_v)), strict=True)))
+
+
+def _text(args: argparse.Namespace) -> TextToScore | None:
+    from gemtop.comparison.prepare import default_text, read_text
+
+    chunks = args.chunks if args.chunks is not None else _DEMO_CHUNKS if args.demo else -1
+    if chunks == 0:
+        return None
+    most = None if chunks < 0 else chunks
+    return read_text(Path(args.corpus), args.ctx, most) if args.corpus else default_text(args.ctx, most)
+
+
+def _prompts(args: argparse.Namespace) -> PromptSet:
+    from gemtop.prompts.model import PromptSet
+    from gemtop.prompts.reading import default_set, read_set
+
+    if args.prompts:
+        return read_set(Path(args.prompts))
+    every = default_set()
+    if not args.demo:
+        return every
+    kinds = list(dict.fromkeys(prompt.kind for prompt in every.prompts if prompt.excerpt is None))
+    few = [prompt for kind in kinds for prompt in [p for p in every.prompts if p.kind == kind][:_DEMO_PROMPTS]]
+    return PromptSet(f"{every.title}, {len(few)} of them", tuple(few))
+
+
+def _number(flag: str, name: str, models: Sequence[str], where: Paths) -> int:
+    """Which of the models is meant."""
+    from gemtop.engine.names import resolve
+
+    path = str(resolve(name, where))
+    if path not in models:
+        raise BadInputError(f"{flag} {one_line(name)} is not among the models that are compared")
+    return models.index(path)
+
+
+def _pair(text: str, models: Sequence[str], where: Paths) -> tuple[int, int]:
+    """A model and its own checkpoint."""
+    model, sign, checkpoint = text.partition("=")
+    if not (model and sign and checkpoint):
+        raise BadInputError(f"--checkpoint {one_line(text)}: MODEL=CHECKPOINT")
+    return _number("--checkpoint", model, models, where), _number("--checkpoint", checkpoint, models, where)
 
 
 def _check_room(job: Job, journal: Journal, where: Paths) -> None:

@@ -22,6 +22,7 @@ COMMANDS = {
     "tune": "measure which context, cache type, offload and micro-batch are worth having here",
     "pull": "fetch a model from the Hugging Face hub",
     "adopt": "a copy of one of Ollama's own Gemma 3 files that llama.cpp loads",
+    "quantize": "other formats of a model's file, by llama.cpp's own quantiser",
     "models": "the models on this machine, and whether they fit",
     "plan": "whether a model fits, with how much context, and what would",
     "devices": "the devices llama.cpp sees here and on RPC servers",

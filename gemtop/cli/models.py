@@ -176,11 +176,16 @@ def _cells(entry: ModelEntry, fit: Fit | None) -> list[str]:
         "" if entry.size_bytes is None else _size(entry.size_bytes),
         "" if entry.parameters is None else _parameters(entry.parameters),
         entry.quantization or "",
-        _TRAINING_WORDS[entry.training] if entry.training else "",
+        _training(entry),
         "" if entry.trained_context is None else f"{entry.trained_context:,}",
         "" if entry.problem or entry.kind else fits,
         entry.store,
     ]
+
+
+def _training(entry: ModelEntry) -> str:
+    words = _TRAINING_WORDS[entry.training] if entry.training else ""
+    return f"{words} (derived)" if entry.derived else words
 
 
 def _evidence(entry: ModelEntry) -> str:

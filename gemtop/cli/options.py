@@ -60,6 +60,13 @@ def not_negative(text: str) -> int:
     return value
 
 
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
 def layers(text: str) -> int:
     """A number of layers, or llama.cpp's word for all of them."""
     return -1 if text == "all" else int(text)

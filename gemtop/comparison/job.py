@@ -68,6 +68,8 @@ class Job:
     text: TextToScore | None
     repeat: int
     run_code: bool
+    checkpoints: Mapping[int, int]
+    """Number of a variant to that of its own unquantised checkpoint, where that is neither it nor the baseline."""
     cool_down_s: float
     """Longest wait for a card to be as cool as before."""
 
@@ -78,6 +80,7 @@ class Job:
             [[v.facts.model_fingerprint, settings_to_dict(v.settings)] for v in self.variants],
             self.baseline, self.prompts_fingerprint, [(p.id, p.max_tokens) for p in self.prompts],
             [self.text.sha256, self.text.n_ctx, self.text.n_chunks] if self.text else None, self.repeat, self.run_code,
+            sorted(self.checkpoints.items()),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -181,12 +184,8 @@ def _scores(data: Mapping[str, Any]) -> Scores:
     def estimates(fields: Mapping[str, Any]) -> dict[str, Any]:
         return {name: Estimate(**value) if isinstance(value, dict) else value for name, value in fields.items()}
 
-    fidelity = data["fidelity"]
-    return Scores(
-        Perplexity(**estimates(data["perplexity"])),
-        Fidelity(**estimates(fidelity)) if fidelity else None,
-        data["reason"],
-    )
+    fidelity, own = (Fidelity(**estimates(data[name])) if data[name] else None for name in ("fidelity", "own"))
+    return Scores(Perplexity(**estimates(data["perplexity"])), fidelity, data["reason"], own)
 
 
 class Journal:
@@ -246,10 +245,10 @@ def plain(value: Any) -> Any:
     return asdict(value)
 
 
-def predictions_file(paths: Paths, job: Job) -> Path:
-    """Where the baseline's predictions of the text are kept, for this comparison and later ones."""
+def predictions_file(paths: Paths, job: Job, number: int) -> Path:
+    """Where a variant's predictions of the text are kept, for this comparison and later ones."""
     assert job.text is not None
-    base = job.variants[job.baseline]
+    base = job.variants[number]
     what = [
         base.facts.model_fingerprint, settings_to_dict(base.settings)["lora"], base.settings.context.type_k,
         base.settings.context.type_v, job.text.sha256, job.text.n_ctx, job.text.n_chunks,

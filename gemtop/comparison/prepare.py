@@ -16,6 +16,7 @@ from gemtop.domain.comparison import VariantFacts
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.model import ModelHeader
 from gemtop.domain.plan import CONTEXT_STEP
+from gemtop.domain.provenance import SOURCE_FINGERPRINT
 from gemtop.domain.settings import EngineSettings, LoraAdapter
 from gemtop.domain.text import one_line
 from gemtop.engine.token_counter import TokenCounter
@@ -33,12 +34,16 @@ class Wish:
 
     paths: tuple[str, ...]
     """Model files."""
+    labels: tuple[str, ...]
+    """Names of the models; empty has them named by what they are."""
     settings: EngineSettings
     """Shared by all, the context's length left out where it follows from the prompts."""
     cache_types: tuple[tuple[str, str], ...]
     """(K, V) types of the KV cache: each makes a variant."""
     lora: tuple[LoraAdapter, ...]
     """Adapters: with any, each model is a variant without and one with them."""
+    checkpoints: Mapping[int, int]
+    """Number of a model to that of its own unquantised checkpoint, as the user says."""
     baseline: int | None
     """Number of the model that is the baseline; None chooses the one of most bits."""
     prompts: PromptSet
@@ -102,6 +107,7 @@ def prepare(
         text=wish.text,
         repeat=wish.repeat,
         run_code=wish.run_code,
+        checkpoints=_checkpoints(wish, headers, variants, baseline),
         cool_down_s=wish.cool_down_s,
     )
 
@@ -147,7 +153,11 @@ def _variants(wish: Wish, headers: Sequence[ModelHeader], settings: EngineSettin
         if wish.lora:
             differs["lora"] = [adapter.path for adapter in lora]
         found.append((header, own, differs))
-    labels = _labels([_words(header, differs) for header, _, differs in found])
+    if wish.labels:
+        named = dict(zip((header.path for header in headers), wish.labels, strict=True))
+        labels = [" ".join(filter(None, (named[header.path], _added(differs)))) for header, _, differs in found]
+    else:
+        labels = _labels([_words(header, differs) for header, _, differs in found])
     return tuple(
         Variant(_facts(header, label, differs), own)
         for label, (header, own, differs) in zip(labels, found, strict=True)
@@ -155,15 +165,19 @@ def _variants(wish: Wish, headers: Sequence[ModelHeader], settings: EngineSettin
 
 
 def _words(header: ModelHeader, differs: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    """Ways to name a variant, each more exact than the one before: it, its settings, its name, its file."""
+    """Ways to name a variant: what it is, its settings, its name, its file."""
+    return classify(header).variant, _added(differs), header.name, Path(header.path).stem
+
+
+def _added(differs: Mapping[str, Any]) -> str:
+    """Settings that tell variants of one model apart."""
     words = []
     if "type_k" in differs:
         k, v = differs["type_k"], differs["type_v"]
         words.append(f"KV {k}" if k == v else f"K {k} V {v}")
     if differs.get("lora"):
         words.append("with LoRA")
-    variant = classify(header).variant
-    return variant, " ".join(words), header.name, Path(header.path).name
+    return " ".join(words)
 
 
 def _labels(words: Sequence[tuple[str, str, str, str]]) -> list[str]:
@@ -190,6 +204,26 @@ def _facts(header: ModelHeader, label: str, differs: Mapping[str, Any]) -> Varia
         size_bytes=header.size_bytes,
         settings=differs,
     )
+
+
+def _checkpoints(
+    wish: Wish, headers: Sequence[ModelHeader], variants: Sequence[Variant], baseline: int
+) -> dict[int, int]:
+    """Which variant is another's own checkpoint: as the user says, else as the file itself says it was made of."""
+    by_path = {header.path: number for number, header in enumerate(headers)}
+    found = {}
+    for number, variant in enumerate(variants):
+        header = headers[by_path[variant.facts.model_path]]
+        source = header.metadata.get(SOURCE_FINGERPRINT)
+        said = wish.checkpoints.get(by_path[header.path])
+        for other, candidate in enumerate(variants):
+            same = candidate.settings == variant.settings and other not in (number, baseline)
+            is_source = candidate.facts.model_path == headers[said].path if said is not None else (
+                source is not None and candidate.facts.model_fingerprint == source
+            )  # fmt: skip
+            if same and is_source:
+                found[number] = other
+    return found
 
 
 def _baseline(wish: Wish, headers: Sequence[ModelHeader], variants: Sequence[Variant]) -> int:

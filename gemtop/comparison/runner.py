@@ -25,7 +25,7 @@ from gemtop.domain.events import (
     TokenGenerated,
     TopTokens,
 )
-from gemtop.domain.fidelity import along, fidelity, perplexity
+from gemtop.domain.fidelity import Fidelity, along, fidelity, perplexity
 from gemtop.domain.settings import EngineSettings, SamplingSettings
 from gemtop.engine.protocol import ScoreRequest
 from gemtop.prompts.judging import judge
@@ -106,8 +106,8 @@ class Runner:
         for repeat in range(self._job.repeat):
             for variant in self._order(repeat):
                 yield from self._runs(variant, repeat)
-        others = [number for number in self._order(0) if number != self._job.baseline]
-        for number in (self._job.baseline, *others):
+        first = [self._job.baseline, *self._job.checkpoints.values()]  # the others are held against these
+        for number in dict.fromkeys((*first, *self._order(0))):
             yield from self._closer_look(number)
 
     def _order(self, repeat: int) -> list[int]:
@@ -244,27 +244,43 @@ class Runner:
 
     def _text(self, number: int, text: TextToScore) -> _Steps[None]:
         """Score the text, against the baseline's predictions where this is not the baseline."""
-        kept = predictions_file(self._paths, self._job)
-        name = f"{self._job.variants[number].facts.label}: {text.name}"
-        if number == self._job.baseline:
-            scored, reason = (yield from self._score(name, text, None, None if kept.exists() else kept)), None
-        elif not kept.exists():
-            scored = yield from self._score(name, text, None, None)
-            reason = "the baseline's predictions are not known"
-        else:
-            scored, reason = (yield from self._score(name, text, kept, None)), None
-            if scored.status == "failed":  # other tokens than the baseline's: alone it can be scored
-                reason = scored.message
-                scored = yield from self._score(name, text, None, None)
+        job = self._job
+        kept = predictions_file(self._paths, job, number)
+        keep = kept if (number == job.baseline or number in job.checkpoints.values()) and not kept.exists() else None
+        name = f"{job.variants[number].facts.label}: {text.name}"
+        against, reason = None, None
+        if number != job.baseline:
+            against = predictions_file(self._paths, job, job.baseline)
+            if not against.exists():
+                against, reason = None, "the baseline's predictions are not known"
+        scored = yield from self._score(name, text, against, keep)
+        if (
+            scored.status == "failed" and against is not None
+        ):  # other tokens than the baseline's: alone it can be scored
+            reason = scored.message
+            scored = yield from self._score(name, text, None, keep)
         if scored.likelihoods is None:
             self._fail(number, scored.message or "the text could not be scored")
             return
-        found, against = scored.likelihoods, scored.divergences
+        found, divergences = scored.likelihoods, scored.divergences
         curves = {"nll": along(found.nll, PARTS, _average)}
-        if against is not None:
-            curves["kl"] = along(against.kl, PARTS, _average)
-        scores = Scores(perplexity(found), fidelity(found, against) if against else None, reason)
+        if divergences is not None:
+            curves["kl"] = along(divergences.kl, PARTS, _average)
+        own = yield from self._against_own(number, text, name)
+        of_baseline = fidelity(found, divergences) if divergences else None
+        scores = Scores(perplexity(found), of_baseline, reason, own)
         self._journal.write("scores", {"variant": number, "scores": plain(scores), "along": curves})
+
+    def _against_own(self, number: int, text: TextToScore, name: str) -> _Steps[Fidelity | None]:
+        """Against the variant's own checkpoint, where that was scored before it."""
+        checkpoint = self._job.checkpoints.get(number)
+        kept = None if checkpoint is None else predictions_file(self._paths, self._job, checkpoint)
+        if kept is None or not kept.exists():
+            return None
+        scored = yield from self._score(f"{name}, against its own checkpoint", text, kept, None)
+        if scored.likelihoods is None or scored.divergences is None:
+            return None
+        return fidelity(scored.likelihoods, scored.divergences)
 
     def _score(self, name: str, text: TextToScore, against: Path | None, keep: Path | None) -> _Steps[TextScored]:
         self._doing(name)

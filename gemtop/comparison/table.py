@@ -74,6 +74,11 @@ def _perplexity(one: VariantFigures) -> str:
     return UNKNOWN if one.scores is None else estimate_cell(one.scores.perplexity.perplexity, 4)
 
 
+def _own(one: VariantFigures) -> str:
+    own = one.scores.own if one.scores else None
+    return UNKNOWN if own is None else estimate_cell(own.kl_mean, 6)
+
+
 def _share(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.1%}"
 
@@ -106,6 +111,7 @@ _ROWS: tuple[tuple[str, Callable[[VariantFigures], str]], ...] = (
     ("KL p90", _estimate(lambda f: f.kl_p90, 5)),
     ("KL p99", _estimate(lambda f: f.kl_p99, 5)),
     ("KL max", lambda one: f"{one.scores.fidelity.kl_max:.4f}" if one.scores and one.scores.fidelity else UNKNOWN),
+    ("KL mean from its own checkpoint", _own),
     ("same top token", _estimate(lambda f: f.top1_agreement, 2, 100, " %")),
     ("RMS of the probability's change", _estimate(lambda f: f.probability_rms, 2, 100, " %")),
     ("same output", lambda one: _share(one.same_output_share)),

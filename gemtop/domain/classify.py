@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from gemtop.domain.model import Classification, ModelHeader, TensorInfo
+from gemtop.domain.model import Classification, ModelHeader, TensorInfo, Training
+from gemtop.domain.provenance import DERIVED, SOURCE_NAME, SOURCE_TRAINING, Provenance, provenance
 
 FILE_TYPE_NAMES: Mapping[int, str] = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S",
@@ -61,7 +62,8 @@ _NOT_QAT = re.compile(
     r"(?<![a-z])(?:no|non|not|without|vs|versus|pseudo|fake)[-_. ]*qat(?![a-z])|qat[-_. ]*(?:like|style|free)(?![a-z])",
     re.IGNORECASE,
 )
-_DERIVED = re.compile(r"(?<![a-z])(?:derived|requant|dequant)", re.IGNORECASE)
+SAYS_DERIVED = re.compile(r"(?<![a-z])(?:derived|requant|dequant)", re.IGNORECASE)
+"""A name that says that the weights were quantised before."""
 _NAMES_A_MODEL = re.compile(
     r"(?<![a-z0-9])(?:\d+(?:\.\d+)?[bm]|i?q\d(?:_[a-z0-9]+)*|bf16|fp?16|fp?32)(?![a-z0-9])", re.IGNORECASE
 )
@@ -73,35 +75,78 @@ _DYNAMIC = re.compile(r"(?<![a-z0-9])UD-((?:I?Q|TQ)\d[A-Z0-9_]*)", re.IGNORECASE
 def classify(header: ModelHeader) -> Classification:
     """Format, training and variant of a file, with the evidence; QAT only where a name of the file itself says so.
 
-    QAT weights in another format than they were trained for are "QAT+PTQ": trained so, then quantised like any.
+    QAT weights in another format than they were trained for are "QAT+PTQ": trained so, then quantised like any. What
+    was made of quantised weights is "(derived)" and never QAT. What `gemtop quantize` wrote into a file goes before
+    names.
     """
     quantization, format_evidence = _format(header)
 
-    def found(training: str, variant: str, evidence: str) -> Classification:
-        return Classification(quantization, training, variant, evidence, format_evidence)  # type: ignore[arg-type]
+    def found(training: Training, variant: str, evidence: str, *, derived: bool = False) -> Classification:
+        return Classification(quantization, training, variant, evidence, format_evidence, derived)
 
+    def derived(evidence: str) -> Classification:
+        if quantization in UNQUANTIZED:
+            return found("unknown", f"{_spoken(quantization)} (derived)", evidence, derived=True)
+        return found("ptq", f"PTQ {quantization} (derived)", evidence, derived=True)
+
+    made = provenance(header.metadata)
+    if made and (made.derived or _quantized_since(made, header)):
+        return derived(_why_derived(made))
+    if made:
+        return found(*_as_made(made, quantization))
     sources = _sources(header)
     for key, text in sources:
-        if _says_qat(text) and not _DERIVED.search(text):
-            kept = quantization in (_QAT_FORMAT, *UNQUANTIZED, "unknown")
-            return found("qat", f"{'QAT' if kept else 'QAT+PTQ'} {quantization}", f"{key}: {text}")
+        if _says_qat(text) and not SAYS_DERIVED.search(text):
+            return found("qat", _qat(quantization), f"{key}: {text}")
     if quantization == "unknown":
         return found("unknown", "unknown", "the file names no type")
-    for key, text in [*sources, *_texts(header, _LINEAGE_KEYS)]:
+    for key, text in sources:
+        if SAYS_DERIVED.search(text):
+            return derived(f"made of other weights: {key}: {text}")
+    for key, text in _texts(header, _LINEAGE_KEYS):
         if _says_qat(text):
             return found("unknown", quantization, f"made from a QAT model, not said to be one: {key}: {text}")
     if quantization in UNQUANTIZED:
-        spoken = {"F16": "FP16", "F32": "FP32"}.get(quantization, quantization)
-        for key, text in sources:
-            if _DERIVED.search(text):
-                return found("unknown", f"derived {spoken}", f"made from other weights: {key}: {text}")
-        return found("none", spoken, f"{quantization} is not quantised")
+        return found("none", _spoken(quantization), f"{quantization} is not quantised")
     if _looks_like_googles_qat(header, quantization):
         return found("unknown", quantization, "Q4_0 below an F16 embedding, as in Google's QAT files, but no name says")
     for key, text in reversed(sources):
         if _NAMES_A_MODEL.search(text):
             return found("ptq", f"PTQ {quantization}", f"no QAT in {key}: {text}")
     return found("unknown", quantization, "neither metadata nor name say how it was trained")
+
+
+def _as_made(made: Provenance, quantization: str) -> tuple[Training, str, str]:
+    """Training, variant and evidence of a file whose weights were quantised once at most."""
+    evidence = f"{SOURCE_TRAINING}: {made.source_training}; {SOURCE_NAME}: {made.source_name}"
+    if made.source_training == "qat":
+        return "qat", _qat(quantization), evidence
+    if quantization in UNQUANTIZED:
+        return "none" if made.source_training == "none" else "unknown", _spoken(quantization), evidence
+    if made.source_training in ("none", "ptq") and quantization != "unknown":
+        return "ptq", f"PTQ {quantization}", evidence
+    return "unknown", quantization, evidence
+
+
+def _quantized_since(made: Provenance, header: ModelHeader) -> bool:
+    """Whether another program has quantised a file again that was quantised here: it copied the keys."""
+    return made.format not in UNQUANTIZED and _stated(header) != made.format
+
+
+def _why_derived(made: Provenance) -> str:
+    source = f"{SOURCE_NAME}: {made.source_name}"
+    if made.derived:
+        return f"{DERIVED}: true, made of {made.source_quantization} weights; {source}"
+    return f"quantised again by another program after it was made {made.format}; {source}"
+
+
+def _qat(quantization: str) -> str:
+    kept = quantization in (_QAT_FORMAT, *UNQUANTIZED, "unknown")
+    return f"{'QAT' if kept else 'QAT+PTQ'} {quantization}"
+
+
+def _spoken(unquantized: str) -> str:
+    return {"F16": "FP16", "F32": "FP32"}.get(unquantized, unquantized)
 
 
 def quantization_name(header: ModelHeader) -> str:
@@ -188,8 +233,7 @@ def _format(header: ModelHeader) -> tuple[str, str]:
         dynamic = _DYNAMIC.search(text)
         if dynamic and key in ("file name", "tag"):
             return f"UD-{dynamic[1].upper()}", f"{key}: {text}"
-    file_type = header.metadata.get("general.file_type")
-    stated = FILE_TYPE_NAMES.get(file_type & ~_GUESSED) if isinstance(file_type, int) else None
+    stated = _stated(header)
     layers = [tensor for tensor in header.tensors if tensor.name not in _EMBEDDING]
     shares = _shares(layers or header.tensors)
     if stated and (not layers or sum(shares.get(name, 0) for name in _types_of(stated)) >= _LEAST_SHARE):
@@ -202,6 +246,12 @@ def _format(header: ModelHeader) -> tuple[str, str]:
         return largest, listed
     name = largest if share >= _UNIFORM_SHARE else f"{largest} mixed"
     return name, f"{listed}; general.file_type says {stated}"
+
+
+def _stated(header: ModelHeader) -> str | None:
+    """The format that general.file_type names, None where it names none that is known."""
+    file_type = header.metadata.get("general.file_type")
+    return FILE_TYPE_NAMES.get(file_type & ~_GUESSED) if isinstance(file_type, int) else None
 
 
 def _shares(tensors: Sequence[TensorInfo]) -> dict[str, float]:

@@ -97,6 +97,8 @@ class Scores:
     """Against the baseline; None for the baseline itself, and where it cannot be held against it."""
     reason: str | None = None
     """Why there is none."""
+    own: Fidelity | None = None
+    """Against the variant's own unquantised checkpoint: what quantising alone cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,8 @@ class VariantFigures:
     failure: str | None
     """Why it could not be measured, or not wholly."""
     reasons: Mapping[str, str]
+    checkpoint: str | None = None
+    """Label of its own unquantised checkpoint, where that is among the variants and is not the baseline."""
 
 
 _OF_DECODE = {"decode_tokens_per_s", "itl_p50_ms", "itl_p95_ms", "itl_p99_ms", "decode_j_per_token", "roof_share"}
@@ -138,8 +142,13 @@ SPEEDS = (
 def figures(
     facts: Sequence[VariantFacts], seen: Sequence[Seen], scores: Mapping[int, Scores], baseline: int,
     kinds: Mapping[str, str], failures: Mapping[int, str], loads_s: Mapping[int, Sequence[float]],
+    checkpoints: Mapping[int, int],
 ) -> list[VariantFigures]:  # fmt: skip
-    """The figures of all variants. `kinds` is prompt id to kind; `loads_s` how long each load took."""
+    """The figures of all variants.
+
+    `kinds` is prompt id to kind; `loads_s` how long each load took; `checkpoints` the number of a variant to that of
+    its own unquantised checkpoint.
+    """
     theirs = [one for one in seen if one.variant == baseline]
     found = []
     for number, fact in enumerate(facts):
@@ -167,6 +176,7 @@ def figures(
                 by_kind=by_kind,
                 failure=failures.get(number),
                 reasons=_reasons(ours, speeds, failures.get(number)),
+                checkpoint=facts[checkpoints[number]].label if number in checkpoints else None,
             )
         )
     return found
@@ -244,6 +254,7 @@ def as_dict(figures_of: VariantFigures) -> dict[str, Any]:
     facts, scores = figures_of.facts, figures_of.scores
     fidelity = scores.fidelity if scores else None
     perplexity = scores.perplexity if scores else None
+    own = scores.own if scores else None
 
     def value(estimate: Estimate | None) -> float | None:
         return estimate.value if estimate else None
@@ -286,6 +297,12 @@ def as_dict(figures_of: VariantFigures) -> dict[str, Any]:
         "top1_agreement_se": error(fidelity.top1_agreement if fidelity else None),
         "probability_rms": value(fidelity.probability_rms if fidelity else None),
         "probability_rms_se": error(fidelity.probability_rms if fidelity else None),
+        "checkpoint": figures_of.checkpoint,
+        "checkpoint_kl_mean": value(own.kl_mean if own else None),
+        "checkpoint_kl_mean_se": error(own.kl_mean if own else None),
+        "checkpoint_top1_agreement": value(own.top1_agreement if own else None),
+        "checkpoint_ln_perplexity_ratio": value(own.ln_perplexity_ratio if own else None),
+        "checkpoint_ln_perplexity_ratio_se": error(own.ln_perplexity_ratio if own else None),
         "same_output_share": figures_of.same_output_share,
         "task_success": figures_of.task_success,
         "task_checked": figures_of.n_checked,

@@ -69,11 +69,14 @@ class Classification:
     training: Training
     """How the weights were trained: for being quantised, not for it but quantised, not quantised at all."""
     variant: str
-    """What people say: "QAT Q4_0", "PTQ Q4_K_M", "FP16"; "QAT+PTQ Q4_K_M" for QAT weights in another format."""
+    """What people say: "QAT Q4_0", "PTQ Q4_K_M", "FP16"; "QAT+PTQ Q4_K_M" for QAT weights in another format, and
+    "PTQ Q4_0 (derived)" for what was made of quantised weights."""
     evidence: str
     """Where the training was read from."""
     format_evidence: str
     """Where the quantization was read from."""
+    derived: bool = False
+    """The weights were quantised before, in any format: this is neither the original nor a plain PTQ of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,7 @@ class ModelEntry:
     quantization: str | None = None
     training: Training | None = None
     variant: str | None = None
+    derived: bool | None = None
     evidence: str | None = None
     format_evidence: str | None = None
     trained_context: int | None = None

@@ -7,14 +7,10 @@ runs it (adopt_check.py), and moved there when it works. Ollama's store is only 
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Self
+from typing import Any, Literal, Self
 
 from gemtop.domain.errors import BadInputError, GemtopError
 from gemtop.domain.model import ModelHeader
@@ -23,20 +19,15 @@ from gemtop.engine.adopt_check import Check, check
 from gemtop.engine.adopt_header import CopyHeader, Piece
 from gemtop.engine.files import show
 from gemtop.engine.gguf import read_header
+from gemtop.engine.output import SYNC_BYTES, FreeBytes, cannot_write, free_bytes, temporary
 from gemtop.engine.stores.adopted import outdated
 
 Stage = Literal["copying", "checking"]
 Progress = Callable[[Stage, float], None]
-FreeBytes = Callable[[Path], int]
 
 _BLOCK_BYTES = 16 << 20
-_SYNC_BYTES = 512 << 20
-"""Written to the disk in portions: one great flush at the end could not be interrupted and would show no progress."""
-
-
-def free_bytes(folder: Path) -> int:
-    """What the disk has for this user."""
-    return shutil.disk_usage(folder).free
+_OPTION = "--to"
+"""Names another place."""
 
 
 class Adoption:
@@ -74,7 +65,7 @@ class Adoption:
                 for n in _send(source.fileno(), descriptor, piece):
                     done += n
                     unsynced += n
-                    if unsynced >= _SYNC_BYTES:
+                    if unsynced >= SYNC_BYTES:
                         os.fdatasync(descriptor)
                         unsynced = 0
                     on_progress(done / self.size_bytes)
@@ -98,15 +89,15 @@ def adopt(
     """
     check_target(adoption.header, target, force=force)
     _check_space(adoption, target, free)
-    with _temporary(target) as (temporary, descriptor):
+    with temporary(target, _OPTION) as (part, descriptor):
         try:
             adoption.write(descriptor, lambda fraction: on_progress("copying", fraction))
         except OSError as error:
-            _cannot_write(target, error)
-        found = check(read_header(temporary), lambda fraction: on_progress("checking", fraction))
+            cannot_write(target, error, _OPTION)
+        found = check(read_header(part), lambda fraction: on_progress("checking", fraction))
         if found.problem:
             raise GemtopError(f"the adopted file does not work and was removed: {found.problem}")
-        temporary.replace(target)
+        part.replace(target)
     return found
 
 
@@ -131,43 +122,12 @@ def _check_space(adoption: Adoption, target: Path, free: FreeBytes) -> None:
     try:
         there = free(target.parent)
     except OSError as error:
-        _cannot_write(target, error)
+        cannot_write(target, error, _OPTION)
     if there < adoption.size_bytes:
         raise BadInputError(
             f"the copy takes {adoption.size_bytes / 1e9:.2f} GB, and {show(target.parent)} has {there / 1e9:.2f} GB "
             "free; make room, or give another place with --to"
         )
-
-
-@contextmanager
-def _temporary(target: Path) -> Iterator[tuple[Path, int]]:
-    """An empty file beside the target, locked, and removed where it was not moved away.
-
-    Its name is always the same, so what a killed program left behind is written over by the next.
-    """
-    temporary = target.with_name(f"{target.name}.part")
-    try:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        _cannot_write(target, error)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInputError(f"{show(target)} is being written by another gemtop; wait for it") from None
-        try:
-            os.ftruncate(descriptor, 0)
-            yield temporary, descriptor
-        finally:
-            temporary.unlink(missing_ok=True)
-    finally:
-        os.close(descriptor)
-
-
-def _cannot_write(target: Path, error: OSError) -> NoReturn:
-    if error.errno == errno.ENOSPC:
-        raise BadInputError(f"the disk of {show(target.parent)} is full; nothing was left there") from None
-    raise BadInputError(f"{show(target)} cannot be written: {error.strerror}; give another place with --to") from None
 
 
 def _send(source: int, target: int, piece: Piece) -> Iterator[int]:

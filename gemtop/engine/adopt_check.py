@@ -8,25 +8,20 @@ what follows the page is moved there in the context's memory.
 That finds a base or a scaling that turns the rope too fast. Scaling that a model was not trained with makes it too
 slow, which shows nearby: so the page is read twice in a row as well, once with and once without scaling.
 
-`python -m gemtop.engine.adopt_check REQUEST` is the child: JSON in the argument, lines of JSON on stdout.
+`python -m gemtop.engine.adopt_check` is the child.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from typing import IO, Any, NoReturn
+from typing import Any
 
 from gemtop.domain.model import ModelHeader
-from gemtop.domain.text import one_line
 from gemtop.engine.adopt_text import BETWEEN, PAGE
+from gemtop.engine.child import answer, answers, asked, gave_up
 
 LIMIT = 3.0
 """The most the far reading may have. At 8,192 tokens Gemma 3 270M has 1.17, in Q8_0 1.15, in Q2_K 1.40, in Q4_0 made
@@ -110,15 +105,15 @@ def _attempt(header: ModelHeader, n_gpu_layers: int, on_progress: Callable[[floa
     }
     found: list[float] = []
     problem: str | None = None
-    with closing(_child(request)) as answers:
+    with closing(answers("gemtop.engine.adopt_check", request, "the check")) as said:
         while not problem and len(found) < len(wanted):
-            answer: dict[str, Any] = next(answers, {"error": "the check ended without an answer"})
-            if "progress" in answer:
-                on_progress((len(found) + answer["progress"]) / len(wanted))
-            elif "error" in answer:
-                problem = answer["error"]
+            word: dict[str, Any] = next(said, {"error": "the check ended without an answer"})
+            if "progress" in word:
+                on_progress((len(found) + word["progress"]) / len(wanted))
+            elif "error" in word:
+                problem = word["error"]
             else:
-                found.append(answer["perplexity"])
+                found.append(word["perplexity"])
                 problem = _problem(header, wanted, found)
     return Check(found[0] if found else None, wanted[0].distance, problem)
 
@@ -139,73 +134,33 @@ def _problem(header: ModelHeader, wanted: Sequence[Reading], found: Sequence[flo
     return None
 
 
-def _child(request: Mapping[str, Any]) -> Generator[dict[str, Any]]:
-    """What the child says, and how it ended where that was not well."""
-    command = [sys.executable, "-m", "gemtop.engine.adopt_check", json.dumps(request)]
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                if line.startswith(b"{"):  # whatever else a driver may print
-                    yield json.loads(line)
-            code = process.wait()
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
-        if code != 0:
-            yield {"error": _death(code, errors)}
-
-
-def _death(code: int, errors: IO[bytes]) -> str:
-    if code == -signal.SIGKILL:
-        return "the check was killed, as the system does when memory runs out"
-    if code < 0:
-        return f"llama.cpp died of {signal.Signals(-code).name}"
-    errors.seek(0)
-    lines = errors.read().decode("utf-8", "replace").strip().splitlines()
-    return one_line(lines[-1]) if lines else f"the check ended with exit code {code}"
-
-
 # The child
 
 
-def main(request: str) -> None:
+def main() -> None:
     from gemtop.domain.errors import GemtopError
     from gemtop.engine import abort
     from gemtop.engine.binding import llama
     from gemtop.engine.log import EngineLog
 
-    abort.install(_gave_up)
-    asked = json.loads(request)
+    request = asked()
+    abort.install(gave_up)
     log = EngineLog(lambda _line: None)
     log.install()
     llama.llama_backend_init()
     params = llama.llama_model_default_params()
-    params.n_gpu_layers = asked["n_gpu_layers"]
+    params.n_gpu_layers = request["n_gpu_layers"]
     params.use_extra_bufts = False  # repacked weights would be a second copy in memory, for two hundred tokens
-    model = llama.llama_model_load_from_file(os.fsencode(asked["path"]), params)
+    model = llama.llama_model_load_from_file(os.fsencode(request["path"]), params)
     if not model:
-        _answer(error=f"llama.cpp does not load it: {log.last_error()}")
+        answer(error=f"llama.cpp does not load it: {log.last_error()}")
         return
-    _answer(progress=0.0)
+    answer(progress=0.0)
     try:
-        for reading in asked["readings"]:
-            _answer(perplexity=read_twice(model, Reading(**reading)))
+        for reading in request["readings"]:
+            answer(perplexity=read_twice(model, Reading(**reading)))
     except GemtopError as error:
-        _answer(error=f"{error} ({log.last_error()})")
-
-
-def _gave_up(message: str) -> NoReturn:
-    """Say what ggml would die of, and end without its backtrace."""
-    _answer(error=f"llama.cpp gave up: {message}")
-    os._exit(1)
-
-
-def _answer(**what: object) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
+        answer(error=f"{error} ({log.last_error()})")
 
 
 def read_twice(model: Any, reading: Reading) -> float:
@@ -229,7 +184,7 @@ def read_twice(model: Any, reading: Reading) -> float:
     before = page + _tokens(model, BETWEEN, begin=False)
     total = len(before) + len(again)
     try:
-        token_nll(context, before, len(before), lambda part: _answer(progress=part * len(before) / total))
+        token_nll(context, before, len(before), lambda part: answer(progress=part * len(before) / total))
         memory = llama.llama_get_memory(context)
         if reading.distance:
             if not llama.llama_memory_can_shift(memory):
@@ -252,4 +207,4 @@ def _tokens(model: Any, text: str, *, begin: bool) -> list[int]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

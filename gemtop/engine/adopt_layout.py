@@ -160,7 +160,7 @@ def file_name(header: ModelHeader) -> str:
     """A file name after the model's tag, its QAT mark included: gemma3-27b-it-qat.gguf; else after the file's own."""
     own = header.path.rpartition("/")[2].removesuffix(".gguf")
     if not header.known_as and own.startswith("sha256-"):
-        own = f"gemma3-{own[7:19]}"
+        own = f"{header.architecture}-{own[7:19]}"
     return re.sub(r"[^\w.-]+", "-", header.known_as or own, flags=re.ASCII).strip("-.") + ".gguf"
 
 

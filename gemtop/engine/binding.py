@@ -142,6 +142,7 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "ggml_get_data": (_P, [_P]),
     "ggml_nbytes": (_SZ, [_P]),
     "ggml_row_size": (_SZ, [_I, _I64]),
+    "ggml_blck_size": (_I64, [_I]),
     "ggml_is_quantized": (ctypes.c_bool, [_I]),
     "ggml_get_first_tensor": (_P, [_P]),
     "ggml_get_next_tensor": (_P, [_P, _P]),

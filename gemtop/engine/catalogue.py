@@ -23,7 +23,7 @@ from gemtop.engine.stores import demo, ollama
 from gemtop.engine.stores.stored import StoredModel, is_projector, part_name, split_part
 
 _CACHE = "models.json"
-_MADE_BY = f"{__version__} 1"
+_MADE_BY = f"{__version__} 2"
 """What is kept was found out by this program; the number goes up when it would find out something else."""
 _PROJECTOR = "a vision projector (mmproj)"
 _FACTS = frozenset(field.name for field in fields(ModelEntry)) - {

@@ -43,6 +43,7 @@ def _facts(header: Any) -> dict[str, Any]:
         "quantization": label.quantization,
         "training": label.training,
         "variant": label.variant,
+        "derived": label.derived,
         "evidence": label.evidence,
         "format_evidence": label.format_evidence,
         "trained_context": header.trained_context,

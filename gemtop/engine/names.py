@@ -33,7 +33,7 @@ def resolve(name: str, paths: Paths, *, adopted: bool = True) -> str:
     there is one, unless `adopted` is false. Raises BadInputError, with what is there and what to do, where nothing or
     more than one file is meant, or where it is no GGUF file.
     """
-    if os.path.lexists(name) or name.startswith(_OWN_PATH):
+    if is_path(name):
         check_file(name)
         return name
     if name == demo.NAME:
@@ -47,6 +47,11 @@ def resolve(name: str, paths: Paths, *, adopted: bool = True) -> str:
         raise BadInputError(found[0].problem)
     check_file(found[0].path)
     return found[0].path
+
+
+def is_path(name: str) -> bool:
+    """Whether a model is named by its path, not by what a store calls it."""
+    return os.path.lexists(name) or name.startswith(_OWN_PATH)
 
 
 def find(name: str, *, adopted: bool = True) -> list[StoredModel]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from json import JSONDecodeError, JSONDecoder
 from typing import Any
 
-from gemtop.domain.classify import classify
+from gemtop.domain.classify import FILE_TYPE_NAMES, classify
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.model import ModelHeader
 from gemtop.domain.text import one_line
@@ -251,7 +251,7 @@ def quantization_of(model_type: str) -> str:
 
 def _variant(path: str, quantization: str, architecture: str) -> tuple[str, str]:
     """Training and variant, as far as names tell: without the file itself, what is not said to be QAT is unknown."""
-    types = {"F32": 0, "F16": 1, "BF16": 32, "Q4_0": 2}
+    types = {name: number for number, name in FILE_TYPE_NAMES.items()}
     metadata: dict[str, Any] = {"general.architecture": architecture}
     if quantization in types:
         metadata["general.file_type"] = types[quantization]
@@ -262,7 +262,7 @@ def _variant(path: str, quantization: str, architecture: str) -> tuple[str, str]
         return "qat", f"{'QAT' if kept else first if first == 'QAT+PTQ' else 'QAT+PTQ'} {quantization}"
     if found.training == "none" and quantization in ("F32", "F16", "BF16"):
         return "none", found.variant
-    return "unknown", found.variant if found.variant.startswith("derived ") else quantization
+    return (found.training, found.variant) if found.derived else ("unknown", quantization)
 
 
 def _backends(test: _Test) -> set[str]:

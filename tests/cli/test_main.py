@@ -15,7 +15,7 @@ from tests.conftest import child_environment
 HEAVY = ("textual", "llama_cpp", "plotext", "pynvml", "numpy", "duckdb", "psutil", "huggingface_hub", "httpx2")
 
 
-WITHOUT_HISTORY = ("pull", "adopt", "devices")
+WITHOUT_HISTORY = ("pull", "adopt", "quantize", "devices")
 """Commands that neither read nor write the history."""
 
 

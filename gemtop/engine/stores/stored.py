@@ -65,6 +65,11 @@ def quant_in(name: str) -> str | None:
     return match[1].upper() if match else None
 
 
+def without_quant(stem: str) -> str:
+    """A file name without the format it ends in: gemma-3-4b-it of gemma-3-4b-it-BF16."""
+    return _QUANT.sub("", stem)
+
+
 def gguf_files(folder: Path, depth: int) -> Iterator[Path]:
     """GGUF files at most `depth` levels deep, parts of split ones and links that lead nowhere included.
 
