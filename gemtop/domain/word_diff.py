@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import groupby
-from typing import Literal
+from typing import Literal, TypeVar
 
 Kind = Literal["same", "removed", "added"]
 _MOST_PAIRS = 100_000
-"""Pairs of equal words up to which every word counts: difflib's time goes with them."""
+"""Pairs of equal items up to which every one counts: difflib's time goes with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,19 @@ class Piece:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch of two sequences."""
+
+    same: bool
+    ours: range
+    """Positions in the first."""
+    theirs: range
+
+
+Item = TypeVar("Item", bound=Hashable)
+
+
 def word_diff(old: str, new: str) -> tuple[Piece, ...]:
     """The two as pieces in order: `same` and `removed` put together are `old`, `same` and `added` are `new`.
 
@@ -31,8 +44,11 @@ def word_diff(old: str, new: str) -> tuple[Piece, ...]:
     pieces: list[Piece] = []
     gone = come = blank = ""
     """What differs at this place so far, and a blank after it that may lie between two words that differ."""
-    for same, mine, other in _stretches(words(old), words(new)):
-        if not same:
+    ours, theirs = words(old), words(new)
+    for stretch in stretches(ours, theirs):
+        mine = "".join(ours[stretch.ours.start : stretch.ours.stop])
+        other = "".join(theirs[stretch.theirs.start : stretch.theirs.stop])
+        if not stretch.same:
             gone, come, blank = gone + blank + mine, come + blank + other, ""
         elif mine.isspace() and (gone or come):
             blank += mine
@@ -81,20 +97,24 @@ def _changed(gone: str, come: str) -> Iterator[Piece]:
         yield Piece("added", come)
 
 
-def _stretches(ours: list[str], theirs: list[str]) -> Iterator[tuple[bool, str, str]]:
-    """Stretches in order: whether both have it, the text of the one, the text of the other."""
+def stretches(ours: Sequence[Item], theirs: Sequence[Item]) -> Iterator[Stretch]:
+    """Two sequences in order, in stretches that both have and stretches that differ; empty ones may be among them."""
     least = min(len(ours), len(theirs))
     begin = next((i for i in range(least) if ours[i] != theirs[i]), least)
     after = next((i for i in range(least - begin) if ours[-1 - i] != theirs[-1 - i]), least - begin)
-    mine, other = ours[begin : len(ours) - after], theirs[begin : len(theirs) - after]
-    yield True, "".join(ours[:begin]), "".join(theirs[:begin])
-    for tag, a, b, c, d in _matcher(mine, other).get_opcodes():
-        yield tag == "equal", "".join(mine[a:b]), "".join(other[c:d])
-    yield True, "".join(ours[len(ours) - after :]), "".join(theirs[len(theirs) - after :])
+    end_a, end_b = len(ours) - after, len(theirs) - after
+    yield Stretch(True, range(begin), range(begin))
+    for tag, a, b, c, d in _matcher(ours[begin:end_a], theirs[begin:end_b]).get_opcodes():
+        yield Stretch(tag == "equal", range(begin + a, begin + b), range(begin + c, begin + d))
+    yield Stretch(True, range(end_a, len(ours)), range(end_b, len(theirs)))
 
 
-def _matcher(ours: list[str], theirs: list[str]) -> SequenceMatcher[str]:
+def _matcher(ours: Sequence[Item], theirs: Sequence[Item]) -> SequenceMatcher[Item]:
     """No match begins with a blank, nor, where a model says the same over and over, with what is all over the text."""
-    counts = Counter(word for word in theirs if not word.isspace())
-    pairs = sum(counts[word] for word in ours)
-    return SequenceMatcher(str.isspace, ours, theirs, autojunk=pairs > _MOST_PAIRS)
+    counts = Counter(item for item in theirs if not _is_blank(item))
+    pairs = sum(counts[item] for item in ours)
+    return SequenceMatcher(_is_blank, ours, theirs, autojunk=pairs > _MOST_PAIRS)
+
+
+def _is_blank(item: object) -> bool:
+    return isinstance(item, str) and item.isspace()
