@@ -170,7 +170,7 @@ def _first(pair: Pair, side: Side) -> str:
     if found is None:
         return "(it has ended)"
     token_id, text = found
-    return quoted(text) if side.pieces else f"token id {token_id}"
+    return quoted(text) if text else f"token id {token_id}"
 
 
 def _tops(pair: Pair, side: Side, top: Top, width: int) -> list[CellRow]:

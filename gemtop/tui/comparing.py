@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from gemtop.comparison.job import Journal
 from gemtop.comparison.outcome import Outcome, outcome
-from gemtop.comparison.prepare import Room, Wish, default_text, header_of, leave_out_what_does_not_fit, prepare
+from gemtop.comparison.prepare import Wish, default_text, header_of, leave_out_what_does_not_fit, prepare
 from gemtop.comparison.runner import Doing, Runner, StoppedError, Tick
 from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError, GemtopError
@@ -26,6 +26,7 @@ from gemtop.threads import name_thread
 if TYPE_CHECKING:
     from gemtop.comparison.job import Job
     from gemtop.session import Session
+    from gemtop.tui.tuning import Plans
     from gemtop.view import SessionEvent
 
 _TICK_S = 0.25
@@ -68,18 +69,12 @@ class State:
     outcome: Outcome | None = None
 
 
-class Plans(Room, Protocol):
-    """The planner, as far as a comparison asks it."""
-
-    def close(self) -> None: ...
-
-
 class _GivenUpError(Exception):
     """The user has stopped it, or leaves."""
 
 
 class Comparing:
-    """Begins at once. `hear` takes the session's events, `state` says how far it is, `on_end` is told once."""
+    """`start` it. `hear` takes the session's events, `state` says how far it is, `on_end` is told once."""
 
     def __init__(
         self,
@@ -88,7 +83,7 @@ class Comparing:
         paths: Paths,
         make_plans: Callable[[], Plans],
         find_demo: Callable[[], str],
-        on_end: Callable[[], None],
+        on_end: Callable[[Comparing], None],
     ) -> None:
         """`on_end` is called on another thread, when no more is asked of the session."""
         self.chosen = chosen
@@ -99,10 +94,13 @@ class Comparing:
         self._make_plans, self._find_demo, self._on_end = make_plans, find_demo, on_end
         self._events: SimpleQueue[SessionEvent] = SimpleQueue()
         self._stop, self._closing = threading.Event(), threading.Event()
-        self._asked = False
+        self.asked = False
         """The session has been given commands."""
         self._guard = threading.Lock()
         self._thread = threading.Thread(target=self._main, name="gemtop-compare", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
         self._thread.start()
 
     @property
@@ -123,7 +121,7 @@ class Comparing:
         if self.state.phase in ("preparing", "running"):
             self._stop.set()
             self._tell(phase="stopping", words="stopping ...")
-            if self._asked:
+            if self.asked:
                 self._session.stop()
 
     def close(self, wait_s: float = 2.0) -> None:
@@ -147,7 +145,7 @@ class Comparing:
             self._end("failed", f"{type(error).__name__}: {error}")
 
     def _end(self, phase: Phase, words: str) -> None:
-        if self._asked and phase != "done" and not self._closing.is_set() and self._session.crashed is None:
+        if self.asked and phase != "done" and not self._closing.is_set() and self._session.crashed is None:
             self._tell(words="stopping ...")
             words = words if self._unload() else "llama.cpp does not stop"
         found = self.state.outcome
@@ -155,7 +153,7 @@ class Comparing:
             words = found.verdict
         self._tell(phase=phase, words=one_line(words), doing=None, left="")
         if not self._closing.is_set():
-            self._on_end()
+            self._on_end(self)
 
     def _tell(self, **changes: object) -> None:
         with self._guard:
@@ -177,7 +175,7 @@ class Comparing:
         if seen or journal.progress.scores:
             self._say(f"going on with {seen} {'run' if seen == 1 else 'runs'} that are there")
         self._check_stopped("freeing the model that is loaded")
-        self._asked = True
+        self.asked = True
         self._unload()  # what it holds is no reason for a variant not to fit
         self._leave_out(job, journal)
         self._tell(phase="running", words="", outcome=outcome(job, journal.progress))

@@ -21,6 +21,7 @@ LIVE_KEYS = (
     KeyHint("r", "Again", "again"),
     KeyHint("t", "Tune", "tune"),
     KeyHint("s", "Sampling", "sampling"),
+    KeyHint("c", "Compare", "compare"),
     KeyHint("h", "History", "history"),
     KeyHint("m", "Models", "models"),
     KeyHint("l", "Log", "log"),
@@ -73,6 +74,45 @@ SQL_EDITOR_KEYS = (
     KeyHint("F3", "Rows", "rows"),
     KeyHint("Ctrl-W", "Write", "write"),
     KeyHint("Esc", "Back", "back", stays=True),
+)
+CHOOSING_KEYS = (
+    KeyHint("Space", "Mark", "mark"),
+    KeyHint("b", "Baseline", "baseline"),
+    KeyHint("Enter", "Start", "start"),
+    KeyHint("p", "Prompt", "prompt"),
+    KeyHint("Tab", "Settings", "app.focus_next"),
+    KeyHint("n", "Last one", "choose"),
+    KeyHint("?", "Keys", "keys", stays=True),
+    KeyHint("Esc", "Back", "back", stays=True),
+)
+FORM_KEYS = (
+    KeyHint("Enter", "Start", "start"),
+    KeyHint("Tab", "Next", "app.focus_next"),
+    KeyHint("Esc", "Back", "back", stays=True),
+)
+COMPARING_KEYS = (
+    KeyHint("Esc", "Stop", "back", stays=True),
+    KeyHint("c", "Live charts", "leave"),
+    KeyHint("o", "Outputs", "outputs"),
+    KeyHint("y", "Copy", "copy"),
+    KeyHint("?", "Keys", "keys", stays=True),
+)
+COMPARED_KEYS = (
+    KeyHint("Enter", "Outputs, go on", "start"),
+    KeyHint("p", "Prompt", "prompt"),
+    KeyHint("n", "New", "choose"),
+    KeyHint("c", "Live", "leave"),
+    KeyHint("y", "Copy", "copy"),
+    KeyHint("?", "Keys", "keys", stays=True),
+    KeyHint("Esc", "Back", "back", stays=True),
+)
+OUTPUT_KEYS = (
+    KeyHint("[ ]", "Prompts", "prompt(1)"),
+    KeyHint("Left Right", "Variants", "variant(1)"),
+    KeyHint("d", "Word diff", "diff"),
+    KeyHint("y", "Copy", "copy"),
+    KeyHint("?", "Keys", "keys", stays=True),
+    KeyHint("Esc", "Back", "dismiss", stays=True),
 )
 PROMPT_KEYS = (
     KeyHint("Enter", "Run", "submit_prompt"),

@@ -24,6 +24,7 @@ KEYS = (
     ("n", "new conversation (models with a chat template)"),
     ("t", "tune: context, offload, cache, batch, threads, LoRA"),
     ("s", "sampling: temperature, top-k, top-p, seed, length"),
+    ("c", "compare: models held against each other"),
     ("h", "history: SQL over all sessions while this goes on"),
     ("m", "open another model"),
     ("l", "llama.cpp's own messages"),
@@ -53,6 +54,28 @@ SQL_SCREEN_KEYS = (
     ("g  G", "to the first row, to the last"),
     ("Ctrl-S", "save rows as CSV, Parquet, JSON; again: a query"),
     ("Ctrl-W", "allow statements to change the history, and not"),
+)
+
+COMPARE_SCREEN_KEYS = (
+    ("Space", "mark a model: two or more are compared"),
+    ("b", "make it the baseline; else the one with most bits is"),
+    ("Tab", "to the settings and back"),
+    ("Enter", "start; go on with one that was stopped; outputs"),
+    ("p", "one prompt of your own, for each model in turn"),
+    ("o", "outputs side by side, of those that are there"),
+    ("n", "choose other models; back to the last table"),
+    ("Esc", "stop what goes on; else one step back"),
+    ("c  q", "to the live screen, while it goes on"),
+    ("y", "copy the table (OSC 52: works over SSH)"),
+    ("PgUp PgDn Home End", "scroll the table"),
+)
+OUTPUT_SCREEN_KEYS = (
+    ("[  ]  p  n", "the prompt before, the next one"),
+    ("Left  Right", "the variant before, the next one"),
+    ("d", "to the difference by words, and back to the top"),
+    ("PgUp PgDn Home End", "scroll"),
+    ("y", "copy both outputs (OSC 52: works over SSH)"),
+    ("Esc  q", "back"),
 )
 
 
