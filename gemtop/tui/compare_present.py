@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gemtop.charts.grid import Canvas, CellRow, blank_row
 from gemtop.comparison.job import Top
 from gemtop.comparison.outcome import Outcome
 from gemtop.comparison.pairs import Pair, Side
-from gemtop.comparison.table import UNKNOWN, failures, heads, layout, legend, quoted, rows
+from gemtop.comparison.table import UNKNOWN, Row, failures, heads, layout, legend, quoted, rows
 from gemtop.domain.text import one_line, shortened, text_width
 from gemtop.domain.word_diff import Piece, word_diff
 from gemtop.tui.comparing import State
@@ -17,6 +18,7 @@ from gemtop.tui.widgets.header import HeaderText, variant_role
 from gemtop.tui.widgets.styled import Span, column_widths, columns, rule, styled_rows
 
 _PROMPT_CHARS = 300
+_LEAST_TITLE = 16
 _MARKS = {"same": "{}", "removed": "[-{}-]", "added": "{{+{}+}}"}
 _PHASES = {
     "preparing": ("preparing", "warn"),
@@ -49,7 +51,7 @@ def doing_spans(state: State) -> list[Span]:
     if state.phase == "running" and state.doing is not None:
         count = f"{state.doing.done:>{len(str(state.doing.total))}}/{state.doing.total}  "
         return [(count, "muted"), (state.words, "text"), (f"   {state.left}" if state.left else "", "muted")]
-    return [(state.words, role)]
+    return [("done; Enter shows the outputs side by side" if state.phase == "done" else state.words, role)]
 
 
 def table_rows(state: State, width: int) -> list[CellRow]:
@@ -72,7 +74,7 @@ def _paragraphs(lines: Sequence[str], role: str, width: int) -> list[CellRow]:
 
 def _figures(found: Outcome, width: int) -> list[CellRow]:
     """The table; of more variants than there is room for the others stand below."""
-    titles, lines = heads(found), rows(found)
+    titles, lines = heads(found), _short_titles(heads(found), rows(found), width)
     roles = [variant_role(one.facts.training, one.facts.quantization) for one in found.variants]
     made: list[CellRow] = []
     for first, widths, chosen in layout(titles, lines, width):
@@ -90,6 +92,15 @@ def _figures(found: Outcome, width: int) -> list[CellRow]:
             canvas.put(0, y, clip(row.title, first), "muted")
         made += canvas.freeze().rows
     return made
+
+
+def _short_titles(titles: Sequence[str], lines: Sequence[Row], width: int) -> list[Row]:
+    """Names of figures are cut where all variants then stand beside each other."""
+    cells = sum(
+        2 + max(text_width(title), *(text_width(row.cells[i]) for row in lines)) for i, title in enumerate(titles)
+    )
+    room = width - cells
+    return [replace(row, title=clip(row.title, room)) for row in lines] if room >= _LEAST_TITLE else list(lines)
 
 
 # Two outputs side by side

@@ -20,9 +20,9 @@ LIVE_KEYS = (
     KeyHint("Esc", "Stop", "stop"),
     KeyHint("r", "Again", "again"),
     KeyHint("t", "Tune", "tune"),
-    KeyHint("s", "Sampling", "sampling"),
     KeyHint("c", "Compare", "compare"),
     KeyHint("h", "History", "history"),
+    KeyHint("s", "Sampling", "sampling"),
     KeyHint("m", "Models", "models"),
     KeyHint("l", "Log", "log"),
     KeyHint("y", "Copy", "copy"),
@@ -50,6 +50,7 @@ SQL_KEYS = (
     KeyHint("Space", "Mark", "mark"),
     KeyHint("p", "Plot", "plot"),
     KeyHint("o", "Sort", "sort"),
+    KeyHint("d", "Outputs", "outputs"),
     KeyHint("Ctrl-S", "Save", "save"),
     KeyHint("F2", "Lists", "lists"),
     KeyHint("Ctrl-W", "Write", "write"),
@@ -98,7 +99,7 @@ COMPARING_KEYS = (
     KeyHint("?", "Keys", "keys", stays=True),
 )
 COMPARED_KEYS = (
-    KeyHint("Enter", "Outputs, go on", "start"),
+    KeyHint("Enter", "Outputs", "start"),
     KeyHint("p", "Prompt", "prompt"),
     KeyHint("n", "New", "choose"),
     KeyHint("c", "Live", "leave"),
@@ -106,6 +107,7 @@ COMPARED_KEYS = (
     KeyHint("?", "Keys", "keys", stays=True),
     KeyHint("Esc", "Back", "back", stays=True),
 )
+STOPPED_KEYS = (KeyHint("Enter", "Go on", "start"), KeyHint("o", "Outputs", "outputs"), *COMPARED_KEYS[1:])
 OUTPUT_KEYS = (
     KeyHint("[ ]", "Prompts", "prompt(1)"),
     KeyHint("Left Right", "Variants", "variant(1)"),

@@ -16,7 +16,7 @@ from gemtop.comparison.table import text
 from gemtop.domain.text import printable
 from gemtop.tui.compare_present import compare_header, doing_spans, table_rows
 from gemtop.tui.comparing import FEW, Chosen, Comparing, State
-from gemtop.tui.hints import CHOOSING_KEYS, COMPARED_KEYS, COMPARING_KEYS, FORM_KEYS, KeyHint
+from gemtop.tui.hints import CHOOSING_KEYS, COMPARED_KEYS, COMPARING_KEYS, FORM_KEYS, STOPPED_KEYS, KeyHint
 from gemtop.tui.screens.outputs import OutcomePairs, OutputsScreen
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
@@ -60,7 +60,8 @@ class CompareScreen(Screen[None]):
         #about { margin-top: 1; color: $foreground 60%; }
         #said { height: auto; max-height: 4; padding: 0 1; }
         #said.-bad { color: $error; }
-        #doing { height: auto; max-height: 2; min-height: 1; margin: 0 1; }
+        #doing { height: 1; margin: 0 1; }
+        &.-narrow #doing { height: 2; }
         #result { display: none; height: 1fr; }
         #table { margin: 0 1; }
         &.-table #choosing, &.-table #said { display: none; }
@@ -69,8 +70,6 @@ class CompareScreen(Screen[None]):
         &.-narrow #form { width: 1fr; height: 4; padding: 0 1; }
         &.-narrow #about { display: none; }
     }
-    AskScreen { align: center middle; background: $background 60%; }
-    AskScreen .dialog { width: 76; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "start", "Start"),
@@ -159,8 +158,9 @@ class CompareScreen(Screen[None]):
     def _say_what_is_chosen(self) -> None:
         marked, base = self.marks.marked, self.marks.baseline
         count = f"{len(marked)} {'model' if len(marked) == 1 else 'models'} marked"
-        baseline = "the one with the most bits a weight" if base is None else "as marked"
-        self.say(f"{count}; Space marks two or more, b chooses the baseline (now: {baseline}), Enter starts")
+        baseline = "the most bits a weight" if base is None else "as chosen"
+        words = "Enter starts" if len(marked) > 1 else "Space marks two or more"
+        self.say(f"{count} (baseline: {baseline}); {words}")
 
     def on_model_marks_changed(self) -> None:
         self._say_what_is_chosen()
@@ -177,7 +177,8 @@ class CompareScreen(Screen[None]):
         if state is None or not table or state == self._drawn:
             return
         self._drawn, now = state, state
-        self.query_one("#doing", RowsView).show_rows(lambda width: styled_rows(doing_spans(now), width)[:2])
+        doing = self.query_one("#doing", RowsView)
+        doing.show_rows(lambda width: styled_rows(doing_spans(now), width)[: doing.size.height])
         self.query_one("#table", RowsView).show_rows(lambda width: table_rows(now, width))
 
     def _show_table(self, shown: bool) -> None:
@@ -300,7 +301,8 @@ class CompareScreen(Screen[None]):
     def _show_keys(self) -> None:
         hints: tuple[KeyHint, ...]
         if self.has_class("-table"):
-            hints = COMPARING_KEYS if self._app.comparing else COMPARED_KEYS
+            ended = self.shown is None or self.shown.state.phase == "done"
+            hints = COMPARING_KEYS if self._app.comparing else COMPARED_KEYS if ended else STOPPED_KEYS
         else:
             hints = FORM_KEYS if isinstance(self.focused, Input) else CHOOSING_KEYS
         self.query_one("#keys", KeyLine).show_hints(hints)
@@ -308,6 +310,8 @@ class CompareScreen(Screen[None]):
 
 class AskScreen(ModalScreen[str]):
     """A prompt for all models that are compared."""
+
+    DEFAULT_CSS = "AskScreen { align: center middle; background: $background 60%; }"
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):

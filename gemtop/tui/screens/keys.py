@@ -16,8 +16,7 @@ from gemtop.tui.widgets.values import Value, ValueGrid
 KEYS = (
     ("Enter  /", "type a prompt (so does a click on its line)"),
     ("A-Z  0-9  \" ' (", "begin a prompt with that character"),
-    ("Enter", "in the prompt: run it"),
-    ("Ctrl-J", "in the prompt: a new line"),
+    ("Enter  Ctrl-J", "in the prompt: run it; a new line"),
     ("Up  Down", "in the prompt: earlier prompts of this sitting"),
     ("Esc", "stop the run or the loading; leave the prompt"),
     ("r", "run the last prompt again, the same tokens"),
@@ -51,6 +50,7 @@ SQL_SCREEN_KEYS = (
     ("Space", "mark the column: the first is x, the second y"),
     ("p", "plot the marked columns, and back to the table"),
     ("o", "sort by the column: up, down, as it came"),
+    ("d", "hold two runs of one prompt side by side"),
     ("g  G", "to the first row, to the last"),
     ("Ctrl-S", "save rows as CSV, Parquet, JSON; again: a query"),
     ("Ctrl-W", "allow statements to change the history, and not"),
@@ -58,7 +58,7 @@ SQL_SCREEN_KEYS = (
 
 COMPARE_SCREEN_KEYS = (
     ("Space", "mark a model: two or more are compared"),
-    ("b", "make it the baseline; else the one with most bits is"),
+    ("b", "make it the baseline, in place of the most bits"),
     ("Tab", "to the settings and back"),
     ("Enter", "start; go on with one that was stopped; outputs"),
     ("p", "one prompt of your own, for each model in turn"),

@@ -9,6 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from gemtop.charts.grid import Canvas
+from gemtop.domain.plan import gib
 from gemtop.domain.text import one_line, text_width
 from gemtop.tui.widgets.cells import clip
 from gemtop.tui.widgets.header import variant_role
@@ -27,6 +28,7 @@ class ModelMarks(SideList):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "mark", show=False),
         Binding("b", "baseline", show=False),
+        Binding("enter", "screen.start", show=False),
     ]
 
     class Changed(Message):
@@ -65,7 +67,7 @@ class ModelMarks(SideList):
             canvas.put(x, y, clip(f"{one_line(entry.name)}  {one_line(why)}", room), "muted")
             return
         base = marked and item.key == self._baseline
-        end = " baseline" if base else "" if entry.size_bytes is None else f"{entry.size_bytes / 2**30:.2f} GiB"
+        end = " baseline" if base else "" if entry.size_bytes is None else gib(entry.size_bytes)
         canvas.put(width - text_width(end), y, end, "key" if base else "muted")
         room -= 11
         variant = clip(one_line(entry.variant or ""), _VARIANT_CELLS)
