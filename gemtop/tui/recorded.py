@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gemtop.history.workbench import Workbench
 
 _SQL = """SELECT r.run_id, r.variant, r.training, r.quantization, r.status, s.prompt, s.output,
-    (SELECT list(t.token_id ORDER BY t."index") FROM tokens t WHERE t.run_id = r.run_id AND t.phase = 'decode') AS tokens
+    (SELECT list(token_id ORDER BY "index") FROM tokens WHERE run_id = r.run_id AND phase = 'decode') AS tokens
 FROM runs r JOIN store.runs s ON s.run_id = r.run_id
 WHERE r.run_id IN ($left, $right)"""
 
@@ -36,9 +36,7 @@ def recorded_pair(left: Mapping[str, Any] | None, right: Mapping[str, Any] | Non
         raise BadInputError("one of the runs is not in the history any more")
     for row in (left, right):
         if row["prompt"] is None or row["output"] is None:
-            raise BadInputError(
-                f"run {row['run_id']} has no text: it was not recorded, or the run was none of a prompt"
-            )
+            raise BadInputError(f"run {row['run_id']} has no text: it was left out, or the run was none of a prompt")
     if left["prompt"] != right["prompt"]:
         raise BadInputError("the two runs have different prompts; d on another run of the same prompt")
     side = partial(_side, same_variant=left["variant"] == right["variant"])

@@ -18,8 +18,8 @@ from gemtop.domain.text import one_line, printable
 from gemtop.history.workbench import Workbench
 from gemtop.tui.completing import complete
 from gemtop.tui.hints import SQL_EDITOR_KEYS, SQL_KEYS, SQL_LIST_KEYS, KeyHint
-from gemtop.tui.screens.history_dialogs import NoteScreen, SaveQueryScreen, SaveScreen, SaveTo, ValueScreen, WriteScreen
 from gemtop.tui.recorded import read_pair
+from gemtop.tui.screens.history_dialogs import NoteScreen, SaveQueryScreen, SaveScreen, SaveTo, ValueScreen, WriteScreen
 from gemtop.tui.screens.jobs import JobScreen
 from gemtop.tui.sql_present import axis_kind, columns_of_plot, error_lines, session_sql, sql_header
 from gemtop.tui.widgets.completion_list import CompletionList
