@@ -108,6 +108,11 @@ class Comparing:
         return self.state.outcome
 
     @property
+    def goes_on(self) -> bool:
+        """Its thread lives."""
+        return self._thread.is_alive()
+
+    @property
     def is_prompt(self) -> bool:
         """One prompt of the user's own."""
         return self.chosen.prompt is not None

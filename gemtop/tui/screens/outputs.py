@@ -79,6 +79,7 @@ class OnePair:
 class OutputsScreen(Screen[None]):
     """Left and Right go through variants, `[` and `]` through prompts."""
 
+    DEFAULT_CSS = "OutputsScreen #outputs { margin: 0 1; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left_square_bracket,p", "prompt(-1)", show=False),
         Binding("right_square_bracket,n", "prompt(1)", show=False),

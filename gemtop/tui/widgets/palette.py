@@ -41,7 +41,7 @@ _COLOURS: dict[str, tuple[str, str]] = {
     "ptq": ("#e69f00", "#a66300"),
     "qat": ("#009e73", "#00734f"),
     "removed": ("#d55e00", "#b84a00"),
-    "added": ("#56b4e9", "#0072b2"),
+    "added": ("#cc79a7", "#9c3f78"),
 }
 _BOLD = frozenset({"title", "key"})
 
