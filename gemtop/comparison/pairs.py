@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from gemtop.comparison.job import Top
 from gemtop.comparison.outcome import Outcome
 from gemtop.domain.comparison import Seen, VariantFacts, part_at
-from gemtop.domain.word_diff import Kind, Piece, stretches, word_diff
+from gemtop.domain.word_diff import Piece, stretches, word_diff
 
 NO_TOPS = "the most likely tokens there are asked for when all outputs are there"
 RECORDED = "the history keeps no probabilities: a comparison of the two models would name the five most likely tokens"
@@ -75,25 +75,27 @@ def marked(left: Side, right: Side) -> tuple[tuple[Piece, ...], tuple[Piece, ...
     ours: list[Piece] = []
     theirs: list[Piece] = []
     for stretch in stretches(left.tokens, right.tokens):
-        ours.append(Piece("same" if stretch.same else "removed", _text(left, stretch.ours)))
-        theirs.append(Piece("same" if stretch.same else "added", _text(right, stretch.theirs)))
-    return _whole(ours, left, "removed"), _whole(theirs, right, "added")
+        if stretch.ours:
+            ours.append(Piece("same" if stretch.same else "removed", _text(left, stretch.ours)))
+        if stretch.theirs:
+            theirs.append(Piece("same" if stretch.same else "added", _text(right, stretch.theirs)))
+    return _whole(ours, left), _whole(theirs, right)
 
 
 def _told(side: Side) -> bool:
-    return len(side.pieces) == len(side.tokens) and side.output.startswith("".join(side.pieces))
+    known = bool(side.pieces) or not side.output
+    return known and len(side.pieces) == len(side.tokens) and side.output.startswith("".join(side.pieces))
 
 
 def _text(side: Side, positions: range) -> str:
     return "".join(side.pieces[positions.start : positions.stop])
 
 
-def _whole(pieces: Sequence[Piece], side: Side, kind: Kind) -> tuple[Piece, ...]:
-    """Without empty ones, and with what an incomplete last character left."""
-    kept = [piece for piece in pieces if piece.text]
-    rest = side.output[sum(len(piece.text) for piece in kept) :]
-    last = kept[-1].kind if kept else kind
-    return (*kept, Piece(last, rest)) if rest else tuple(kept)
+def _whole(pieces: Sequence[Piece], side: Side) -> tuple[Piece, ...]:
+    """Without empty ones, and with what an incomplete last character added, which is the last token's."""
+    rest = side.output[sum(len(piece.text) for piece in pieces) :]
+    last = pieces[-1].kind if pieces else "same"
+    return tuple(piece for piece in (*pieces, Piece(last, rest)) if piece.text)
 
 
 def of_outcome(found: Outcome, prompt_id: str, number: int) -> Pair | None:
