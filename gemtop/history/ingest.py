@@ -19,12 +19,14 @@ from gemtop.config import Paths
 from gemtop.domain.errors import HistoryError
 from gemtop.domain.records import (
     DeviceRow,
+    FidelityRow,
     LedgerRow,
     RoofRow,
     RunBegin,
     RunEnd,
     SessionBegin,
     SessionEnd,
+    TaskRow,
     TunePoint,
 )
 from gemtop.history.crashed import end_unfinished
@@ -135,6 +137,15 @@ _ROOFS = f"""
     INSERT INTO store.roofs BY NAME
     SELECT * FROM {_records(RoofRow)} WHERE run_id IS NOT NULL AND device IS NOT NULL
 """
+_FIDELITY = f"""
+    INSERT INTO store.fidelity BY NAME
+    SELECT * REPLACE (t_ns - $zero AS t_ns), $session AS session_id
+    FROM {_records(FidelityRow)} WHERE t_ns IS NOT NULL AND comparison_id IS NOT NULL
+"""
+_TASKS = f"""
+    INSERT INTO store.tasks BY NAME
+    SELECT * FROM {_records(TaskRow)} WHERE run_id IS NOT NULL AND comparison_id IS NOT NULL
+"""
 _GPUS = f"""
     INSERT INTO store.devices BY NAME
     SELECT *, $session AS session_id FROM {_records(DeviceRow)} WHERE device IS NOT NULL
@@ -170,6 +181,8 @@ _BY_KIND = {
     "run_begin": _RUNS,
     "ledger": _LEDGER,
     "tune": _TUNE_POINTS,
+    "fidelity": _FIDELITY,
+    "task": _TASKS,
     "tokens": _TOKENS,
     "devices": _samples("devices", "store.device_samples"),
     "hosts": _samples("hosts", "store.host_samples"),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gemtop import __version__
 from gemtop.domain.errors import HistoryError
-from gemtop.history import schema_v1, schema_v2, schema_v3, schema_v4, schema_v5, schema_v6
+from gemtop.history import schema_v1, schema_v2, schema_v3, schema_v4, schema_v5, schema_v6, schema_v7
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -73,6 +73,12 @@ MIGRATIONS: tuple[Migration, ...] = (
         "readings of cards and of the machine in a table each",
         schema_v6.STATEMENTS,
         schema_v6.COMMENTS,
+    ),
+    _migration(
+        7,
+        "what texts and tasks told of a model's quality",
+        schema_v7.STATEMENTS,
+        schema_v7.COMMENTS,
     ),
 )
 

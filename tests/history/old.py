@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from gemtop.config import Paths
-from gemtop.domain.records import DeviceRow, Record, RoofRow, SessionEnd
+from gemtop.domain.records import DeviceRow, Record, RoofRow, SessionEnd, TaskRow
 from gemtop.domain.telemetry import CostSample, DeviceSample
 from gemtop.history import schema
 from gemtop.history.database import STORAGE_VERSION
@@ -24,6 +24,7 @@ from tests.history.rows import (
     STARTED_NS,
     S,
     dead_spool,
+    fidelity_row,
     ledger_row,
     put_in,
     run,
@@ -77,6 +78,8 @@ def _records(session_id: str) -> list[Record]:
         DeviceRow(**device),  # type: ignore[arg-type]
         CostSample(STARTED_NS + 2 * S, 99.0, 0.8, 0.1, 120.0, 0),
         RoofRow(one.run_id, "CUDA0", 200 * 2**20, 3.5e11, "nvml", 1660.0),
+        fidelity_row(session_id),
+        TaskRow(one.run_id, session_id, "PTQ Q4_0", "capital", "reasoning", 0, False, "the answer is 7, not 8"),
         run_end(one.run_id, energy_source="counter", energy_error_j=2.5, throttle_reasons=("sw_power_cap",)),
         two,
         run_end(two.run_id, end_ns=STARTED_NS + 4 * S, status="failed", message="no KV slot", output=None),
