@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen, Screen
+from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 from textual.worker import WorkerCancelled, get_current_worker
 
@@ -17,6 +17,7 @@ from gemtop.domain.text import printable
 from gemtop.tui.compare_present import compare_header, doing_spans, table_rows
 from gemtop.tui.comparing import FEW, Chosen, Comparing, State
 from gemtop.tui.hints import CHOOSING_KEYS, COMPARED_KEYS, COMPARING_KEYS, FORM_KEYS, STOPPED_KEYS, KeyHint
+from gemtop.tui.screens.base import BaseScreen
 from gemtop.tui.screens.outputs import OutcomePairs, OutputsScreen
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
@@ -46,7 +47,7 @@ _ABOUT = (
 )
 
 
-class CompareScreen(Screen[None]):
+class CompareScreen(BaseScreen[None]):
     """Keeps what was chosen and what came of it while it is left."""
 
     DEFAULT_CSS = """

@@ -8,11 +8,11 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
-from textual.screen import Screen
 from textual.widgets import Static
 
 from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_FAILURE, EXIT_OK
 from gemtop.tui.hints import LIVE_KEYS, PROMPT_KEYS
+from gemtop.tui.screens.base import BaseScreen
 from gemtop.tui.widgets.chart import Chart
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
@@ -32,7 +32,7 @@ TEXT_S = 0.125
 _LOG_ROLES = {"warn": "warn", "error": "bad"}
 
 
-class LiveScreen(Screen[None]):
+class LiveScreen(BaseScreen[None]):
     """What is running now."""
 
     HEADING: ClassVar[str] = "gemtop"
@@ -106,20 +106,6 @@ class LiveScreen(Screen[None]):
         self.set_focus(self.query_one("#output"))
         self.set_interval(FRAME_S, self.show_frame)
         self.set_interval(TEXT_S, self.show_text)
-
-    def _compositor_refresh(self) -> None:
-        """Behind a dialog, have it repaint what changed here and no more.
-
-        Textual 8.2 marks the whole screen for the next repaint as well, sixty times a second: 125 KB/s for nothing.
-        """
-        if self.app.screen is self or self.app.is_inline:
-            super()._compositor_refresh()
-            return
-        regions = self._compositor._dirty_regions
-        if regions and self.is_current:
-            self.app.screen.refresh(*regions)
-            regions.clear()
-        self._dirty_widgets.clear()
 
     # What is shown
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
 
 from gemtop.charts.grid import CellRow
 from gemtop.comparison.pairs import Pair, of_outcome
 from gemtop.domain.text import printable
 from gemtop.tui.compare_present import output_rows, outputs_header
 from gemtop.tui.hints import OUTPUT_KEYS
+from gemtop.tui.screens.base import BaseScreen
 from gemtop.tui.widgets.header import HeaderLine, HeaderText
 from gemtop.tui.widgets.keyline import KeyLine
 from gemtop.tui.widgets.rows_view import RowsView
@@ -76,7 +76,7 @@ class OnePair:
         return self._pair
 
 
-class OutputsScreen(Screen[None]):
+class OutputsScreen(BaseScreen[None]):
     """Left and Right go through variants, `[` and `]` through prompts."""
 
     DEFAULT_CSS = "OutputsScreen #outputs { margin: 0 1; }"
