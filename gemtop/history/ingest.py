@@ -202,7 +202,7 @@ class Taken:
 
 
 @contextlib.contextmanager
-def _as_file(lines: list[bytes]) -> Iterator[str]:
+def as_file(lines: list[bytes]) -> Iterator[str]:
     """The lines under a path, in memory: a full disk does not stop them, and no crash leaves them behind."""
     fd = os.memfd_create("gemtop-tail", os.MFD_CLOEXEC)
     try:
@@ -244,7 +244,7 @@ def _insert(con: DuckDBPyConnection, session_id: str, lines: dict[str, list[byte
         if "zero" not in values and "$zero" in sql:
             values["zero"] = _started_ns(con, session_id)
         longest = max(map(len, lines[kind]))
-        with _as_file(lines[kind]) as path:
+        with as_file(lines[kind]) as path:
             source = (
                 f"read_json('{path}', format = 'newline_delimited', ignore_errors = true,"
                 f" columns = {_COLUMNS[kind]}, maximum_object_size = {max(65536, longest * 2)})"
