@@ -126,7 +126,12 @@ def text(found: Outcome, width: int | None = None) -> str:
         one.facts.label + (" (baseline)" if number == found.job.baseline else "")
         for number, one in enumerate(found.variants)
     ]
-    parts = [*_tables(heads, rows(found), width), _legend(found), *_apart(found), *_failures(found)]
+    parts = [
+        *_tables(heads, rows(found), width),
+        *(textwrap.fill(line, 100) for line in legend(found)),
+        *_apart(found),
+        *_failures(found),
+    ]
     parts += [textwrap.fill(note, width or 100) for note in found.notes]
     parts.append(textwrap.fill(printable(found.verdict), width or 100))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -158,7 +163,7 @@ def _right(words: str, width: int) -> str:
     return " " * (width - text_width(words)) + words
 
 
-def _legend(found: Outcome) -> str:
+def legend(found: Outcome) -> list[str]:
     """What the figures are of, and what the marks mean."""
     job = found.job
     words = []
@@ -175,7 +180,7 @@ def _legend(found: Outcome) -> str:
             f"Perplexity and KL divergence (nats): {scored.perplexity.n_tokens:,} tokens of {one_line(job.text.name)}"
             f" in {scored.perplexity.n_chunks} chunks of {scored.perplexity.n_ctx}, ± one standard error."
         )
-    return "\n".join(textwrap.fill(line, 100) for line in words)
+    return words
 
 
 def _apart(found: Outcome) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gemtop.config import Paths
 from gemtop.domain.errors import HistoryError
 from gemtop.domain.records import RUN_FIELDS
-from gemtop.domain.text import one_line
+from gemtop.domain.text import one_line, storable
 from gemtop.history import schema
 from gemtop.history.database import quoted
 from gemtop.history.ingest import as_file
@@ -112,7 +112,7 @@ def _value(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\u2400")
+        return storable(value).replace("\0", "\u2400")
     if isinstance(value, (list, tuple)):
         return [_value(one) for one in value]
     return value
