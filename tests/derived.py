@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gemtop.engine.binding import llama
 
-FILE_TYPES = {"F16": 1, "Q4_0": 2, "Q8_0": 7, "Q2_K": 10}
+FILE_TYPES = {"F16": 1, "Q4_0": 2, "Q8_0": 7, "Q5_0": 8, "Q2_K": 10}
 
 
 def derive(source: str, folder: Path, name: str) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 U32, I32, F32, BOOL, STRING, ARRAY, U64 = 4, 5, 6, 7, 8, 9, 10
-_FORMATS = {0: "B", U32: "I", I32: "i", F32: "f", BOOL: "?", U64: "Q"}
+_FORMATS = {0: "B", 2: "H", U32: "I", I32: "i", F32: "f", BOOL: "?", U64: "Q"}
 _TYPE_F32, TYPE_F16, TYPE_Q4_0 = 0, 1, 2
 _BYTES_OF_32 = {_TYPE_F32: 128, TYPE_F16: 64, TYPE_Q4_0: 18}
 
@@ -50,7 +50,7 @@ def tensor_bytes(shape: tuple[int, ...], kind: int) -> int:
     count = 1
     for length in shape:
         count *= length
-    return count // 32 * _BYTES_OF_32[kind]
+    return count * _BYTES_OF_32[kind] // 32
 
 
 def padded(size: int, alignment: int = 32) -> int:

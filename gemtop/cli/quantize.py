@@ -27,10 +27,11 @@ from gemtop.domain.quantization import (
 from gemtop.domain.text import one_line
 
 if TYPE_CHECKING:
-    from gemtop.domain.model import ModelHeader
     from gemtop.engine.quantize import Quantizer
 
 T = TypeVar("T")
+_OTHERS = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that stop it as Ctrl-C does."""
 
 
 def add_parser(commands: Any) -> None:
@@ -62,7 +63,14 @@ def add_parser(commands: Any) -> None:
     add("--output-tensor-type", type=_type(parse_tensor_type), metavar="TYPE", help="type of the output matrix")
     add("--leave-output-tensor", action="store_true", help="keep the output matrix as it is")
     add("--allow-requantize", action="store_true", help="quantise again what is quantised; the result is derived")
-    add("-t", "--threads", dest="n_threads", type=options.positive, metavar="N", help="(default: physical cores)")
+    add(
+        "-t",
+        "--threads",
+        dest="n_threads",
+        type=options.positive,
+        metavar="N",
+        help="threads (default: physical cores)",
+    )
     add("--force", action="store_true", help="write over files that are there")
     add("--dry-run", action="store_true", help="only say what would be made: size, bits per weight, file")
     add("--json", action="store_true", help="source and files as one JSON object on stdout")
@@ -70,7 +78,9 @@ def add_parser(commands: Any) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+    for number in _OTHERS:
         signal.signal(number, _interrupt)
     if args.output is not None and len(args.formats) > 1:
         raise BadInputError("--output names one file, and several are to be made; give --output-dir")
@@ -83,11 +93,11 @@ def main(args: argparse.Namespace) -> int:
         else:
             job.run()
     except KeyboardInterrupt:
-        job.say("interrupted; of the file that was being made nothing is left" if job.writing else "interrupted")
+        job.say("interrupted; of what was being made nothing is left")
         return EXIT_INTERRUPTED
     finally:
         job.progress.clear()
-        if args.json:
+        if args.json and job.files:
             job.write_json()
     return EXIT_OK
 
@@ -98,9 +108,9 @@ class _Job:
     def __init__(self, args: argparse.Namespace, where: Paths) -> None:
         self._args = args
         self.progress = Progress()
-        self.writing = False
-        self._files: list[dict[str, Any]] = []
-        """As in JSON."""
+        self.files: list[dict[str, Any]] = []
+        """Those that were made, or would be, as in JSON."""
+        self._left_out: list[dict[str, Any]] = []
         self._planned: list[tuple[Outline, Path]] = []
         self._quantizer = _quantizer(args, where)
 
@@ -111,15 +121,13 @@ class _Job:
         """
         from gemtop.engine.quantize import check_space, check_target
 
-        reasons = []
         folder = _folder(self._args)
         for name in self._args.formats:
             self.progress.show(f"asking llama.cpp about {name} …")
             outline = self._quantizer.outline(name)
             reason = self._quantizer.why_skip(outline)
             if reason is not None:
-                reasons.append(reason)
-                self._files.append({"format": name, "path": None, "skipped": reason})
+                self._left_out.append({"format": name, "reason": reason})
                 continue
             target = (
                 Path(self._args.output).expanduser() if self._args.output else self._quantizer.target(outline, folder)
@@ -127,22 +135,19 @@ class _Job:
             self._planned.append((outline, target))
         self.progress.clear()
         if not self._planned:
-            raise BadInputError("; ".join(reasons))
-        for reason in reasons:
-            self.say(f"left out: {reason}")
-        if self._args.dry_run:
-            return
-        for _, target in self._planned:
-            check_target(self._quantizer.source, target, force=self._args.force)
-        check_space(self._planned[0][1].parent, [outline for outline, _ in self._planned])
+            raise BadInputError("; ".join(each["reason"] for each in self._left_out))
+        if not self._args.dry_run:
+            for _, target in self._planned:
+                check_target(self._quantizer.source, target, force=self._args.force)
+            check_space(self._planned[0][1].parent, [outline for outline, _ in self._planned])
+        for each in self._left_out:
+            self.say(f"left out: {each['reason']}")
 
     def run(self) -> None:
         """Make the files, one after the other."""
         for outline, target in self._planned:
-            self.writing = True
             made = self._quantizer.write(outline, target, self._meter(target))
-            self.writing = False
-            self._files.append(quantized_json(made))
+            self.files.append(quantized_json(made))
             self.say(f"{target.name}: {result_words(made)}")
             if not self._args.json:
                 sys.stdout.write(f"{target}\n")
@@ -151,7 +156,7 @@ class _Job:
     def say_what_would_be(self) -> None:
         rows = []
         for outline, target in self._planned:
-            self._files.append({**outline_json(outline), "path": str(target)})
+            self.files.append({**outline_json(outline), "path": str(target)})
             rows.append(
                 (outline.format, gib(outline.size_bytes), f"{outline.bits_per_weight:.2f}", one_line(str(target)))
             )
@@ -178,7 +183,8 @@ class _Job:
             "derived": label.derived,
             "fingerprint": source.fingerprint,
         }
-        sys.stdout.write(json.dumps({"source": facts, "files": self._files}, ensure_ascii=False, indent=2) + "\n")
+        found = {"source": facts, "files": self.files, "left_out": self._left_out}
+        sys.stdout.write(json.dumps(found, ensure_ascii=False, indent=2) + "\n")
 
     def say(self, text: str) -> None:
         self.progress.clear()
@@ -192,6 +198,7 @@ class _Job:
 
 def _quantizer(args: argparse.Namespace, where: Paths) -> Quantizer:
     from gemtop.engine.gguf import read_header
+    from gemtop.engine.gguf_scan import check_has_weights
     from gemtop.engine.names import resolve
     from gemtop.engine.quantize import Quantizer
 
@@ -204,7 +211,8 @@ def _quantizer(args: argparse.Namespace, where: Paths) -> Quantizer:
         imatrix=args.imatrix,
         n_threads=args.n_threads,
     )
-    header: ModelHeader = read_header(resolve(args.source, where))
+    header = read_header(resolve(args.source, where))
+    check_has_weights(header.path, where)
     return Quantizer(header, asked)
 
 
@@ -244,10 +252,8 @@ def fallback_words(outline: Outline) -> str:
     blocks = " or ".join(str(block) for block in sorted({each.block for each in outline.fallbacks}))
     listed = " and ".join(f"{n} to {name}" for name, n in became.items())
     to = f", {listed}" if len(became) > 1 else f" to {next(iter(became))}"
-    return (
-        f"{outline.n_fallbacks} of {_tensors(len(outline.tensors))} fell back{to}, since rows do not divide into "
-        f"blocks of {blocks}"
-    )
+    share = f"{outline.n_fallbacks} of {_tensors(len(outline.tensors))}"
+    return f"{share} fell back{to}, since rows do not divide into blocks of {blocks}"
 
 
 def _tensors(n: int) -> str:
@@ -267,4 +273,7 @@ def _type(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:
+    """Once: keys repeat, and while what was begun is removed nothing may come between."""
+    for number in (signal.SIGINT, *_OTHERS):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -149,7 +149,7 @@ def parse_tensor_type(text: str) -> str:
     known = {name.lower(): name for name in TENSOR_TYPES}
     found = known.get(text.strip().lower())
     if found is None:
-        raise BadInputError(f"{one_line(text)!r} is no type of a tensor{_nearest(text.lower(), known)}")
+        raise BadInputError(f"{one_line(text)!r} is no type of a tensor{_nearest(text, TENSOR_TYPES)}")
     return found
 
 
@@ -162,14 +162,15 @@ def _format(text: str) -> str:
         raise BadInputError("a format is missing; give them as Q8_0,Q4_K_M,Q4_0")
     if text.isdecimal() and int(text) in FILE_TYPE_NAMES:
         raise BadInputError(f"give the format by its name, {FILE_TYPE_NAMES[int(text)]}, not by its number")
-    raise BadInputError(f"{one_line(text)!r} is no format{_nearest(name, FILE_TYPES)}")
+    raise BadInputError(f"{one_line(text)!r} is no format{_nearest(text, FILE_TYPES)}")
 
 
 def _nearest(text: str, names: Collection[str]) -> str:
     import difflib
 
-    near = difflib.get_close_matches(text, names, n=1, cutoff=0.4)
-    return f"; the nearest is {near[0]}" if near else f"; there are {', '.join(names)}"
+    known = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(text.lower(), known, n=1, cutoff=0.5)
+    return f"; the nearest is {known[near[0]]}" if near else f"; there are {', '.join(names)}"
 
 
 def quantized_json(made: Quantized) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError
+from gemtop.domain.text import one_line
 from gemtop.engine.files import MAGIC
 
 LONGEST_HEADER_BYTES = 64 << 20
@@ -40,6 +41,12 @@ def headers_folder(paths: Paths) -> Path:
 def is_header_only(path: str | Path, paths: Paths) -> bool:
     """Whether this file is a header whose weights were never fetched: it can be planned with, not run."""
     return Path(path).resolve().is_relative_to(headers_folder(paths).resolve())
+
+
+def check_has_weights(path: str, paths: Paths) -> None:
+    """Raises BadInputError for a header whose weights were never fetched."""
+    if is_header_only(path, paths):
+        raise BadInputError(f"{one_line(path)} is a header for planning, without weights; gemtop pull the model")
 
 
 def header_bytes(pieces: Iterator[bytes], name: str, size_bytes: int) -> bytes:

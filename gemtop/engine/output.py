@@ -64,7 +64,9 @@ def temporary(target: Path, option: str) -> Iterator[tuple[Path, int]]:
 def cannot_write(target: Path, error: OSError, option: str) -> NoReturn:
     """Raises BadInputError with the reason."""
     if error.errno == errno.ENOSPC:
-        raise BadInputError(f"the disk of {show(target.parent)} is full; nothing was left there") from None
+        raise BadInputError(
+            f"the disk of {show(target.parent)} is full; what was written of {show(Path(target.name))} was removed"
+        ) from None
     raise BadInputError(
         f"{show(target)} cannot be written: {error.strerror}; give another place with {option}"
     ) from None

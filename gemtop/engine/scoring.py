@@ -35,7 +35,8 @@ class Scoring:
         except DecodeStopped:
             emit(TextScored("cancelled"))
         except GemtopError as error:
-            emit(TextScored("failed", str(error)))
+            stopped = self._stop.is_set()  # llama_decode breaks off in the middle of a batch
+            emit(TextScored("cancelled") if stopped else TextScored("failed", str(error)))
         finally:
             self._decoder.clear()
 

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from gemtop.config import Paths
-from gemtop.domain.errors import BadInputError, GemtopError, LoadCancelledError
+from gemtop.domain.errors import GemtopError, LoadCancelledError
 from gemtop.domain.events import (
     BenchFinished,
     EngineCrashed,
@@ -28,7 +28,6 @@ from gemtop.domain.events import (
 )
 from gemtop.domain.model import BackendDevice, ModelHeader
 from gemtop.domain.settings import EngineSettings, OffloadSettings, check_context
-from gemtop.domain.text import one_line
 from gemtop.engine.planner import Planner
 from gemtop.engine.protocol import BenchRequest, EventSink, ScoreRequest
 from gemtop.threads import name_thread
@@ -181,12 +180,9 @@ class LlamaEngine:
     def _check_loadable(self, header: ModelHeader) -> None:
         """Raises BadInputError for files that llama.cpp would refuse less clearly, or load as noise."""
         from gemtop.engine.adopt_layout import check_layout
-        from gemtop.engine.gguf_scan import is_header_only
+        from gemtop.engine.gguf_scan import check_has_weights
 
-        if is_header_only(header.path, self._paths):
-            raise BadInputError(
-                f"{one_line(header.path)} is a header for planning, without weights; gemtop pull the model"
-            )
+        check_has_weights(header.path, self._paths)
         check_layout(header)
 
     def _apply(self, settings: EngineSettings) -> None:

@@ -183,12 +183,13 @@ NOT_SO = {
         evidence="made from a QAT model",
     ),
     "derived from it": Case(
-        "/m/gemma-3-4b-derived-from-qat-Q4_0.gguf", "Q4_0", "unknown", "Q4_0", Q4_0, evidence="made from a QAT model"
+        "/m/gemma-3-4b-derived-from-qat-Q4_0.gguf", "Q4_0", "ptq", "PTQ Q4_0 (derived)", Q4_0,
+        evidence="made of other weights",
     ),
     "floats made from quantised weights are not the original": Case(
-        "/m/gemma-3-270m-derived-F16.gguf", "F16", "unknown", "derived FP16", F16, evidence="made from other weights"
+        "/m/gemma-3-270m-derived-F16.gguf", "F16", "unknown", "FP16 (derived)", F16, evidence="made of other weights"
     ),
-    "quantised twice": Case("/m/gemma-3-270m-derived-Q4_0.gguf", "Q4_0", "ptq", "PTQ Q4_0", Q4_0),
+    "quantised twice": Case("/m/gemma-3-270m-derived-Q4_0.gguf", "Q4_0", "ptq", "PTQ Q4_0 (derived)", Q4_0),
     "a name anybody gives": Case("/m/model.gguf", "Q4_0", "unknown", "Q4_0", Q4_0),
 }  # fmt: skip
 
@@ -204,6 +205,54 @@ MIXED = {
     ),
 }  # fmt: skip
 
+
+def made(source_training: str, format_name: str, *, derived: bool = False, **keys: str) -> dict[str, Any]:
+    """What gemtop quantize writes."""
+    known = {"source_training": source_training, "format": format_name, "derived": derived, "source_name": "source"}
+    return {f"gemtop.quantize.{key}": value for key, value in known.items()} | keys
+
+
+MADE = {
+    "of the original": Case("/m/x.gguf", "Q4_K_M", "ptq", "PTQ Q4_K_M", Q4_K_M, made("none", "Q4_K_M")),
+    "of the original, with an importance matrix of the qat weights": Case(
+        "/m/x.gguf", "Q4_0", "ptq", "PTQ Q4_0", Q4_0, {**made("none", "Q4_0"), "quantize.imatrix.file": "qat.gguf"}
+    ),
+    "of the original in other floats": Case("/m/x.gguf", "F16", "none", "FP16", F16, made("none", "F16")),
+    "of qat weights, in the format they were trained for, whatever it is called now": Case(
+        "/m/x.gguf", "Q4_0", "qat", "QAT Q4_0", Q4_0, made("qat", "Q4_0"), evidence="source_training: qat"
+    ),
+    "of qat weights, in another": Case("/m/x.gguf", "Q8_0", "qat", "QAT+PTQ Q8_0", Q8_0, made("qat", "Q8_0")),
+    "of weights of which nothing is known": Case(
+        "/m/x-4b.gguf", "Q4_0", "unknown", "Q4_0", Q4_0, made("unknown", "Q4_0")
+    ),
+    "of quantised weights": Case(
+        "/m/gemma-3-4b-it-Q4_0.gguf", "Q4_0", "ptq", "PTQ Q4_0 (derived)", Q4_0, made("ptq", "Q4_0", derived=True),
+        evidence="gemtop.quantize.derived: true",
+    ),
+    "of quantised qat weights": Case(
+        "/m/gemma-3-4b-it-qat-Q4_0.gguf", "Q4_0", "ptq", "PTQ Q4_0 (derived)", Q4_0, made("qat", "Q4_0", derived=True)
+    ),
+    "of quantised weights, as floats": Case(
+        "/m/gemma-3-4b-it.gguf", "F16", "unknown", "FP16 (derived)", F16, made("ptq", "F16", derived=True)
+    ),
+    "of floats made of quantised weights, by another program": Case(
+        "/m/x.gguf", "Q8_0", "ptq", "PTQ Q8_0 (derived)", Q8_0, made("ptq", "F16", derived=True)
+    ),
+    "and quantised again by another program": Case(
+        "/m/x.gguf", "Q8_0", "ptq", "PTQ Q8_0 (derived)", Q8_0, made("qat", "Q4_0"),
+        evidence="quantised again by another program after it was made Q4_0",
+    ),
+    "as floats, and quantised by another program": Case(
+        "/m/x.gguf", "Q4_0", "ptq", "PTQ Q4_0", Q4_0, made("none", "F16")
+    ),
+    "as floats of qat weights, and quantised by another program": Case(
+        "/m/x.gguf", "Q4_0", "qat", "QAT Q4_0", Q4_0, made("qat", "BF16")
+    ),
+    "with a key that somebody broke": Case(
+        "/m/x.gguf", "Q4_0", "ptq", "PTQ Q4_0 (derived)", Q4_0, {"gemtop.quantize.derived": "no"}
+    ),
+}  # fmt: skip
+
 CASES = {
     f"{group}: {words}": case
     for group, cases in (
@@ -212,6 +261,7 @@ CASES = {
         ("ollama", OLLAMA),
         ("not so", NOT_SO),
         ("mixed", MIXED),
+        ("made here", MADE),
     )
     for words, case in cases.items()
 }
@@ -226,6 +276,7 @@ def test_files_as_people_have_them(case: Case) -> None:
     assert (found.quantization, found.training, found.variant) == (case.quantization, case.training, case.variant)
     assert case.evidence in found.evidence
     assert found.evidence and found.format_evidence
+    assert found.derived == found.variant.endswith(" (derived)")
 
 
 def test_the_format_tells_where_it_was_read() -> None:

@@ -110,6 +110,8 @@ def test_the_id_is_of_the_content() -> None:
         ("/m/gemma-3-4b-it-Q4_K_M.gguf", "gemma3 4B Q4_K - Medium", "unknown", "Q4_K_M"),
         ("/m/gemma-3-4b-it-f16.gguf", "gemma3 4B F16", "none", "FP16"),
         ("/m/gemma-3-4b-it-bf16.gguf", "gemma3 4B BF16", "none", "BF16"),
+        ("/m/gemma-3-4b-derived-f16.gguf", "gemma3 4B F16", "unknown", "FP16 (derived)"),
+        ("/m/gemma-3-4b-it-qat-derived-Q8_0.gguf", "gemma3 4B Q8_0", "ptq", "PTQ Q8_0 (derived)"),
         ("/m/x.gguf", "", "unknown", "unknown"),
     ],
 )

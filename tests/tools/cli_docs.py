@@ -50,7 +50,8 @@ ENVIRONMENT = (
     ("GEMTOP_FLEET", "Address of the fleet, for `gemtop sync` without `--to` and for the SQL screen."),
     (
         "XDG_DATA_HOME",
-        "The history is `gemtop/history.duckdb` below it, and adopted models are in `gemtop/models` (default: "
+        "The history is `gemtop/history.duckdb` below it, and models that were adopted or quantised are in "
+        "`gemtop/models` (default: "
         "`~/.local/share`).",
     ),
     (

@@ -1,0 +1,220 @@
+"""Texts through real weights: against llama-perplexity's own figures, and against the divergence worked out in full."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gemtop.domain.events import ScoreProgress, TextScored, TopTokens
+from gemtop.domain.fidelity import fidelity, perplexity
+from gemtop.domain.settings import ContextSettings, EngineSettings
+from gemtop.engine import predictions
+from gemtop.engine.predictions import Predictions
+from gemtop.engine.protocol import ScoreRequest
+from gemtop.prompts import corpus
+from tests.derived import derive
+from tests.engines import EngineDriver
+
+THEIRS = json.loads((Path(__file__).parent / "data" / "llama_perplexity.json").read_text())
+CHUNKS = 2
+
+
+@pytest.fixture(scope="module")
+def formats(model_path: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("formats")
+    made = {name: str(derive(model_path, folder, name)) for name in THEIRS["formats"] if name != "Q4_K_M"}
+    return {**made, "Q4_K_M": model_path}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the baseline's predictions are kept; the test that makes them comes first."""
+    return tmp_path_factory.mktemp("predictions") / "f16.predictions"
+
+
+def settings(n_ctx: int = 512) -> EngineSettings:
+    return EngineSettings(context=ContextSettings(n_ctx=n_ctx, n_batch=256, n_ubatch=256))
+
+
+def score(engine: EngineDriver, path: str, request: ScoreRequest, n_ctx: int = 512) -> TextScored:
+    engine.load(path, settings(n_ctx))
+    engine.engine.score(request)
+    return engine.wait_for(TextScored)
+
+
+def test_the_text_is_that_of_the_figures() -> None:
+    assert corpus.default().sha256 == THEIRS["corpus_sha256"]
+
+
+@pytest.mark.parametrize("name", THEIRS["formats"])
+def test_figures_are_llama_perplexitys(engine: EngineDriver, formats: dict[str, str], kept: Path, name: str) -> None:
+    base = name == "F16"
+    request = ScoreRequest(corpus.default().text, CHUNKS, None if base else kept, kept if base else None)
+    found = score(engine, formats[name], request)
+    assert (found.status, found.message) == ("finished", None)
+    assert found.likelihoods is not None
+    mine, theirs = perplexity(found.likelihoods), THEIRS["formats"][name]
+    assert mine.n_tokens == CHUNKS * 255
+    assert mine.perplexity.value == pytest.approx(theirs["perplexity"], rel=0.001)
+    assert mine.perplexity.standard_error == pytest.approx(theirs["perplexity_se"], rel=0.002)
+    if base:
+        assert found.divergences is None
+        assert [e.n_done for e in engine.events if isinstance(e, ScoreProgress)] == [1, 2]
+        return
+    assert found.divergences is not None
+    far = fidelity(found.likelihoods, found.divergences)
+    assert far.kl_mean.value == pytest.approx(theirs["kl_mean"], rel=0.01)
+    assert far.kl_mean.standard_error == pytest.approx(theirs["kl_mean_se"], rel=0.02)
+    assert far.kl_median.value == pytest.approx(theirs["kl_median"], rel=0.02)
+    assert far.kl_p90.value == pytest.approx(theirs["kl_p90"], rel=0.02)
+    assert far.kl_p99.value == pytest.approx(theirs["kl_p99"], rel=0.02)
+    assert far.kl_max == pytest.approx(theirs["kl_max"], rel=0.02)
+    assert 100 * far.top1_agreement.value == pytest.approx(theirs["top1_pct"], abs=0.2)
+    assert 100 * far.top1_agreement.standard_error == pytest.approx(theirs["top1_pct_se"], rel=0.02)  # type: ignore[operator]
+    assert 100 * far.probability_rms.value == pytest.approx(theirs["rms_pct"], rel=0.01)
+    assert 100 * far.probability_rms.standard_error == pytest.approx(theirs["rms_pct_se"], rel=0.02)  # type: ignore[operator]
+    assert far.ln_perplexity_ratio.value == pytest.approx(theirs["ln_ratio"], abs=0.0005)
+    assert far.ln_perplexity_ratio.standard_error == pytest.approx(theirs["ln_ratio_se"], rel=0.02)
+
+
+def test_the_file_is_small_beside_llama_perplexitys(kept: Path) -> None:
+    theirs = CHUNKS * 255 * (2 * 262_144 + 8)  # 16 bits an entry of the vocabulary, and a scale
+    assert kept.stat().st_size * 20 < theirs
+
+
+def test_a_model_against_itself_does_not_differ(engine: EngineDriver, formats: dict[str, str], kept: Path) -> None:
+    found = score(engine, formats["F16"], ScoreRequest(corpus.default().text, CHUNKS, kept))
+    assert found.likelihoods is not None and found.divergences is not None
+    far = fidelity(found.likelihoods, found.divergences)
+    assert abs(far.kl_mean.value) < 1e-6
+    assert (far.top1_agreement.value, far.ln_perplexity_ratio.value) == (1.0, 0.0)
+
+
+# The compact file against the divergence in full
+
+
+@pytest.fixture
+def rows() -> Iterator[tuple[Any, Any]]:
+    """Logits of two models with a vocabulary like Gemma's: one, and the same with noise, more where it is unlikely."""
+    chance = np.random.default_rng(11)
+    n_vocab = 50_000
+    base = chance.normal(0, 3, (24, n_vocab)).astype(np.float32)
+    base[:, :40] += chance.normal(6, 3, (24, 40)).astype(np.float32)
+    yield base, base + chance.normal(0, 0.25, base.shape).astype(np.float32)
+
+
+def in_full(base: Any, other: Any) -> float:
+    p, q = (row.astype(np.float64) - row.max() for row in (base, other))
+    p, q = p - np.log(np.exp(p).sum()), q - np.log(np.exp(q).sum())
+    return float((np.exp(p) * (p - q)).sum())
+
+
+def ln_sum(row: Any) -> float:
+    wide = row.astype(np.float64)
+    return float(wide.max() + np.log(np.exp(wide - wide.max()).sum()))
+
+
+def test_the_divergence_is_that_of_the_whole_vocabulary(rows: tuple[Any, Any]) -> None:
+    base, other = rows
+    n_top, n_drawn = 64, 64  # so few that most of the probability is in the rest
+    kind = predictions.record_type(n_top, n_drawn)
+    found, errors, wanted, rest = [], [], [], []
+    for i, (one, two) in enumerate(zip(base, other, strict=True)):
+        record = np.zeros(1, dtype=kind)[0]
+        predictions.keep(one, ln_sum(one), 1.0, i, record, np.empty_like(one), n_top)
+        kl, error = predictions.divergence(record, two, ln_sum(two), n_top)
+        found.append(kl)
+        errors.append(error)
+        wanted.append(in_full(one, two))
+        rest.append(float(record["rest"]))
+    assert np.mean(rest) > 0.2
+    assert np.mean(found) == pytest.approx(np.mean(wanted), rel=0.02)
+    standard = np.sqrt(np.square(errors).sum()) / len(errors)
+    assert abs(np.mean(found) - np.mean(wanted)) < 3 * standard
+    assert standard < 0.02 * np.mean(wanted)
+
+
+def test_the_same_row_is_kept_the_same_way(rows: tuple[Any, Any]) -> None:
+    row = rows[0][0]
+    kept = np.zeros(2, dtype=predictions.record_type(16, 8))
+    for record in kept:
+        predictions.keep(row, ln_sum(row), 0.5, 7, record, np.empty_like(row), 16)
+    assert kept[0] == kept[1]
+    assert kept[0]["token"][0] == row.argmax()
+    assert set(kept[0]["token"][:16]) == set(np.argsort(row)[-16:])
+
+
+# What is most likely
+
+
+def test_the_most_likely_tokens(engine: EngineDriver, model_path: str) -> None:
+    engine.load(model_path, settings(256))
+    engine.engine.top_tokens((2, 818, 5279, 529, 7001, 563), 5)
+    found = engine.wait_for(TopTokens)
+    assert len(found.tokens) == 5
+    shares = [share for _, _, share in found.tokens]
+    assert shares == sorted(shares, reverse=True)
+    assert 0 < sum(shares) < 1
+    engine.engine.top_tokens(tuple(range(2, 300)), 5)
+    assert "do not fit" in str(engine.wait_for(TopTokens).message)
+
+
+# What is wrong
+
+
+def test_a_text_shorter_than_two_chunks(engine: EngineDriver, model_path: str) -> None:
+    found = score(engine, model_path, ScoreRequest("Too short. " * 20))
+    assert found.status == "failed"
+    assert str(found.message).startswith("the text is too short: ")
+
+
+def test_predictions_of_another_text_or_of_other_chunks(engine: EngineDriver, model_path: str, kept: Path) -> None:
+    text = corpus.default().text
+    other = score(engine, model_path, ScoreRequest(text[2000:], CHUNKS, kept))
+    assert (other.status, other.message) == (
+        "failed",
+        "its tokenizer makes other tokens of the text than the baseline's",
+    )
+    found = score(engine, model_path, ScoreRequest(text, CHUNKS, kept), n_ctx=256)
+    assert found.message == "the baseline's predictions are of 2 chunks of 512 tokens, not of 2 of 256"
+
+
+def test_a_file_that_is_no_predictions(tmp_path: Path, kept: Path) -> None:
+    from gemtop.domain.errors import BadInputError
+
+    for name, data in {"none": b"", "text": b"hello", "cut": kept.read_bytes()[:-1]}.items():
+        path = tmp_path / name
+        path.write_bytes(data)
+        with pytest.raises(BadInputError, match="is no whole file of predictions: delete it"):
+            Predictions(path)
+    with pytest.raises(BadInputError, match="cannot be read"):
+        Predictions(tmp_path / "missing")
+
+
+def test_stopping_leaves_no_file(engine: EngineDriver, model_path: str, tmp_path: Path) -> None:
+    engine.load(model_path, settings())
+    engine.engine.score(ScoreRequest(corpus.default().text, None, None, tmp_path / "kept"))
+    engine.wait_for(ScoreProgress)
+    engine.engine.cancel()
+    assert engine.wait_for(TextScored).status == "cancelled"
+    assert list(tmp_path.glob("kept*")) == []
+
+
+def test_a_full_disk_leaves_no_file(engine: EngineDriver, model_path: str, tmp_path: Path) -> None:
+    engine.load(model_path, settings(256))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    try:
+        engine.engine.score(ScoreRequest(corpus.default().text, 1, None, tmp_path / "kept"))
+        found = engine.wait_for(TextScored)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert found.status == "failed"
+    assert "cannot be kept" in str(found.message)
+    assert list(tmp_path.glob("kept*")) == []
