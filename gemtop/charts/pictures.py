@@ -205,7 +205,7 @@ def _x_axis(canvas: Canvas, frame: Frame, x: Scale, y: float) -> None:
     for value, words in x.axis.ticks:
         at, reach = x.at(value), width_of(words) / 2
         canvas.line(at, y, at, y + 5, "axis")
-        middle = max(reach, min(WIDTH - reach, at))
+        middle = max(reach + 1, min(WIDTH - reach - 1, at))
         if middle - reach >= free:  # a figure that has no room between its neighbours is left out
             canvas.text(middle, y + 19, words, "middle", "quiet")
             free = middle + reach + 8

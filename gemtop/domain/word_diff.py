@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-MOST_WORDS = 4000
-"""Of a text; what comes after is shown as it is, not compared: the time grows with the square."""
+MOST_WORDS = 2000
+"""Of what lies between the same beginning and the same end; the rest is shown as it is: time grows with the square."""
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 
 
@@ -24,15 +24,20 @@ class Piece:
 def word_diff(left: str, right: str) -> list[Piece]:
     """The texts in pieces, in order; joined they are the texts. Words, signs and gaps are compared as they stand."""
     ours, theirs = _WORD.findall(left), _WORD.findall(right)
-    heads = ours[:MOST_WORDS], theirs[:MOST_WORDS]
-    pieces = [
+    most = min(len(ours), len(theirs))
+    begin = next((i for i in range(most) if ours[i] != theirs[i]), most)
+    end = next((i for i in range(most - begin) if ours[-1 - i] != theirs[-1 - i]), most - begin)
+    mine, others = ours[begin : len(ours) - end], theirs[begin : len(theirs) - end]
+    heads = mine[:MOST_WORDS], others[:MOST_WORDS]
+    same = "".join(ours[:begin]), "".join(ours[len(ours) - end :])
+    # What is frequent is no anchor (autojunk): a text that repeats itself would take time by the cube.
+    pieces = [Piece(same[0], same[0], True)] + [
         Piece("".join(heads[0][a:b]), "".join(heads[1][c:d]), tag == "equal")
-        for tag, a, b, c, d in SequenceMatcher(None, *heads, autojunk=False).get_opcodes()
+        for tag, a, b, c, d in SequenceMatcher(None, *heads).get_opcodes()
     ]
-    rest = "".join(ours[MOST_WORDS:]), "".join(theirs[MOST_WORDS:])
-    if rest[0] or rest[1]:
-        pieces.append(Piece(*rest, rest[0] == rest[1]))
-    return _joined(pieces)
+    pieces.append(Piece("".join(mine[MOST_WORDS:]), "".join(others[MOST_WORDS:]), False))
+    pieces.append(Piece(same[1], same[1], True))
+    return _joined([piece for piece in pieces if piece.left or piece.right])
 
 
 def _joined(pieces: Sequence[Piece]) -> list[Piece]:

@@ -142,8 +142,8 @@ def _outputs(found: Outcome) -> list[Block]:
             blocks.append(
                 Outputs(
                     f"{label}, prompt {place.prompt_id} ({kind}): parts at token {place.at + 1}",
-                    Side(base, found.baseline.facts.label, _judged(left), tops(place.baseline_top)),
-                    Side(number, label, _judged(right), tops(place.variant_top)),
+                    Side(base, found.baseline.facts.label, _judged(left), _likely(place.at, place.baseline_top)),
+                    Side(number, label, _judged(right), _likely(place.at, place.variant_top)),
                     tuple(word_diff(left.output, right.output)),
                 )
             )
@@ -158,10 +158,14 @@ def _outputs(found: Outcome) -> list[Block]:
     return [Words(f"{words} part."), *blocks]
 
 
+def _likely(at: int, top: Sequence[tuple[int, str, float]]) -> str:
+    return f"Most likely as token {at + 1}: {tops(top)}"
+
+
 def _judged(one: Seen) -> str:
     if one.passed is None:
         return f"not checked: {one.reason}" if one.reason else "not checked"
-    return "right" if one.passed else f"wrong: {one.reason}"
+    return "right" if one.passed else f"wrong: {one.reason}" if one.reason else "wrong"
 
 
 def _left_out(found: Outcome) -> list[Block]:

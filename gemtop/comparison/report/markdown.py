@@ -16,16 +16,17 @@ from gemtop.domain.word_diff import Piece
 FIGURES = "figures"
 MOST_OUTPUTS = 3
 """Outputs of each variant that are shown here; the page has more."""
-_SIGNS = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$^=-])")
-_ORDERED = re.compile(r"\A(\d+)([.)])")
+_SIGNS = re.compile(r"[\\`*\[\]<|~&$]|(?<![^\W_])_|_(?![^\W_])")
+_FIRST = re.compile(r"\A(?:[-+#>=]|\d+[.)](?=\s|\Z))")
+"""What has a meaning only where a line begins."""
 _LINKED = re.compile(r"(?i)(?<=www)(\.)|(://)|(@)|(?<=mailto)(:)|(?<=xmpp)(:)")
 """What makes a link of an address that nobody marked as one."""
 
 
 def escaped(text: str) -> str:
     """A line of text of anyone's, with nothing in it that Markdown or HTML would take for its own."""
-    line = _SIGNS.sub(r"\\\1", one_line(storable(text)))
-    line = _ORDERED.sub(r"\1\\\2", line)
+    line = _SIGNS.sub(r"\\\g<0>", one_line(storable(text)))
+    line = _FIRST.sub(lambda match: f"{match.group()[:-1]}\\{match.group()[-1]}", line)
     return _LINKED.sub(lambda match: f"`{match.group()}`", line)
 
 
@@ -88,8 +89,8 @@ def _figure(figure: Figure) -> str:
 def _outputs(outputs: Outputs) -> str:
     left, right = outputs.left, outputs.right
     told = [
-        f"- \\- {escaped(left.label)}, {escaped(left.verdict)}; there: {escaped(left.top)}",
-        f"- \\+ {escaped(right.label)}, {escaped(right.verdict)}; there: {escaped(right.top)}",
+        f"- \\- {escaped(left.label)}, {escaped(left.verdict)}. {escaped(left.top)}",
+        f"- \\+ {escaped(right.label)}, {escaped(right.verdict)}. {escaped(right.top)}",
     ]
     return f"### {escaped(outputs.title)}\n\n" + "\n".join(told) + "\n\n" + fenced(_diff(outputs.pieces), "diff")
 

@@ -163,7 +163,7 @@ def _outputs(outputs: Outputs) -> str:
 def _side(side: Side, marked: str) -> str:
     return (
         f"<div><p>{_chip(side.number)}<strong>{escaped(side.label)}</strong>, {escaped(side.verdict)}</p>\n"
-        f'<pre>{marked}</pre>\n<p class="quiet">There: {escaped(side.top)}</p></div>\n'
+        f'<pre>{marked}</pre>\n<p class="quiet">{escaped(side.top)}</p></div>\n'
     )
 
 
