@@ -284,7 +284,7 @@ class Runner:
 
     def _score(self, name: str, text: TextToScore, against: Path | None, keep: Path | None) -> _Steps[TextScored]:
         self._doing(name)
-        self._session.score(ScoreRequest(text.text, text.n_chunks, against, keep))
+        self._session.score(ScoreRequest(text.text, text.n_ctx, text.n_chunks, against, keep))
         while True:
             event: ScoreProgress | TextScored = yield from self._await(ScoreProgress, TextScored)
             if isinstance(event, ScoreProgress):

@@ -26,9 +26,11 @@ class BenchRequest:
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """A text through the model, in chunks as long as the context."""
+    """A text through the model, in chunks."""
 
     text: str
+    n_ctx: int
+    """Tokens in a chunk, at most as many as the context has room for."""
     n_chunks: int | None = None
     """So many from the beginning; None is as many as there are."""
     baseline: Path | None = None

@@ -23,7 +23,7 @@ from gemtop.engine.protocol import EventSink, ScoreRequest
 
 
 class Scoring:
-    """Scores texts on one context, whose length is that of a chunk."""
+    """Scores texts on one context."""
 
     def __init__(self, model: LlamaModel, decoder: Decoder, stop: StopFlag) -> None:
         self._model, self._decoder, self._stop = model, decoder, stop
@@ -41,7 +41,9 @@ class Scoring:
             self._decoder.clear()
 
     def _score(self, request: ScoreRequest, emit: EventSink) -> TextScored:
-        n_ctx = self._model.n_ctx
+        n_ctx = request.n_ctx
+        if n_ctx > self._model.n_ctx:
+            raise BadInputError(f"chunks of {n_ctx:,} tokens do not fit into a context of {self._model.n_ctx:,}")
         tokens = self._model.tokenize(request.text, begin=True, special=False)
         if len(tokens) < 2 * n_ctx:
             raise BadInputError(
@@ -49,7 +51,7 @@ class Scoring:
             )
         n_chunks = min(request.n_chunks or len(tokens) // n_ctx, len(tokens) // n_ctx)
         tokens = tokens[: n_chunks * n_ctx]
-        about = self._about(tokens, n_chunks)
+        about = self._about(tokens, n_ctx, n_chunks)
         baseline = _baseline(request, about)
         writer = Writer(request.keep, about) if request.keep else None
         found = _Found()
@@ -71,8 +73,8 @@ class Scoring:
             raise
         return found.result(about)
 
-    def _about(self, tokens: list[int], n_chunks: int) -> About:
-        info, n_ctx = self._model.info, self._model.n_ctx
+    def _about(self, tokens: list[int], n_ctx: int, n_chunks: int) -> About:
+        info = self._model.info
         return About(
             model_fingerprint=info.header.fingerprint,
             model_name=info.header.name,

@@ -1,0 +1,170 @@
+"""gemtop compare on real weights: the whole of it at small size, stopped and gone on with, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gemtop.config import Paths
+from tests.derived import derive
+from tests.history.rows import ask
+
+VARIANT_KEYS = {
+    "variant", "quantization", "training", "size_bytes", "vram_peak_bytes", "ram_peak_bytes", "load_s", "ttft_s",
+    "prefill_tokens_per_s", "decode_tokens_per_s", "decode_j_per_token", "perplexity", "perplexity_se", "kl_mean",
+    "kl_mean_se", "kl_p99", "top1_agreement", "same_output_share", "task_success",
+}  # fmt: skip
+PROMPTS = """
+{"id": "capital", "prompt": "The capital of France is", "max_tokens": 40, "kind": "reasoning", "check": {"type": "text", "contains": [["Paris"]]}}
+{"id": "esc", "prompt": "Say \\u001b[31m twice:", "max_tokens": 4}
+""".strip()  # noqa: E501
+
+
+@pytest.fixture(scope="module")
+def models(model_path: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("compared")
+    return [str(derive(model_path, folder, name)) for name in ("Q8_0", "Q4_0")]
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> str:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(PROMPTS)
+    return str(path)
+
+
+def gemtop(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gemtop", *arguments], capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+SMALL = ("--ctx", "64", "--chunks", "2", "-t", "2")
+
+
+def test_the_whole_of_it(warm: Paths, models: list[str], prompts: str) -> None:
+    done = gemtop("compare", *models, "--prompts", prompts, "--repeat", "2", *SMALL, "--json")
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert set(data) >= {"baseline", "corpus", "prompts", "variants", "verdict"}
+    base, other = data["variants"]
+    for one in (base, other):
+        assert set(one) >= VARIANT_KEYS
+        assert set(one["decode_tokens_per_s"]) == {"mean", "ci95", "n"}
+        assert one["decode_tokens_per_s"]["n"] == 2
+        assert one["load_s"]["n"] >= 2
+        assert one["perplexity"] > 1 and one["perplexity_se"] > 0
+        assert one["ram_peak_bytes"] > one["size_bytes"] / 2
+        assert one["decode_j_per_token"] is not None or "decode_j_per_token" in one["reasons"]
+        assert one["task_checked"] == 1
+        assert one["failure"] is None
+    assert data["baseline"] == base["label"]
+    assert base["kl_mean"] is None and other["kl_mean"] > 0.05
+    assert 0 < other["top1_agreement"] < 1
+    assert base["same_output_share"] is None and other["same_output_share"] in (0.0, 0.5, 1.0)
+    for place in data["divergences"]:
+        assert len(place["baseline_top"]) == len(place["variant_top"]) == 5
+        assert place["baseline_top"][0] != place["variant_top"][0]  # greedy: they part where the first differs
+    assert data["verdict"].startswith(f"Against {base['label']}, {other['label']} ")
+    assert "\x1b" not in done.stdout + done.stderr
+    assert data["corpus"]["n_tokens"] == 2 * 31
+    assert not list(warm.state.glob("compare-*"))  # it is over
+    kinds = ask(warm, "SELECT command, count(*) FROM sessions GROUP BY command")
+    assert kinds == [("compare", 1)]
+    assert ask(warm, "SELECT count(DISTINCT variant), count(*) >= 8 FROM runs") == [(2, True)]
+
+
+def test_it_is_stopped_and_goes_on(warm: Paths, models: list[str], prompts: str) -> None:
+    command = ("compare", *models, "--prompts", prompts, "--repeat", "1", *SMALL)
+    first = subprocess.Popen(
+        [sys.executable, "-m", "gemtop", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for_steps(warm, "seen", 1)
+    first.send_signal(signal.SIGINT)
+    out, talk = first.communicate(timeout=120)
+    assert first.returncode == 130, talk
+    assert "perplexity" not in out.split("Against")[0] or "runs" in out
+    done = gemtop(*command)
+    assert done.returncode == 0, done.stderr
+    assert "going on with " in done.stderr
+    assert "tasks right" in done.stdout
+    assert "Against " in done.stdout
+
+
+def wait_for_steps(paths: Paths, kind: str, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        files = list(paths.state.glob("compare-*.jsonl"))
+        lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        if sum(line["step"] == kind for line in lines) >= count:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no {count} steps of kind {kind}")
+
+
+def test_a_kv_cache_is_a_variant(warm: Paths, models: list[str], prompts: str) -> None:
+    done = gemtop("compare", models[0], "-ctk", "f16,q4_0", "--prompts", prompts, "-n", "1", "--repeat", "1",
+                  *SMALL, "-c", "256", "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    labels = [one["label"] for one in data["variants"]]
+    assert [label.split(" KV ")[1] for label in labels] == ["f16", "q4_0"]
+    assert data["variants"][1]["settings"] == {"type_k": "q4_0", "type_v": "q4_0"}
+    assert data["variants"][1]["kl_mean"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "no model is named"),
+        (("{q8}",), "one variant is nothing to compare"),
+        (("{q8}", "{q4}", "--repeat", "0"), "--repeat 0: at least 1"),
+        (("{q8}", "{q4}", "--chunks", "-2"), "--chunks -2: at least -1"),
+        (("{q8}", "{q4}", "--kinds", "poems"), "--kinds poems: none of summarise"),
+        (("{q8}", "{q4}", "--baseline", "{demo}"), "is not among the models that are compared"),
+        (("{q8}", "{q4}", "--checkpoint", "x"), "--checkpoint x: MODEL=CHECKPOINT"),
+        (("{q8}", "{q4}", "--corpus", "/nowhere.txt"), "/nowhere.txt cannot be read"),
+        (("{q8}", "{q4}", "--prompts", "/nowhere.toml"), "/nowhere.toml"),
+        (("{q8}", "{q4}", "-ctk", "f16,q8_0", "-ctv", "f16,q8_0,q4_0"), "lists of different lengths"),
+        (("{q8}", "{q4}", "--demo"), "--demo has its own models"),
+    ],
+)
+def test_what_it_refuses(
+    warm: Paths, models: list[str], model_path: str, arguments: tuple[str, ...], words: str
+) -> None:
+    named = {"{q8}": models[0], "{q4}": models[1], "{demo}": model_path}
+    done = gemtop("compare", *(named.get(argument, argument) for argument in arguments))
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_short_corpus_and_one_that_is_no_text(warm: Paths, models: list[str], prompts: str, tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe\x00")
+    done = gemtop("compare", *models, "--prompts", prompts, "--corpus", str(binary))
+    assert done.returncode == 2 and "is no text in UTF-8: byte 1" in done.stderr
+    short = tmp_path / "short.txt"
+    short.write_text("A few words.")
+    done = gemtop(
+        "compare", *models, "--prompts", prompts, "-n", "2", "--repeat", "1", "--corpus", str(short), "--json"
+    )
+    assert done.returncode == 0, done.stderr  # speeds and outputs are there; the text is not
+    data: dict[str, Any] = json.loads(done.stdout)
+    assert all("the text is too short" in one["failure"] for one in data["variants"])
+    assert all(one["ttft_s"] for one in data["variants"])
+
+
+def test_demo_names_nothing_qat(warm: Paths) -> None:
+    from gemtop.comparison import demo
+
+    assert "QAT" not in demo.NOTE.replace("quantisation-aware", "")
+    assert os.environ["XDG_STATE_HOME"]
