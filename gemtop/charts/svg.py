@@ -121,7 +121,7 @@ def log_axis(values: Sequence[float]) -> Axis:
     steps = [(10.0**power * factor, power, factor) for power in range(-30, 31) for factor in (1, 2, 5)]
     first = max(i for i, step in enumerate(steps) if step[0] <= low * (1 + 1e-9))
     last = min(i for i, step in enumerate(steps) if step[0] >= high * (1 - 1e-9))
-    if first == last:
+    if last - first < 2:
         first, last = first - 1, last + 1
     chosen = steps[first : last + 1]
     if last - first > 6:  # decades alone

@@ -38,7 +38,7 @@ def test_sql_means_the_same_in_memory_and_in_the_files(tmp_path: Path, monkeypat
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     with Dataset() as data:
         data.add("one", {"name": "VARCHAR"}, [])
-        with pytest.raises(HistoryError, match="one.parquet could not be written"):
+        with pytest.raises(HistoryError, match=r"one\.parquet could not be written"):
             data.write(tmp_path / "nowhere")
 
 
