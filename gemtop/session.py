@@ -160,6 +160,11 @@ class Session:
         """What keeps the history from being written, in one line; None while all is well."""
         return self._recorder.problem
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the history, a line each: that a damaged one was set aside."""
+        return self._recorder.notes
+
     # What a front end may do
 
     def start(self) -> None:
@@ -282,6 +287,7 @@ class Session:
             cost=self._readings.cost,
             telemetry=status,
             problem=self._recorder.problem,
+            notes=self._recorder.notes,
             settings=self.settings,
             memory=self._loaded.memory if self._loaded else (),
             marks=tuple(self._marks),

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from gemtop.comparison.outcome import Outcome
     from gemtop.comparison.prepare import Wish
     from gemtop.comparison.runner import Doing
-    from gemtop.domain.model import ModelHeader
     from gemtop.prompts.model import PromptSet
 
 _TICK_S = 0.25
@@ -73,15 +72,16 @@ def add_parser(commands: Any) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
     where = paths(args.db)
+    from gemtop.assembly import make_planner
     from gemtop.cli.headless import headless
     from gemtop.cli.progress import Progress
     from gemtop.comparison.job import Journal
-    from gemtop.comparison.prepare import prepare
+    from gemtop.comparison.prepare import header_of, leave_out_what_does_not_fit, prepare
 
     progress = Progress()
     try:
         wish = _wish(args, where, progress.show)
-        headers = [_header(path) for path in wish.paths]
+        headers = [header_of(path) for path in wish.paths]
         job = prepare(wish, headers, where, _say, lambda what: progress.show(f"preparing {what}"))
     finally:
         progress.clear()
@@ -95,7 +95,8 @@ def main(args: argparse.Namespace) -> int:
         journal = Journal(where, job.key)
     elif journal.progress.seen or journal.progress.scores:
         _say(f"going on with {len(journal.progress.seen)} runs that are there; --restart begins anew")
-    _check_room(job, journal, where)
+    with make_planner(where) as planner:
+        leave_out_what_does_not_fit(job, journal, planner, _say)
     with headless("compare", where, verbose=args.verbose, record_text=options.record_text(args)) as run:
         done = _carry_out(run, job, journal, where)
         found = _show(args, job, journal)
@@ -109,16 +110,6 @@ def main(args: argparse.Namespace) -> int:
 def _say(text: str) -> None:
     sys.stderr.write(f"gemtop compare: {one_line(text)}\n")
     sys.stderr.flush()
-
-
-def _header(path: str) -> ModelHeader:
-    from gemtop.engine.adopt_layout import check_layout
-    from gemtop.engine.gguf import check_language_model, read_header
-
-    header = read_header(path)
-    check_language_model(header)
-    check_layout(header)
-    return header
 
 
 def _wish(args: argparse.Namespace, where: Paths, progress: Callable[[str], None]) -> Wish:
@@ -212,17 +203,11 @@ def _text(args: argparse.Namespace) -> TextToScore | None:
 
 
 def _prompts(args: argparse.Namespace) -> PromptSet:
-    from gemtop.prompts.model import PromptSet
-    from gemtop.prompts.reading import default_set, read_set
+    from gemtop.prompts.reading import default_set, few_of_each_kind, read_set
 
     if args.prompts:
         return read_set(Path(args.prompts))
-    every = default_set()
-    if not args.demo:
-        return every
-    kinds = list(dict.fromkeys(prompt.kind for prompt in every.prompts if prompt.excerpt is None))
-    few = [prompt for kind in kinds for prompt in [p for p in every.prompts if p.kind == kind][:_DEMO_PROMPTS]]
-    return PromptSet(f"{every.title}, {len(few)} of them", tuple(few))
+    return few_of_each_kind(_DEMO_PROMPTS) if args.demo else default_set()
 
 
 def _number(flag: str, name: str, models: Sequence[str], where: Paths) -> int:
@@ -241,22 +226,6 @@ def _pair(text: str, models: Sequence[str], where: Paths) -> tuple[int, int]:
     if not (model and sign and checkpoint):
         raise BadInputError(f"--checkpoint {one_line(text)}: MODEL=CHECKPOINT")
     return _number("--checkpoint", model, models, where), _number("--checkpoint", checkpoint, models, where)
-
-
-def _check_room(job: Job, journal: Journal, where: Paths) -> None:
-    """Variants that do not fit are not loaded: on a machine without a card that would end the process."""
-    from gemtop.assembly import make_planner
-    from gemtop.engine.planner import PlanRequest
-
-    with make_planner(where) as planner:
-        for number, variant in enumerate(job.variants):
-            if number in journal.progress.failures:
-                continue
-            request = PlanRequest(variant.facts.model_path, variant.settings, search=False)
-            fits, reason = planner.fit(request, variant.facts.model_fingerprint)
-            if not fits:
-                _say(f"{variant.facts.label} is left out: {reason}")
-                journal.write("failure", {"variant": number, "reason": reason})
 
 
 def _carry_out(run: Any, job: Job, journal: Journal, where: Paths) -> bool:

@@ -172,19 +172,21 @@ class Runner:
                     self._journal.write("load", {"variant": number, "load_s": event.model.load_s})
                 return True
 
-    def _generate(self, asked: Asked, n_predict: int) -> _Steps[tuple[RunRecorded | None, tuple[int, ...], list[int]]]:
+    def _generate(
+        self, asked: Asked, n_predict: int
+    ) -> _Steps[tuple[RunRecorded | None, tuple[int, ...], list[TokenGenerated]]]:
         """A run from an empty context: its record, the prompt's tokens and those generated."""
         self._session.new_conversation()
         self._session.generate(GenerateRequest(asked.text, n_predict, _GREEDY))
         prompt: tuple[int, ...] = ()
-        tokens: list[int] = []
+        tokens: list[TokenGenerated] = []
         while True:
             event: RunStarted | TokenGenerated | RunRecorded | RunFinished
             event = yield from self._await(RunStarted, TokenGenerated, RunRecorded, RunFinished)
             if isinstance(event, RunStarted):
                 prompt = event.prompt_tokens
             elif isinstance(event, TokenGenerated):
-                tokens.append(event.token_id)
+                tokens.append(event)
             elif isinstance(event, RunFinished):
                 if event.status == "cancelled":
                     yield from self._await(RunRecorded)
@@ -201,8 +203,9 @@ class Runner:
             row = {"status": "failed", "valid": False, "invalid_reason": self.failed or "the run failed"}
             return Seen(number, repeat, asked.id, row, "", (), (), None, self.failed or "the run failed")
         result = judge(asked.check, recorded.output, run_code=self._job.run_code)
+        ids, pieces = tuple(token.token_id for token in tokens), tuple(token.text for token in tokens)
         return Seen(
-            number, repeat, asked.id, recorded.row, recorded.output, prompt, tuple(tokens), result.passed, result.reason
+            number, repeat, asked.id, recorded.row, recorded.output, prompt, ids, result.passed, result.reason, pieces
         )
 
     # A closer look: where outputs part, and the text

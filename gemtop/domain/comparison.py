@@ -50,6 +50,8 @@ class Seen:
     """Whether the answer is right; None where it was not checked."""
     reason: str
     """Why it is not, or was not checked."""
+    pieces: tuple[str, ...] = ()
+    """What each token added to the output; the last incomplete character is not among them."""
 
     @property
     def spoiled(self) -> str | None:

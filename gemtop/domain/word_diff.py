@@ -1,53 +1,120 @@
-"""Two texts held against each other, word by word."""
+"""Two texts held against each other word by word, for every place that shows outputs side by side."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import groupby
+from typing import Literal, TypeVar
 
-MOST_WORDS = 2000
-"""Of what lies between the same beginning and the same end; the rest is shown as it is: time grows with the square."""
-_WORD = re.compile(r"\s+|\w+|[^\w\s]")
+Kind = Literal["same", "removed", "added"]
+_MOST_PAIRS = 100_000
+"""Pairs of equal items up to which every one counts: difflib's time goes with them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of both texts; it is the same in both, or one of them may be empty."""
+    """A stretch of text that both have, or one alone."""
 
-    left: str
-    right: str
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch of two sequences."""
+
     same: bool
+    ours: range
+    """Positions in the first."""
+    theirs: range
 
 
-def word_diff(left: str, right: str) -> list[Piece]:
-    """The texts in pieces, in order; joined they are the texts. Words, signs and gaps are compared as they stand."""
-    ours, theirs = _WORD.findall(left), _WORD.findall(right)
-    most = min(len(ours), len(theirs))
-    begin = next((i for i in range(most) if ours[i] != theirs[i]), most)
-    end = next((i for i in range(most - begin) if ours[-1 - i] != theirs[-1 - i]), most - begin)
-    mine, others = ours[begin : len(ours) - end], theirs[begin : len(theirs) - end]
-    heads = mine[:MOST_WORDS], others[:MOST_WORDS]
-    same = "".join(ours[:begin]), "".join(ours[len(ours) - end :])
-    # What is frequent is no anchor (autojunk): a text that repeats itself would take time by the cube.
-    pieces = [Piece(same[0], same[0], True)] + [
-        Piece("".join(heads[0][a:b]), "".join(heads[1][c:d]), tag == "equal")
-        for tag, a, b, c, d in SequenceMatcher(None, *heads).get_opcodes()
-    ]
-    pieces.append(Piece("".join(mine[MOST_WORDS:]), "".join(others[MOST_WORDS:]), False))
-    pieces.append(Piece(same[1], same[1], True))
-    return _joined([piece for piece in pieces if piece.left or piece.right])
+Item = TypeVar("Item", bound=Hashable)
 
 
-def _joined(pieces: Sequence[Piece]) -> list[Piece]:
-    """A gap alone between two changes belongs to them: fewer and longer marks are easier to read."""
-    found: list[Piece] = []
-    for number, piece in enumerate(pieces):
-        lone = piece.same and piece.left.isspace() and "\n" not in piece.left and 0 < number < len(pieces) - 1
-        changed = not piece.same or lone
-        if changed and found and not found[-1].same:
-            last = found.pop()
-            piece = Piece(last.left + piece.left, last.right + piece.right, False)
-        found.append(piece)
+def word_diff(old: str, new: str) -> tuple[Piece, ...]:
+    """The two as pieces in order: `same` and `removed` put together are `old`, `same` and `added` are `new`.
+
+    Of a place that differs `removed` comes first. Blanks between two words that differ belong to the difference.
+    """
+    pieces: list[Piece] = []
+    gone = come = blank = ""
+    """What differs at this place so far, and a blank after it that may lie between two words that differ."""
+    ours, theirs = words(old), words(new)
+    for stretch in stretches(ours, theirs):
+        mine = "".join(ours[stretch.ours.start : stretch.ours.stop])
+        other = "".join(theirs[stretch.theirs.start : stretch.theirs.stop])
+        if not stretch.same:
+            gone, come, blank = gone + blank + mine, come + blank + other, ""
+        elif mine.isspace() and (gone or come):
+            blank += mine
+        else:
+            pieces += _changed(gone, come)
+            pieces.append(Piece("same", blank + mine))
+            gone = come = blank = ""
+    pieces += _changed(gone, come)
+    pieces.append(Piece("same", blank))
+    return tuple(
+        Piece(kind, text)
+        for kind, run in groupby(pieces, lambda piece: piece.kind)
+        if (text := "".join(piece.text for piece in run))
+    )
+
+
+def words(text: str) -> list[str]:
+    """A text in words, runs of blanks, and every other character alone; an ideograph is a word."""
+    found: list[str] = []
+    for kind, run in groupby(text, _kind):
+        together = "".join(run)
+        found += [together] if kind else together
     return found
+
+
+def as_marked_text(pieces: Sequence[Piece]) -> str:
+    """The pieces on one line of thought, as wdiff writes them: [-removed-]{+added+}."""
+    around = {"same": "{}", "removed": "[-{}-]", "added": "{{+{}+}}"}
+    return "".join(around[piece.kind].format(piece.text) for piece in pieces)
+
+
+def _kind(char: str) -> str:
+    """What a character is joined by with others like it; empty for one that stands alone."""
+    if char.isspace():
+        return "space"
+    ideograph = not char.isascii() and unicodedata.name(char, "").startswith(("CJK", "HIRAGANA", "KATAKANA"))
+    if not ideograph and (char.isalnum() or char == "_" or unicodedata.category(char)[0] == "M"):
+        return "word"
+    return ""
+
+
+def _changed(gone: str, come: str) -> Iterator[Piece]:
+    if gone:
+        yield Piece("removed", gone)
+    if come:
+        yield Piece("added", come)
+
+
+def stretches(ours: Sequence[Item], theirs: Sequence[Item]) -> Iterator[Stretch]:
+    """Two sequences in order, in stretches that both have and stretches that differ; empty ones may be among them."""
+    least = min(len(ours), len(theirs))
+    begin = next((i for i in range(least) if ours[i] != theirs[i]), least)
+    after = next((i for i in range(least - begin) if ours[-1 - i] != theirs[-1 - i]), least - begin)
+    end_a, end_b = len(ours) - after, len(theirs) - after
+    yield Stretch(True, range(begin), range(begin))
+    for tag, a, b, c, d in _matcher(ours[begin:end_a], theirs[begin:end_b]).get_opcodes():
+        yield Stretch(tag == "equal", range(begin + a, begin + b), range(begin + c, begin + d))
+    yield Stretch(True, range(end_a, len(ours)), range(end_b, len(theirs)))
+
+
+def _matcher(ours: Sequence[Item], theirs: Sequence[Item]) -> SequenceMatcher[Item]:
+    """No match begins with a blank, nor, where a model says the same over and over, with what is all over the text."""
+    counts = Counter(item for item in theirs if not _is_blank(item))
+    pairs = sum(counts[item] for item in ours)
+    return SequenceMatcher(_is_blank, ours, theirs, autojunk=pairs > _MOST_PAIRS)
+
+
+def _is_blank(item: object) -> bool:
+    return isinstance(item, str) and item.isspace()

@@ -22,7 +22,7 @@ S = 1_000_000_000
 SESSION = "20261123-100000-aaaa0001"
 STARTED_NS = 500 * S
 STARTED_AT_MS = 1_795_000_000_000
-FAST_MOVES = MovePace(first_s=0.02, every_s=0.05, soon_s=0.01, locked_s=0.02, failed_s=0.05)
+FAST_MOVES = MovePace(first_s=0.02, every_s=0.05, soon_s=0.01, patience_s=0.0, locked_s=0.02, failed_s=0.05)
 FAST = Pace(spool_s=0.01, sync_s=0.05, close_s=1.0, move=FAST_MOVES)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from gemtop.comparison.outcome import Outcome
 from gemtop.comparison.report.document import Block, Code, Figure, Items, Outputs, Report, Section, Side, Table, Words
-from gemtop.comparison.table import UNKNOWN, legend, rows, tops
+from gemtop.comparison.table import UNKNOWN, failures, heads, legend, rows, tops
 from gemtop.domain.comparison import Seen
 from gemtop.domain.plan import gib
 from gemtop.domain.settings import settings_to_dict
@@ -85,19 +85,12 @@ def _unfinished(found: Outcome) -> str:
     return f"This comparison is unfinished: it was stopped after {words}. The same command goes on where it was."
 
 
-def _heads(found: Outcome) -> tuple[str, ...]:
-    return tuple(
-        one.facts.label + (" (baseline)" if number == found.job.baseline else "")
-        for number, one in enumerate(found.variants)
-    )
-
-
 def _table(found: Outcome) -> list[Block]:
     lines = tuple((row.title, *row.cells) for row in rows(found))
     if not lines:
         return [Words(_NO_FIGURES)]
     told = [Words(line) for line in legend(found)]
-    return [Table(("", *_heads(found)), lines, of_variants=1), *told]
+    return [Table(("", *heads(found)), lines, of_variants=1), *told]
 
 
 def _tasks(found: Outcome) -> list[Block]:
@@ -112,7 +105,7 @@ def _tasks(found: Outcome) -> list[Block]:
     totals = [_total(one.by_kind) for one in found.variants]
     lines.append(("all", *map(_share, totals)))
     return [
-        Table(("", *_heads(found)), tuple(lines), of_variants=1),
+        Table(("", *heads(found)), tuple(lines), of_variants=1),
         Words("Right answers of those checked, with the 95 % interval of the share (Wilson's score)."),
     ]
 
@@ -144,7 +137,7 @@ def _outputs(found: Outcome) -> list[Block]:
                     f"{label}, prompt {place.prompt_id} ({kind}): parts at token {place.at + 1}",
                     Side(base, found.baseline.facts.label, _judged(left), _likely(place.at, place.baseline_top)),
                     Side(number, label, _judged(right), _likely(place.at, place.variant_top)),
-                    tuple(word_diff(left.output, right.output)),
+                    word_diff(left.output, right.output),
                 )
             )
         if len(places) > MOST_OUTPUTS:
@@ -169,7 +162,7 @@ def _judged(one: Seen) -> str:
 
 
 def _left_out(found: Outcome) -> list[Block]:
-    lines = [f"{one.facts.label}: {one.failure}" for one in found.variants if one.failure]
+    lines = failures(found)
     lines += [f"{one.facts.label}: no KL divergence: {one.scores.reason}" for one in found.variants
               if one.scores and one.scores.reason]  # fmt: skip
     for reason in dict.fromkeys(found.job.left_out.values()):
@@ -208,10 +201,10 @@ def _variants(found: Outcome) -> list[Block]:
             head, one.facts.variant, one.facts.training, one.facts.evidence, one.facts.model_name,
             Path(one.facts.model_path).name, gib(one.facts.size_bytes), one.facts.model_fingerprint[:16],
         )
-        for head, one in zip(_heads(found), found.variants, strict=True)
+        for head, one in zip(heads(found), found.variants, strict=True)
     )  # fmt: skip
-    heads = ("", "variant", "training", "as known from", "model", "file", "size", "fingerprint")
-    return [Table(heads, lines, numbers=False)]
+    titles = ("", "variant", "training", "as known from", "model", "file", "size", "fingerprint")
+    return [Table(titles, lines, numbers=False)]
 
 
 def _settings(found: Outcome) -> list[Block]:
@@ -233,7 +226,7 @@ def _settings(found: Outcome) -> list[Block]:
     blocks.append(Table(("", ""), tuple(pairs), numbers=False))
     if differing:
         lines = tuple((name, *(one[name] for one in each)) for name in differing)
-        blocks.append(Table(("what differs", *_heads(found)), lines, numbers=False, of_variants=1))
+        blocks.append(Table(("what differs", *heads(found)), lines, numbers=False, of_variants=1))
     return blocks
 
 

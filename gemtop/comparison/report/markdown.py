@@ -97,8 +97,5 @@ def _outputs(outputs: Outputs) -> str:
 
 def _diff(pieces: Sequence[Piece]) -> str:
     """Pieces as lines: with two spaces what is in both, with - and + what is in one."""
-    lines: list[str] = []
-    for piece in pieces:
-        sides = [("  ", piece.left)] if piece.same else [("- ", piece.left), ("+ ", piece.right)]
-        lines += [sign + line for sign, text in sides if text for line in text.strip("\n").split("\n")]
-    return "\n".join(lines)
+    signs = {"same": "  ", "removed": "- ", "added": "+ "}
+    return "\n".join(signs[piece.kind] + line for piece in pieces for line in piece.text.strip("\n").split("\n"))

@@ -171,6 +171,8 @@ def _marked(pieces: Sequence[Piece], *, left: bool) -> str:
     """One of two texts; what is not in the other is marked."""
     parts = []
     for piece in pieces:
-        text = escaped(piece.left if left else piece.right)
-        parts.append(text if piece.same or not text else f"<mark>{text}</mark>")
+        if piece.kind == "same":
+            parts.append(escaped(piece.text))
+        elif (piece.kind == "removed") == left:
+            parts.append(f"<mark>{escaped(piece.text)}</mark>")
     return "".join(parts)
