@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.text import one_line
+from gemtop.folders import MANIFEST, sha256_of
 from gemtop.history import schema
 from gemtop.history.database import Database, quoted
-from gemtop.history.exporting import FORMAT_VERSION, FORMATS, MANIFEST, file_name, sha256_of
+from gemtop.history.exporting import FORMAT_VERSION, FORMATS, file_name
 from gemtop.history.interruptible import interruptible
 from gemtop.history.llama_bench import Results
 from gemtop.history.manage import WAIT_S, Said

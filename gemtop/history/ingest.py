@@ -231,7 +231,7 @@ class Taken:
 
 
 @contextlib.contextmanager
-def _as_file(lines: list[bytes]) -> Iterator[str]:
+def as_file(lines: list[bytes]) -> Iterator[str]:
     """The lines under a path, in memory: a full disk does not stop them, and no crash leaves them behind."""
     fd = os.memfd_create("gemtop-tail", os.MFD_CLOEXEC)
     try:
@@ -283,7 +283,7 @@ def _insert(con: DuckDBPyConnection, session_id: str, lines: dict[str, list[byte
         if "zero" in used and "zero" not in values:
             values["zero"] = _started_ns(con, session_id)
         values["longest"] = max(65536, 2 * max(map(len, lines[kind])))
-        with _as_file(lines[kind]) as values["path"]:
+        with as_file(lines[kind]) as values["path"]:
             con.execute(statement, {name: values[name] for name in used})
 
 

@@ -23,9 +23,10 @@ from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError, HistoryError
 from gemtop.domain.records import DeviceRow, Record, RoofRow, SessionEnd, TokenRow
 from gemtop.domain.telemetry import CostSample, DeviceSample, HostSample
+from gemtop.folders import MANIFEST
 from gemtop.history import schema
 from gemtop.history.database import Database
-from gemtop.history.exporting import FORMATS, MANIFEST, export
+from gemtop.history.exporting import FORMATS, export
 from gemtop.history.importing import open_folder, take_all
 from gemtop.history.merging import merge
 from gemtop.history.reader import Reader
