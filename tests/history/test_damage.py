@@ -164,6 +164,7 @@ from gemtop.history.ingest import take
 from gemtop.history.spool import Spool, spools_in
 spools = [Spool.adopt(path) for path in spools_in(paths().spools)]
 with Database(paths().history).open() as con:
+    con.execute("SET wal_autocheckpoint = '1GB'")  # as if it were killed between the log and the file
     for spool in spools:
         take(con, spool)
     os.kill(os.getpid(), signal.SIGKILL)
