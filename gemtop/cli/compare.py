@@ -59,6 +59,8 @@ def add_parser(commands: Any) -> None:
     add("--cool-down", type=options.number(0, 3600), default=120.0, metavar="S",
         help="longest wait for a card to be as cool as before (default: 120)")  # fmt: skip
     add("--json", action="store_true", help="all of it as one JSON object on stdout")
+    add("--report", metavar="DIR", help="a folder with all of it as Markdown, a page of HTML and Parquet; it is made")
+    add("--force", action="store_true", help="replace a report that is in DIR")
     add("--restart", action="store_true", help="forget what an earlier call that was stopped has measured")
     options.add_engine(parser, cache=comma_list(options.cache_type))
     add("-v", "--verbose", action="store_true", help="llama.cpp's log on stderr")
@@ -83,6 +85,10 @@ def main(args: argparse.Namespace) -> int:
         job = prepare(wish, headers, where, _say, lambda what: progress.show(f"preparing {what}"))
     finally:
         progress.clear()
+    if args.report is not None:
+        from gemtop.comparison.report.write import check_report
+
+        check_report(Path(args.report), job, force=args.force)
     journal = Journal(where, job.key)
     if args.restart:
         journal.forget()
@@ -93,10 +99,12 @@ def main(args: argparse.Namespace) -> int:
         leave_out_what_does_not_fit(job, journal, planner, _say)
     with headless("compare", where, verbose=args.verbose, record_text=options.record_text(args)) as run:
         done = _carry_out(run, job, journal, where)
-        if done:
-            journal.forget()
-        _show(args, job, journal)
-        return EXIT_OK if done else EXIT_INTERRUPTED
+        found = _show(args, job, journal)
+    if args.report is not None:  # the session is closed: all of its tokens are in the history
+        _report(args, found, where, done)
+    if done:
+        journal.forget()
+    return EXIT_OK if done else EXIT_INTERRUPTED
 
 
 def _say(text: str) -> None:
@@ -252,3 +260,17 @@ def _show(args: argparse.Namespace, job: Job, journal: Journal) -> Outcome:
     else:
         out(text(found, shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else None))
     return found
+
+
+def _report(args: argparse.Namespace, found: Outcome, where: Paths, done: bool) -> None:
+    from gemtop.cli.histories import take_in
+    from gemtop.comparison.report.write import write_report
+
+    notes = []
+    if args.demo:
+        from gemtop.comparison import demo
+
+        notes.append(demo.NOTE)
+    take_in(where, _say)
+    folder = write_report(found, Path(args.report), where, args.argv, finished=done, force=args.force, notes=notes)
+    _say(f"{folder / 'report.html'}" + ("" if done else ", of what there is so far"))

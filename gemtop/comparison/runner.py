@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gemtop.comparison.job import MOST_DEATHS, Asked, Job, Journal, TextToScore, Variant, plain, predictions_file
+from gemtop.comparison.recording import fidelity_rows, task_row
 from gemtop.config import Paths
 from gemtop.domain.comparison import Scores, Seen
 from gemtop.domain.events import (
@@ -81,6 +82,7 @@ class Runner:
         """Bytes in use after the first variant was freed."""
         self._cool_c: float | None = None
         """Temperature of the hottest card before the first load."""
+        self._llama_build = ""
         self._script = self._all()
         self.failed: str | None = None
 
@@ -141,6 +143,9 @@ class Runner:
                     self._doing(f"{name}: {asked.id} again ({seen.spoiled})")
                     seen = yield from self._ask(number, repeat, asked)
                 self._journal.write("seen", plain(seen))
+                if "run_id" in seen.row:
+                    row = task_row(self._job, progress.comparison_id, seen, self._session.record_text)
+                    self._session.record(row)
             yield from self._free(variant)
         self._journal.write("done", f"runs {number}")
 
@@ -168,6 +173,7 @@ class Runner:
                 self._fail(number, event.message)
                 return False
             else:
+                self._llama_build = event.model.llama_build
                 if not event.weights_kept:
                     self._journal.write("load", {"variant": number, "load_s": event.model.load_s})
                 return True
@@ -273,6 +279,9 @@ class Runner:
         of_baseline = fidelity(found, divergences) if divergences else None
         scores = Scores(perplexity(found), of_baseline, reason, own)
         self._journal.write("scores", {"variant": number, "scores": plain(scores), "along": curves})
+        comparison_id = self._journal.progress.comparison_id
+        for row in fidelity_rows(self._job, comparison_id, number, scores, self._llama_build):
+            self._session.record(row)
 
     def _against_own(self, number: int, text: TextToScore, name: str) -> _Steps[Fidelity | None]:
         """Against the variant's own checkpoint, where that was scored before it."""

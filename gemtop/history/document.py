@@ -38,13 +38,14 @@ def tables() -> str:
     with duckdb.connect() as con:
         schema.migrate(con, "memory")
         found = con.execute(
-            "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'store' ORDER BY table_name"
+            "SELECT table_name, 'Table' FROM duckdb_tables() WHERE schema_name = 'store'"
+            " UNION ALL SELECT view_name, 'View' FROM duckdb_views() WHERE schema_name = 'store' ORDER BY 1"
         ).fetchall()
         lines: list[str] = []
         for view in VIEWS:
             lines += _section(con, view, "View")
-        for (table,) in found:
-            lines += _section(con, f"store.{table}", "Table")
+        for name, kind in found:
+            lines += _section(con, f"store.{name}", kind)
     return "\n".join(lines)
 
 

@@ -410,7 +410,8 @@ def views_of_version(version: int) -> tuple[tuple[str, str, str], ...]:
     with duckdb.connect() as con:
         schema.migrate(con, "", [m for m in schema.MIGRATIONS if m.version <= version])
         rows = con.execute(
-            "SELECT view_name, sql, coalesce(comment, '') FROM duckdb_views() WHERE NOT internal ORDER BY view_oid"
+            "SELECT view_name, sql, coalesce(comment, '') FROM duckdb_views()"
+            " WHERE NOT internal AND schema_name = 'main' ORDER BY view_oid"
         ).fetchall()
     return tuple((str(name), str(sql), str(comment)) for name, sql, comment in rows)
 

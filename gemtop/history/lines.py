@@ -6,10 +6,12 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
+from operator import attrgetter
 from typing import Any
 
 from gemtop.domain.records import (
     DeviceRow,
+    FidelityRow,
     LedgerRow,
     Record,
     RoofRow,
@@ -17,6 +19,7 @@ from gemtop.domain.records import (
     RunEnd,
     SessionBegin,
     SessionEnd,
+    TaskRow,
     TokenRow,
     TunePoint,
 )
@@ -31,6 +34,8 @@ KINDS: dict[type, str] = {
     TunePoint: "tune",
     DeviceRow: "device",
     RoofRow: "roof",
+    FidelityRow: "fidelity",
+    TaskRow: "task",
 }
 TOKEN_COLUMNS = ("index", "t_ns", "token_id", "phase")
 _NO_COLUMNS = ("reasons", "processes")
@@ -55,21 +60,25 @@ def _clean(value: Any) -> Any:
     return value
 
 
+_TEXT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+_ROWS = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
 def _line(line: Mapping[str, Any]) -> bytes:
-    return json.dumps(_clean(line), separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    return _TEXT.encode(_clean(line)).encode() + b"\n"
 
 
 def _rows(line: Mapping[str, Any]) -> bytes:
     """The same for columns of rows, which are rarely in need of cleaning."""
     try:
-        return json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        return _ROWS.encode(line).encode() + b"\n"
     except ValueError:
         return _line(line)
 
 
-def _columns(rows: Sequence[object], names: Iterable[str]) -> dict[str, list[Any]]:
-    columns = {name: [getattr(row, name) for row in rows] for name in names}
-    return {name: values for name, values in columns.items() if any(value is not None for value in values)}
+def _columns(rows: Sequence[object], names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    columns = zip(*map(attrgetter(*names), rows), strict=True)
+    return {name: values for name, values in zip(names, columns, strict=True) if values.count(None) < len(values)}
 
 
 class Encoder:

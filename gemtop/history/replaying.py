@@ -150,7 +150,7 @@ _GPUS = f"""
     FROM store.devices WHERE session_id = $session ORDER BY rowid
 """
 _GPUS_OF_SAMPLES = """
-    SELECT DISTINCT device FROM store.samples WHERE session_id = $session AND device <> 'host' ORDER BY device
+    SELECT DISTINCT device FROM store.device_samples WHERE session_id = $session ORDER BY device
 """
 _REASONS = """
     SELECT t_ns + $zero AS t_ns, device, field, reason FROM store.reasons
@@ -177,17 +177,17 @@ _TOKENS = """
 """
 
 
-def _samples_sql(kind: str, table: str, condition: str = "true") -> str:
+def _samples_sql(kind: str, table: str) -> str:
     columns = ", ".join(name for name in SAMPLE_COLUMNS[kind] if name != "t_ns")
     return f"""
         SELECT t_ns + $zero AS t_ns, {columns} FROM {table}
-        WHERE session_id = $session AND {condition} AND {table}.t_ns >= $first AND {table}.t_ns < $last
+        WHERE session_id = $session AND {table}.t_ns >= $first AND {table}.t_ns < $last
         ORDER BY {table}.t_ns, rowid
     """
 
 
-_DEVICE_SAMPLES = _samples_sql("devices", "store.samples", "device <> 'host'")
-_HOST_SAMPLES = _samples_sql("hosts", "store.samples", "device = 'host'")
+_DEVICE_SAMPLES = _samples_sql("devices", "store.device_samples")
+_HOST_SAMPLES = _samples_sql("hosts", "store.host_samples")
 _COST_SAMPLES = _samples_sql("costs", "store.costs")
 
 

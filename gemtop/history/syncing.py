@@ -123,7 +123,7 @@ def forget(where: Address, ids: Sequence[str], on_wait: Said = None) -> tuple[st
 
 def _delete(con: DuckDBPyConnection, ids: Sequence[str]) -> None:
     """Everything of these sessions from the lake in use, inside a transaction."""
-    for sql in (*deletions(), f"DELETE FROM store.synced WHERE {belonging('synced')}"):
+    for sql in (*deletions(apart=False), f"DELETE FROM store.synced WHERE {belonging('synced')}"):
         interruptible(partial(con.execute, sql, {"ids": list(ids)}), con.interrupt)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 TABLES = (
     "sessions", "runs", "tokens", "samples", "reasons", "ledger", "tune_points", "devices", "roofs", "costs",
+    "fidelity", "tasks",
 )  # fmt: skip
 """Every table with rows of sessions; one comes after those that its rows refer to."""
-OF_RUNS = ("tokens", "roofs")
+OF_RUNS = ("tokens", "roofs", "tasks")
 """Tables whose rows name their run and not their session."""
+_PARTS = {"samples": {"device_samples": "device IS DISTINCT FROM 'host'", "host_samples": "device = 'host'"}}
+"""Those that are views of several tables, and which rows are in which: one file of an export all the same."""
 
 ALL_TAKEN = 2**62
 """Mark in store.spools: whatever is in this session's spool, nothing of it is to be taken in."""
@@ -46,8 +49,8 @@ class Column:
         return "VARCHAR" if self.is_enum or self.type.startswith("TIMESTAMP") else self.type
 
 
-def columns(con: DuckDBPyConnection, database: str | None = None) -> dict[str, tuple[Column, ...]]:
-    """The columns of each table that is there, in order; of the database in use where none is named."""
+def _all_columns(con: DuckDBPyConnection, database: str | None = None) -> dict[str, list[Column]]:
+    """The columns of each table and view in `store`; DuckDB does not say of a view's which are required."""
     rows = con.execute(
         "SELECT table_name, column_name, data_type, NOT is_nullable FROM duckdb_columns()"
         " WHERE database_name = coalesce(?, current_database()) AND schema_name = 'store' ORDER BY column_index",
@@ -55,8 +58,17 @@ def columns(con: DuckDBPyConnection, database: str | None = None) -> dict[str, t
     ).fetchall()
     found: dict[str, list[Column]] = {}
     for table, name, kind, required in rows:
-        if table in TABLES:
-            found.setdefault(table, []).append(Column(name, kind, required))
+        found.setdefault(table, []).append(Column(name, kind, required))
+    return found
+
+
+def columns(con: DuckDBPyConnection, database: str | None = None) -> dict[str, tuple[Column, ...]]:
+    """The columns of each of TABLES that is there, in order; of the database in use where none is named."""
+    found = _all_columns(con, database)
+    for view, parts in _PARTS.items():
+        required = {column.name for part in parts for column in found.get(part, ()) if column.required}
+        if required:
+            found[view] = [replace(column, required=column.name in required) for column in found[view]]
     return {table: tuple(found[table]) for table in TABLES if table in found}
 
 
@@ -98,18 +110,23 @@ def insert_from(
     Columns that it lacks become NULL. The runs of the sessions must be in store.runs already where rows name their
     run. `casts` make the SQL of a value from that of its column. Returns how many rows there were.
     """
-    mine = [column for column in columns(con)[table] if column.name in given]
-    values = []
-    for column in mine:
-        name = quoted_name(column.name)
-        cast = (casts or {}).get(column.name)
-        values.append(cast(name) if cast else f"{name}::VARCHAR" if column.is_enum else name)
-    names = ", ".join(quoted_name(column.name) for column in mine)
-    row = con.execute(
-        f"INSERT INTO store.{table} ({names}) SELECT {', '.join(values)} FROM {source} WHERE {belonging(table)}",
-        {"ids": list(ids)},
-    ).fetchone()
-    return int(row[0]) if row else 0
+    total = 0
+    theirs = _all_columns(con)
+    for part, condition in _PARTS.get(table, {table: "true"}).items():
+        mine = [column for column in theirs[part] if column.name in given]
+        values = []
+        for column in mine:
+            name = quoted_name(column.name)
+            cast = (casts or {}).get(column.name)
+            values.append(cast(name) if cast else f"{name}::VARCHAR" if column.is_enum else name)
+        names = ", ".join(quoted_name(column.name) for column in mine)
+        row = con.execute(
+            f"INSERT INTO store.{part} ({names}) SELECT {', '.join(values)} FROM {source}"
+            f" WHERE {belonging(table)} AND {condition}",
+            {"ids": list(ids)},
+        ).fetchone()
+        total += int(row[0]) if row else 0
+    return total
 
 
 def known(con: DuckDBPyConnection, ids: Collection[str]) -> set[str]:
@@ -118,10 +135,17 @@ def known(con: DuckDBPyConnection, ids: Collection[str]) -> set[str]:
     return {str(row[0]) for row in rows.fetchall()}
 
 
-def deletions() -> tuple[str, ...]:
-    """Statements that delete everything of the sessions in parameter `ids`, those that refer to others first."""
+def deletions(*, apart: bool = True) -> tuple[str, ...]:
+    """Statements that delete everything of the sessions in parameter `ids`, those that refer to others first.
+
+    Without `apart` for a database in which all of TABLES are tables, as in a fleet.
+    """
     order = (*OF_RUNS, *(table for table in reversed(TABLES) if table not in OF_RUNS))
-    return tuple(f"DELETE FROM store.{table} WHERE {belonging(table)}" for table in order)
+    return tuple(
+        f"DELETE FROM store.{part} WHERE {belonging(table)}"
+        for table in order
+        for part in (_PARTS.get(table, (table,)) if apart else (table,))
+    )
 
 
 def delete_rows(con: DuckDBPyConnection, ids: Collection[str]) -> int:

@@ -47,11 +47,13 @@ def make(history: Path, scale: Scale) -> None:
 
 
 def bytes_of(history: Path) -> tuple[int, float]:
-    """Size of the file, and what of it is the table of samples, by a count of its blocks."""
+    """Size of the file, and what of it are the tables of samples, by a count of their blocks."""
     with Reader.open(_paths(history)) as reader:
         sql = """
-            SELECT count(DISTINCT block_id) * (SELECT block_size FROM pragma_database_size() LIMIT 1)
-            FROM pragma_storage_info('store.samples') WHERE block_id >= 0
+            SELECT count(DISTINCT block_id) * (SELECT block_size FROM pragma_database_size() LIMIT 1) FROM (
+                FROM pragma_storage_info('store.device_samples')
+                UNION ALL FROM pragma_storage_info('store.host_samples')
+            ) WHERE block_id >= 0
         """
         (row,) = reader.run_sql(sql).rows()
     return history.stat().st_size, float(row[0])
@@ -128,7 +130,7 @@ def main() -> int:
         size, samples = bytes_of(history)
         per_sample = size / scale.samples
         say(f"{scale.samples:,} samples, {scale.tokens:,} tokens, {scale.runs:,} runs: {size / 1e6:.0f} MB,")
-        say(f"{per_sample:.1f} bytes a sample with everything else, {samples / scale.samples:.1f} of the table alone")
+        say(f"{per_sample:.1f} bytes a sample with everything else, {samples / scale.samples:.1f} of the samples alone")
         good = table(history, args.runs)
         start, middle, cpu = start_s(history, max(args.runs, 5))
         say(f"\ngemtop query sessions, start to end: {start:.3f} s at best, {middle:.3f} median, {cpu:.3f} of CPU")

@@ -133,7 +133,7 @@ BEST = {
             SELECT c.host, s.device, (c.local_s + s.t_ns // 1000000000) // 3600 % 24 AS hour,
                 CASE WHEN len(s.throttle_reasons) > 0 THEN array_to_string(s.throttle_reasons, ',') END AS reasons,
                 count(*) AS n, sum(temperature_c) AS c, max(temperature_c) AS hot, sum(power_w) AS w
-            FROM store.samples AS s JOIN chosen AS c USING (session_id)
+            FROM store.device_samples AS s JOIN chosen AS c USING (session_id)
             WHERE s.gpu_util_pct > 0 AND s.session_id >= (SELECT min(session_id) FROM chosen)
             GROUP BY ALL
         )

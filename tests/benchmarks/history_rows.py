@@ -43,8 +43,9 @@ def fill(con: DuckDBPyConnection, scale: Scale) -> None:
     # In parts: a session's rows lie together in the file, whatever the threads do.
     step = max(1, scale.sessions // 20)
     for first in range(0, scale.sessions, step):
-        con.execute(_SAMPLES.format(first=first, last=min(first + step, scale.sessions), ticks=scale.ticks))
-    con.execute("CHECKPOINT")
+        for statement in (_CARDS, _HOSTS):
+            con.execute(statement.format(first=first, last=min(first + step, scale.sessions), ticks=scale.ticks))
+        con.execute("CHECKPOINT")  # as after each move: what it frees, the next rows take
     for name in ("chance", "normal", "session_of", "session_rows", "run_rows"):
         kind = "TABLE" if name.endswith("rows") else "MACRO"
         con.execute(f"DROP {kind} memory.{name}")
@@ -164,51 +165,48 @@ _TOKENS = [
     FROM memory.run_rows, range({tokens}) AS t(k) ORDER BY i, k
     """,
 ]
-_SAMPLES = """
-    INSERT INTO store.samples BY NAME
+# What comes in of a session is moved into the file every 4.5 s, one card after the other.
+_TICKS = """
     WITH ticks AS (
         SELECT s, session_id, k, s * 100000 + k AS i, 200000000 * k + (memory.chance(s * 100000 + k, 't') * 3e5)::BIGINT
             AS t_ns, k % 300 BETWEEN 150 AND 220 AS busy, (s * 100000 + k) // 10 AS slow
         FROM memory.session_rows, range({ticks}) AS t(k) WHERE s >= {first} AND s < {last}
-    ),
+    )
+"""
+_CARDS = f"""
+    INSERT INTO store.device_samples BY NAME {_TICKS},
     cards AS (
         SELECT *, round(CASE WHEN busy AND d = 0 THEN 280 + 30 * memory.normal(i, 'p') ELSE 28 + d END
             + memory.normal(i, 'q' || d), 3) AS watts,
             (CASE WHEN busy AND d = 0 THEN 18 ELSE 1 END::BIGINT * 1073741824 + slow % 7 * 2097152)::BIGINT AS used
         FROM ticks, range(2) AS t(d)
-    ),
-    rows_ AS (
-        SELECT s, k, d AS place, session_id, t_ns, d::VARCHAR AS device,
-            CASE WHEN busy AND d = 0 THEN 90 + i % 10 ELSE 0 END::DOUBLE AS gpu_util_pct,
-            CASE WHEN busy AND d = 0 THEN 70 + i % 9 ELSE 0 END::DOUBLE AS mem_util_pct, used AS vram_used_bytes,
-            25769803776 - used AS vram_free_bytes, used - 500000000 AS vram_process_bytes, watts AS power_w,
-            round(1e6 + 90 * t_ns / 1e9 + watts / 10, 3) AS energy_j, 40 + (slow % 30)::DOUBLE AS temperature_c,
-            CASE WHEN busy AND d = 0 THEN 2520 - 15 * (i % 6) ELSE 210 END::DOUBLE AS clock_sm_mhz,
-            CASE WHEN busy AND d = 0 THEN 10501 ELSE 405 END::DOUBLE AS clock_mem_mhz, watts AS power_average_w,
-            round(watts + memory.normal(i, 'r' || d), 3) AS power_instant_w,
-            CASE WHEN NOT busy OR d = 1 THEN ['GpuIdle'] WHEN s % 20 = 3 AND i % 5 = 0 THEN ['SwPowerCap'] ELSE [] END
-                AS throttle_reasons,
-            CASE WHEN busy AND d = 0 THEN 2 ELSE 8 END AS pstate, 30 + (slow % 20)::DOUBLE AS fan_pct, 4 AS pcie_gen,
-            16 AS pcie_width, (1000 * (slow::BIGINT * 7919 % 5000))::BIGINT AS pcie_rx_bytes_per_s,
-            (1000 * (slow * 6101 % 3000))::BIGINT AS pcie_tx_bytes_per_s, 0 AS other_processes,
-            NULL::DOUBLE AS host_cpu_pct, NULL::DOUBLE AS process_cpu_pct, NULL::BIGINT AS ram_used_bytes,
-            NULL::BIGINT AS ram_total_bytes, NULL::BIGINT AS process_rss_bytes, NULL::DOUBLE AS package_energy_j,
-            NULL::DOUBLE AS package_power_w, NULL::DOUBLE AS cpu_temperature_c, NULL::DOUBLE[] AS cpu_by_core_pct,
-            NULL::BIGINT AS swap_in_bytes, NULL::BIGINT AS swap_out_bytes
-        FROM cards
-        UNION ALL BY NAME
-        SELECT s, k, 9 AS place, session_id, t_ns + 100000 AS t_ns, 'host' AS device,
-            round(CASE WHEN busy THEN 60 ELSE 3 END + 3 * memory.normal(i, 'h'), 1) AS host_cpu_pct,
-            round(CASE WHEN busy THEN 400 ELSE 5 END + 5 * memory.normal(i, 'H'), 1) AS process_cpu_pct,
-            (8000000000 // 4096 + hash(i) % 5000)::BIGINT * 4096 AS ram_used_bytes, 67108864000 AS ram_total_bytes,
-            (900000000 // 4096 + slow % 900)::BIGINT * 4096 AS process_rss_bytes,
-            round(45 * t_ns / 1e9 + memory.normal(i, 'e'), 6) AS package_energy_j,
-            round(45 + 5 * memory.normal(i, 'w'), 3) AS package_power_w, 50 + (slow % 20)::DOUBLE AS cpu_temperature_c,
-            [round(100 * memory.chance(slow, 'a'), 1), round(100 * memory.chance(slow, 'b'), 1),
-                round(100 * memory.chance(slow, 'c'), 1), round(100 * memory.chance(slow, 'd'), 1)] AS cpu_by_core_pct,
-            409600 AS swap_in_bytes, 819200 AS swap_out_bytes
-        FROM ticks
     )
-    -- What comes in of a session is moved into the file every 4.5 s: cards first, then the machine.
-    SELECT * EXCLUDE (s, k, place) FROM rows_ ORDER BY s, k // 22, place = 9, k, place
+    SELECT session_id, t_ns, d::VARCHAR AS device,
+        CASE WHEN busy AND d = 0 THEN 90 + i % 10 ELSE 0 END::DOUBLE AS gpu_util_pct,
+        CASE WHEN busy AND d = 0 THEN 70 + i % 9 ELSE 0 END::DOUBLE AS mem_util_pct, used AS vram_used_bytes,
+        25769803776 - used AS vram_free_bytes, used - 500000000 AS vram_process_bytes, watts AS power_w,
+        round(1e6 + 90 * t_ns / 1e9 + watts / 10, 3) AS energy_j, 40 + (slow % 30)::DOUBLE AS temperature_c,
+        CASE WHEN busy AND d = 0 THEN 2520 - 15 * (i % 6) ELSE 210 END::DOUBLE AS clock_sm_mhz,
+        CASE WHEN busy AND d = 0 THEN 10501 ELSE 405 END::DOUBLE AS clock_mem_mhz, watts AS power_average_w,
+        round(watts + memory.normal(i, 'r' || d), 3) AS power_instant_w,
+        CASE WHEN NOT busy OR d = 1 THEN ['GpuIdle'] WHEN s % 20 = 3 AND i % 5 = 0 THEN ['SwPowerCap'] ELSE [] END
+            AS throttle_reasons,
+        CASE WHEN busy AND d = 0 THEN 2 ELSE 8 END AS pstate, 30 + (slow % 20)::DOUBLE AS fan_pct, 4 AS pcie_gen,
+        16 AS pcie_width, (1000 * (slow::BIGINT * 7919 % 5000))::BIGINT AS pcie_rx_bytes_per_s,
+        (1000 * (slow * 6101 % 3000))::BIGINT AS pcie_tx_bytes_per_s, 0 AS other_processes
+    FROM cards ORDER BY s, k // 22, d, k
+"""
+_HOSTS = f"""
+    INSERT INTO store.host_samples BY NAME {_TICKS}
+    SELECT session_id, t_ns + 100000 AS t_ns,
+        round(CASE WHEN busy THEN 60 ELSE 3 END + 3 * memory.normal(i, 'h'), 1) AS host_cpu_pct,
+        round(CASE WHEN busy THEN 400 ELSE 5 END + 5 * memory.normal(i, 'H'), 1) AS process_cpu_pct,
+        (8000000000 // 4096 + hash(i) % 5000)::BIGINT * 4096 AS ram_used_bytes, 67108864000 AS ram_total_bytes,
+        (900000000 // 4096 + slow % 900)::BIGINT * 4096 AS process_rss_bytes,
+        round(45 * t_ns / 1e9 + memory.normal(i, 'e'), 6) AS package_energy_j,
+        round(45 + 5 * memory.normal(i, 'w'), 3) AS package_power_w, 50 + (slow % 20)::DOUBLE AS cpu_temperature_c,
+        [round(100 * memory.chance(slow, 'a'), 1), round(100 * memory.chance(slow, 'b'), 1),
+            round(100 * memory.chance(slow, 'c'), 1), round(100 * memory.chance(slow, 'd'), 1)] AS cpu_by_core_pct,
+        409600 AS swap_in_bytes, 819200 AS swap_out_bytes
+    FROM ticks ORDER BY s, k
 """

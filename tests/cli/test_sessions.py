@@ -211,7 +211,7 @@ def test_ctrl_c_leaves_no_half_export(folders: Paths, tmp_path: Path) -> None:
 
     with duckdb.connect(str(folders.history)) as con:
         con.execute(
-            "INSERT INTO store.samples (session_id, t_ns, device, power_w)"
+            "INSERT INTO store.device_samples (session_id, t_ns, device, power_w)"
             f" SELECT '{SESSION}', i, '0', random() FROM range(6000000) AS r(i)"
         )
     process = start("export", "--all", "--to", tmp_path / "out", "--format", "csv")

@@ -17,7 +17,8 @@ from gemtop.domain.records import RUN_FIELDS
 from gemtop.history import VIEWS, schema
 from gemtop.history.database import Database
 from gemtop.history.document import tables
-from gemtop.history.recorder import check_history
+from gemtop.history.lines import SAMPLE_COLUMNS
+from gemtop.history.recorder import check_history, prepare_folders
 from tests.history.rows import ask, put_in, whole_session
 
 SAMPLES = (
@@ -137,29 +138,6 @@ def test_a_newer_history_is_refused_politely(paths: Paths) -> None:
     assert paths.history.read_bytes() == before
 
 
-def _damage(paths: Paths, how: str) -> None:
-    put_in(paths, whole_session())
-    whole = paths.history.read_bytes()
-    if how == "text":
-        paths.history.write_text("this is no database\n" * 1000)
-    elif how == "truncated":
-        paths.history.write_bytes(whole[:5000])
-    else:
-        paths.history.write_bytes(whole[:12288] + bytes(len(whole) - 12288))
-
-
-@pytest.mark.parametrize("how", ["text", "truncated", "zeros"])
-def test_a_damaged_history_is_one_clear_line_and_untouched(paths: Paths, how: str) -> None:
-    _damage(paths, how)
-    before = paths.history.read_bytes()
-    for use in (lambda: check_history(paths), lambda: ask(paths, "FROM runs")):
-        with pytest.raises(HistoryError, match=r"damaged|cannot be used") as caught:
-            use()
-        assert "\n" not in str(caught.value)
-        assert str(paths.history) in str(caught.value)
-    assert paths.history.read_bytes() == before
-
-
 def test_a_database_of_someone_else_is_kept_as_it_was_beside_it(paths: Paths) -> None:
     paths.history.parent.mkdir(parents=True)
     with duckdb.connect(str(paths.history)) as con:
@@ -168,3 +146,25 @@ def test_a_database_of_someone_else_is_kept_as_it_was_beside_it(paths: Paths) ->
     assert ask(paths, "SELECT answer FROM mine") == [(42,)]
     assert paths.history.with_name("history.duckdb.v0.bak").exists()
     shutil.rmtree(paths.history.parent)
+
+
+def test_readings_of_cards_and_of_the_machine_part_and_the_views_show_them_as_before(paths: Paths) -> None:
+    """Schema 6, with every column filled."""
+    prepare_folders(paths)
+    with Database(paths.history, schema.MIGRATIONS[:5]).open() as con:
+        columns = con.execute("DESCRIBE store.samples").fetchall()
+        for device, mine in (("0", set(SAMPLE_COLUMNS["devices"])), ("host", set(SAMPLE_COLUMNS["hosts"]))):
+            values = {"session_id": "'s'", "device": f"'{device}'"} | {
+                name: f"[{number}]::{kind}" if kind.endswith("[]") else str(number)
+                for number, (name, kind, *_) in enumerate(columns)
+                if name in mine - {"device"}
+            }
+            con.execute(f"INSERT INTO store.samples ({', '.join(values)}) VALUES ({', '.join(values.values())})")
+        names = ", ".join(name for name, *_ in columns)
+        asked = [f"SELECT {names} FROM store.samples", "FROM samples", "FROM process_samples"]
+        before = [sorted(map(repr, con.execute(sql).fetchall())) for sql in asked]
+        types = [[row[:2] for row in con.execute(f"DESCRIBE {sql}").fetchall()] for sql in asked]
+    assert [sorted(map(repr, ask(paths, sql))) for sql in asked] == before
+    assert [[row[:2] for row in ask(paths, f"DESCRIBE {sql}")] for sql in asked] == types
+    counts = "SELECT (SELECT count(*) FROM store.device_samples), (SELECT count(*) FROM store.host_samples)"
+    assert ask(paths, counts) == [(1, 1)]

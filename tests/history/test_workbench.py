@@ -195,7 +195,7 @@ def test_writing_is_all_or_nothing(bench: Workbench) -> None:
     with pytest.raises(BadInputError, match="nope"):
         bench.run("UPDATE store.sessions SET note = 'b'; SELECT nope", writing=True)
     assert bench.run("SELECT note FROM sessions").rows(0, 5) == [("a",)]
-    assert bench.run("DELETE FROM store.samples", writing=True).count == 1
+    assert bench.run("DELETE FROM store.device_samples", writing=True).count == 1
     bench.run("CHECKPOINT", writing=True)
     assert not IN_THIS_PROCESS.locked()
 

@@ -60,6 +60,7 @@ class LiveScreen(BaseScreen[None]):
         self._pieces = 0
         self._log_count = 0
         self._problem: str | None = None
+        self._notes_told = 0
         self._loaded: ModelLoaded | None = None
         self._waiting = ""
         """A prompt that was entered before there was a model to run it."""
@@ -125,6 +126,7 @@ class LiveScreen(BaseScreen[None]):
             self._charts = LiveCharts(session.started_ns)
         self._show_charts(self._charts, view)
         self._tell_problem(view.problem)
+        self._tell_notes(view.notes)
         self.query_one("#header", HeaderLine).show_text(present.header_text(view, self.heading))
         figures = self.query_one("#figures", ValueGrid)
         figures.show_rows(present.figure_rows(view, self.size.width))
@@ -141,6 +143,12 @@ class LiveScreen(BaseScreen[None]):
         if problem != self._problem and problem is not None:
             self.notify(problem, title="not recorded", severity="error", timeout=20, markup=False)
         self._problem = problem
+
+    def _tell_notes(self, notes: tuple[str, ...]) -> None:
+        """Say, once for each, what the user should know of the history."""
+        for note in notes[self._notes_told :]:
+            self.notify(note, title="history", timeout=20, markup=False)
+        self._notes_told = len(notes)
 
     def _show_charts(self, charts: LiveCharts, view: SessionView) -> None:
         from gemtop.domain.resources import throttled_spans
