@@ -330,10 +330,10 @@ class GemtopApp(App[int]):
         if comparing.asked and self.session.crashed is None and before is not None and before.path:
             self.resume, self.settings = before, before.settings
             self.open_model(before.path)
+        state, seen = comparing.state, self.screen is self._compare
         if self._compare is not None:
             self._compare.comparison_ended(comparing)
-        state = comparing.state
-        if self.screen is not self._compare or state.phase == "failed":
+        if not seen or state.phase == "failed":
             severity: Literal["error", "information"] = "error" if state.phase == "failed" else "information"
             self.notify(state.words, title=f"comparison {state.phase}", severity=severity, timeout=15, markup=False)
 

@@ -62,3 +62,18 @@ async def test_changes_in_two_screens_at_once_are_painted_where_they_can_be_seen
                 above.refresh(Region(0, 0, *above.size))
                 await pilot.pause(0.05)
         assert set(painted) == wanted, "no screen is painted as a whole, and nothing that is hidden"
+
+
+async def test_a_dialog_that_has_no_layout_yet_is_not_painted_into() -> None:
+    app: App[None] = App()
+    async with app.run_test(size=(40, 12)) as pilot:
+        behind, dialog = Behind(), Dialog()
+        await app.push_screen(behind)
+        await pilot.pause()
+        app.push_screen(dialog)
+        painted: list[object] = []
+        dialog._compositor.render_update = painted.append  # type: ignore[assignment,method-assign]
+        behind._compositor._dirty_regions.add(Region(0, 0, 40, 1))
+        behind._compositor_refresh()
+        assert app.screen is dialog and not painted
+        del dialog._compositor.render_update

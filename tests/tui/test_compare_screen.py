@@ -374,8 +374,10 @@ async def test_a_prompt_of_ones_own_is_run_on_both_in_turn(models: list[Path]) -
         await compare.ended()
         await compare.pilot.press("p")
         await compare.screen.until(lambda: isinstance(compare.app.screen, AskScreen), "the question")
+        before = list(compare.screen.said)
         await compare.screen.type("Who are you then\n")
         await compare.screen.until_shown("> Who are you then", "Who are you THEN", "they part at token 4")
+        assert compare.screen.said == before, "what is seen is not told as well"
         await compare.pilot.press("escape")
         await compare.screen.until_shown("Against FP16", "33.3%")
         assert compare.it.shown is not None and not compare.it.shown.is_prompt, "the table is still there"

@@ -20,7 +20,8 @@ class BaseScreen(Screen[ScreenResultType]):
             super()._compositor_refresh()
             return
         regions = self._compositor._dirty_regions
-        if regions and front.is_modal and self.is_current:
+        laid_out = front._compositor.size == self._compositor.size  # else all of it is to be painted anyway
+        if regions and front.is_modal and self.is_current and laid_out:
             front._compositor._dirty_regions.update(regions)
             front._compositor.update_widgets(front._dirty_widgets)
             front._compositor_refresh()

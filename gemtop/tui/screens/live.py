@@ -35,7 +35,6 @@ _LOG_ROLES = {"warn": "warn", "error": "bad"}
 class LiveScreen(BaseScreen[None]):
     """What is running now."""
 
-    HEADING: ClassVar[str] = "gemtop"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,slash", "type", "Prompt"),
         Binding("escape", "stop", "Stop"),
@@ -81,6 +80,11 @@ class LiveScreen(BaseScreen[None]):
         """What is drawn: a replay has another."""
         return self.session
 
+    @property
+    def heading(self) -> str:
+        """The first words of the first line."""
+        return "gemtop (comparing)" if self._app.comparing else "gemtop"
+
     def compose(self) -> ComposeResult:
         yield from self.compose_body(_EMPTY)
         yield PromptArea(id="prompt")
@@ -123,8 +127,7 @@ class LiveScreen(BaseScreen[None]):
         self._show_charts(self._charts, view)
         self._tell_problem(view.problem)
         self._tell_notes(view.notes)
-        heading = f"{self.HEADING} (comparing)" if self._app.comparing else self.HEADING
-        self.query_one("#header", HeaderLine).show_text(present.header_text(view, heading))
+        self.query_one("#header", HeaderLine).show_text(present.header_text(view, self.heading))
         figures = self.query_one("#figures", ValueGrid)
         figures.show_rows(present.figure_rows(view, self.size.width))
         for name, rows in (("#devices", present.device_rows(view)), ("#runs", present.run_rows(view))):
