@@ -34,14 +34,14 @@ class MovePace:
 class Mover:
     """Takes the tail of one spool into the history, over and over. `start`, `soon` now and then, `finish`.
 
-    `taken_in_full` is called on the mover's thread, with the offset that was reached, whenever nothing was left.
+    `moved` is called on the mover's thread after each move, with the offset that was reached.
     """
 
-    def __init__(self, paths: Paths, spool: Spool, pace: MovePace, taken_in_full: Callable[[int], None]) -> None:
+    def __init__(self, paths: Paths, spool: Spool, pace: MovePace, moved: Callable[[int], None]) -> None:
         self._paths = paths
         self._spool = spool
         self._pace = pace
-        self._taken_in_full = taken_in_full
+        self._moved = moved
         self._database = Database(paths.history)
         self._changed = threading.Condition()
         self._due_s = time.monotonic() + pace.first_s
@@ -130,10 +130,11 @@ class Mover:
             return self._pace.failed_s
 
     def _take(self, wait_s: float) -> None:
+        end = self._spool.end  # what comes in meanwhile is for the next move: each transaction has its price
         with self._database.open(wait_s) as con:
-            while self.taken != self._spool.end:
+            while self.taken < end:
                 taken = take(con, self._spool)
                 self.taken = taken.taken
                 if not taken.bytes:
                     break
-        self._taken_in_full(self.taken)
+        self._moved(self.taken)
