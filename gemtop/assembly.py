@@ -23,6 +23,7 @@ class Unrecorded:
 
     def __init__(self, problem: str) -> None:
         self.problem: str | None = problem
+        self.notes: tuple[str, ...] = ()
 
     def put(self, record: Record) -> None: ...
 
@@ -53,7 +54,7 @@ def make_session(
     prompts nor outputs come into it.
     """
     from gemtop.engine.worker import LlamaEngine
-    from gemtop.history.recorder import AT_THE_END, Recorder, check_history
+    from gemtop.history.recorder import AT_THE_END, Recorder
     from gemtop.session import Session, begin_session
     from gemtop.telemetry.host import PsutilProbe
     from gemtop.telemetry.nvml import NvmlProbe
@@ -62,10 +63,10 @@ def make_session(
     begin = begin_session(command, session_id)
     recorder: Recorder | Unrecorded
     try:
-        if not unrecorded_ok:
-            check_history(paths)
         # A benchmark may have every core: nothing of ours is to run beside it that can wait.
         recorder = Recorder(paths, AT_THE_END if command == "bench" else None)
+        if not unrecorded_ok:
+            recorder.check()
         recorder.open(begin)
     except HistoryError as error:
         if not unrecorded_ok:
@@ -102,10 +103,10 @@ def make_monitor(
     begin = begin_session("top")
     recorder = None
     if paths is not None:
-        from gemtop.history.recorder import Recorder, check_history
+        from gemtop.history.recorder import Recorder
 
-        check_history(paths)
         recorder = Recorder(paths)
+        recorder.check()
         recorder.open(begin)
     return Monitor(
         begin,

@@ -55,6 +55,8 @@ class MonitorView:
     recording: bool
     problem: str | None
     """What keeps the history from being written."""
+    notes: tuple[str, ...]
+    """What the user should know of the history, a line each."""
     stale_s: float | None
     """For how long nothing has been read, where that is longer than it should be."""
 
@@ -93,6 +95,11 @@ class Monitor:
     def problem(self) -> str | None:
         """What keeps the history from being written, in one line; None while all is well."""
         return self._recorder.problem if self._recorder else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the history, a line each: that a damaged one was set aside."""
+        return self._recorder.notes if self._recorder else ()
 
     def start(self) -> None:
         """Start reading."""
@@ -139,6 +146,7 @@ class Monitor:
             host_samples=tuple(self.readings.hosts_since(since_ns)),
             recording=self.recording,
             problem=self.problem,
+            notes=self.notes,
             stale_s=self.stale_s(now_ns),
         )
 

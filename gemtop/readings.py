@@ -26,6 +26,10 @@ class Recorder(Protocol):
     def problem(self) -> str | None:
         """What keeps the history from being written, in one line; None while all is well."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of and need do nothing about, a line each."""
+
     def put(self, record: Record) -> None: ...
 
     def close(self, end: SessionEnd) -> None: ...

@@ -96,7 +96,8 @@ class Session:
     ) -> None:
         self._listener = listener
         self._recorder = recorder
-        self._record_text = record_text
+        self.record_text = record_text
+        """Prompts and outputs go into the history."""
         self._begin_record = begin
         self._model: LoadedModel | None = None
         self._loading: float | None = None
@@ -159,6 +160,11 @@ class Session:
     def problem(self) -> str | None:
         """What keeps the history from being written, in one line; None while all is well."""
         return self._recorder.problem
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the history, a line each: that a damaged one was set aside."""
+        return self._recorder.notes
 
     # What a front end may do
 
@@ -282,6 +288,7 @@ class Session:
             cost=self._readings.cost,
             telemetry=status,
             problem=self._recorder.problem,
+            notes=self._recorder.notes,
             settings=self.settings,
             memory=self._loaded.memory if self._loaded else (),
             marks=tuple(self._marks),
@@ -440,7 +447,7 @@ class Session:
             top_p=sampling.top_p,
             min_p=sampling.min_p,
             seed=event.seed,
-            **({"prompt": request.prompt} if self._record_text else {}),
+            **({"prompt": request.prompt} if self.record_text else {}),
         )
 
     def _prefill_progress(self, event: PrefillProgress) -> None:
@@ -468,7 +475,7 @@ class Session:
 
     def _put_token(self, run: MeasuredRun, t_ns: int, token: int, phase: Phase) -> None:
         """Write a token down; with text left out, when it was there alone: its id would give the text back."""
-        token_id = token if self._record_text else None
+        token_id = token if self.record_text else None
         self._recorder.put(TokenRow(run.begin.run_id, run.index, t_ns, token_id, phase))
         run.index += 1
 
@@ -510,7 +517,7 @@ class Session:
         idle = None if unread else self._idle.of(used or (PACKAGE,))
         status = self._readings.status
         shared = [d.index for d in (status.devices if status else ()) if d.index in used and d.mig_enabled]
-        end = run.end(event, output if self._record_text else None, idle, unread, shared)
+        end = run.end(event, output if self.record_text else None, idle, unread, shared)
         self._recorder.put(end)
         for roof in run.roof_rows():
             self._recorder.put(roof)

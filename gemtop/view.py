@@ -59,6 +59,8 @@ class SessionView:
     telemetry: TelemetryStatus | None
     problem: str | None
     """What keeps the history from being written."""
+    notes: tuple[str, ...]
+    """What the user should know of the history, a line each."""
     settings: EngineSettings | None
     """What was asked for of the model that is loaded."""
     memory: tuple[DeviceMemory, ...]

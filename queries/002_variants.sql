@@ -1,6 +1,18 @@
 -- Variants side by side
--- QAT, PTQ and full precision on each machine, finished runs of prompts and benchmarks apart, and valid ones apart from others: how many, how fast with the spread, TTFT, energy, share of the roof, and the most memory they took.
+-- QAT, PTQ and full precision on each machine, finished runs of prompts and benchmarks apart, and valid ones apart from others: how many, how fast with the spread, TTFT, energy, share of the roof, the most memory they took, and where a comparison has scored a text the latest perplexity and KL divergence from its baseline.
 -- param: model text = null  only models whose name contains this
+WITH quality AS (
+    SELECT
+        model_name,
+        variant,
+        arg_max(perplexity, session_id) AS perplexity,
+        arg_max(perplexity_error, session_id) AS perplexity_error,
+        arg_max(kl_mean, session_id) AS kl_mean,
+        arg_max(kl_mean_error, session_id) AS kl_mean_error
+    FROM fidelity
+    WHERE reference IS DISTINCT FROM 'checkpoint'
+    GROUP BY ALL
+)
 SELECT
     model_name,
     variant,
@@ -22,8 +34,12 @@ SELECT
     100 * avg(roof_share) AS roof_pct,
     max(size_bytes) / 1048576 AS file_mib,
     max(vram_peak_bytes) / 1048576 AS vram_peak_mib,
-    max(ram_peak_bytes) / 1048576 AS ram_peak_mib
-FROM runs
+    max(ram_peak_bytes) / 1048576 AS ram_peak_mib,
+    any_value(perplexity) AS perplexity,
+    any_value(perplexity_error) AS perplexity_error,
+    any_value(kl_mean) AS kl_mean,
+    any_value(kl_mean_error) AS kl_mean_error
+FROM runs LEFT JOIN quality USING (model_name, variant)
 WHERE status = 'finished'
     AND decode_tokens_per_s IS NOT NULL
     AND ($model::VARCHAR IS NULL OR contains(lower(model_name), lower($model::VARCHAR)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -21,19 +22,26 @@ from gemtop.domain.events import (
     LoadProgress,
     LogLine,
     ModelLoaded,
+    ModelUnloaded,
     PrefillProgress,
     RunFinished,
     RunStarted,
+    ScoreProgress,
     SettingsRefused,
+    TextScored,
     TokenGenerated,
+    TopTokens,
 )
+from gemtop.domain.fidelity import Divergences, Likelihoods
 from gemtop.domain.model import LoadedModel, ModelHeader, TensorInfo
 from gemtop.domain.settings import EngineSettings
-from gemtop.engine.protocol import BenchRequest, Engine, EventSink
+from gemtop.engine.protocol import BenchRequest, Engine, EventSink, ScoreRequest
 
 Event = TypeVar("Event")
 DEADLINE_S = 120.0
 _FAKE_TOKEN_S = 0.001
+_APART = 1000
+"""Added to the ids of a model that says something else."""
 
 
 class EngineDriver:
@@ -92,14 +100,19 @@ class FakeEngine:
     """Says what a script has it say, on a thread of its own. A path that does not exist fails to load.
 
     A prompt's words come back as tokens, over and over, and go on where they were when a run is resumed. `gate`, where
-    given, is waited for before each token, so that a test decides when one comes. The prompt "crash" makes it give up
-    as llama.cpp does.
+    given, is waited for before each token and each chunk of a text, so that a test decides when one comes. The prompt
+    "crash" makes it give up as llama.cpp does. `parts_at` has files by name, and the token from which on they say the
+    words in capitals, under other ids.
     """
 
     def __init__(
-        self, emit: EventSink, model: LoadedModel | None = None, gate: threading.Semaphore | None = None
+        self,
+        emit: EventSink,
+        model: LoadedModel | None = None,
+        gate: threading.Semaphore | None = None,
+        parts_at: Mapping[str, int] | None = None,
     ) -> None:
-        self._emit, self._model, self._gate = emit, model, gate
+        self._emit, self._model, self._gate, self._parts_at = emit, model, gate, dict(parts_at or {})
         self._commands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._stop = threading.Event()
         self._loaded: LoadedModel | None = None
@@ -128,6 +141,16 @@ class FakeEngine:
     def bench(self, request: BenchRequest) -> None:
         self._stop.clear()
         self._commands.put(lambda: self._bench(request))
+
+    def unload(self) -> None:
+        self._commands.put(self._unload)
+
+    def score(self, request: ScoreRequest) -> None:
+        self._stop.clear()
+        self._commands.put(lambda: self._score(request))
+
+    def top_tokens(self, tokens: tuple[int, ...], count: int) -> None:
+        self._commands.put(lambda: self._top_tokens(tokens, count))
 
     def cancel(self) -> None:
         self._stop.set()
@@ -200,7 +223,9 @@ class FakeEngine:
             if self._stop.wait(_FAKE_TOKEN_S):
                 reason = "cancelled"
                 break
-            self._emit(TokenGenerated(clock(), n, " " + words[(n + resumed) % len(words)]))
+            word = " " + words[(n + resumed) % len(words)]
+            apart = n >= self._parts
+            self._emit(TokenGenerated(clock(), n + _APART * apart, word.upper() if apart else word))
             n += 1
             used += 1
             if used >= model.n_ctx:
@@ -209,6 +234,51 @@ class FakeEngine:
         status = "cancelled" if reason == "cancelled" else "finished"
         self._used = used
         self._emit(RunFinished(clock(), status, reason, used))  # type: ignore[arg-type]
+
+    @property
+    def _parts(self) -> float:
+        """The token from which on the model that is loaded says something else."""
+        assert self._loaded is not None
+        return self._parts_at.get(Path(self._loaded.header.path).name, math.inf)
+
+    def _unload(self) -> None:
+        self._loaded = None
+        self._emit(ModelUnloaded())
+
+    def _score(self, request: ScoreRequest) -> None:
+        """Every other token of a chunk counts, as of a text of two chunks where it is not said of how many."""
+        model = self._loaded
+        if model is None:
+            self._emit(TextScored("failed", "no model is loaded"))
+            return
+        n_chunks = request.n_chunks or 2
+        own = [2 + 0.1 * (i % 7) for i in range(n_chunks * model.n_ctx // 2)]
+        nll = own if self._parts == math.inf else [value + 0.01 * (1 + i % 3) for i, value in enumerate(own)]
+        for chunk in range(1, n_chunks + 1):
+            if self._gate is not None:
+                self._gate.acquire()
+            if self._stop.wait(_FAKE_TOKEN_S):
+                self._emit(TextScored("cancelled"))
+                return
+            self._emit(ScoreProgress(chunk, n_chunks, math.exp(2.3)))
+        if request.keep is not None:
+            request.keep.parent.mkdir(parents=True, exist_ok=True)
+            request.keep.write_text(model.header.path)
+        against = None
+        if request.baseline is not None:
+            kl = [0.001 * (i % 5) if nll is not own else 0.0 for i in range(len(own))]
+            against = Divergences(own, kl, [0.0] * len(own), [value < 0.004 for value in kl])
+        self._emit(TextScored("finished", None, Likelihoods(model.n_ctx, n_chunks, nll), against))
+
+    def _top_tokens(self, tokens: tuple[int, ...], count: int) -> None:
+        """The token it would say, and then others, each half as likely as the one before."""
+        if self._loaded is None:
+            self._emit(TopTokens((), "no model is loaded"))
+            return
+        after = tokens[-1] + 1
+        first = after + _APART * (after >= self._parts)
+        top = tuple((first + i, f" token-{first + i}", 0.5 / 2**i) for i in range(count))
+        self._emit(TopTokens(top))
 
     def _bench(self, request: BenchRequest) -> None:
         for _ in range(request.repetitions):

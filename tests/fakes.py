@@ -23,6 +23,7 @@ class ListRecorder:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.problem: str | None = None
+        self.notes: tuple[str, ...] = ()
 
     def put(self, record: Record) -> None:
         self.records.append(record)

@@ -87,3 +87,28 @@ def write_27b(path: Path) -> int:
     path.write_bytes(data)
     os.truncate(path, len(data) + sum(padded(tensor_bytes(shape, kind)) for _, shape, kind in tensors))
     return len(data)
+
+
+def write_small(path: Path, name: str, quantization: str) -> Path:
+    """A Gemma 3 of a few KB in F16 or Q4_0, with a vocabulary of bytes that llama.cpp reads."""
+    kind, file_type = {"F16": (TYPE_F16, 1), "Q4_0": (TYPE_Q4_0, 2)}[quantization]
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581"]
+    keys: list[Key] = [
+        ("general.architecture", STRING, "gemma3"),
+        ("general.name", STRING, name),
+        ("general.file_type", U32, file_type),
+        ("gemma3.block_count", U32, 1),
+        ("gemma3.context_length", U32, 4096),
+        ("gemma3.attention.layer_norm_rms_epsilon", F32, 1e-6),
+        ("tokenizer.ggml.model", STRING, "llama"),
+        ("tokenizer.ggml.tokens", ARRAY, (STRING, tokens)),
+        ("tokenizer.ggml.scores", ARRAY, (F32, [0.0] * len(tokens))),
+        ("tokenizer.ggml.token_type", ARRAY, (I32, [2, 3, 3, *[6] * 256, 1])),
+        ("tokenizer.ggml.bos_token_id", U32, 1),
+        ("tokenizer.ggml.eos_token_id", U32, 2),
+    ]
+    tensors: list[Tensor] = [("token_embd.weight", (64, len(tokens)), kind), ("blk.0.attn_q.weight", (64, 64), kind)]
+    data = header(keys, tensors)
+    path.write_bytes(data)
+    os.truncate(path, len(data) + sum(padded(tensor_bytes(shape, kind)) for _, shape, kind in tensors))
+    return path

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from gemtop.comparison.outcome import Outcome
     from gemtop.comparison.prepare import Wish
     from gemtop.comparison.runner import Doing
-    from gemtop.domain.model import ModelHeader
     from gemtop.prompts.model import PromptSet
 
 _TICK_S = 0.25
@@ -60,6 +59,8 @@ def add_parser(commands: Any) -> None:
     add("--cool-down", type=options.number(0, 3600), default=120.0, metavar="S",
         help="longest wait for a card to be as cool as before (default: 120)")  # fmt: skip
     add("--json", action="store_true", help="all of it as one JSON object on stdout")
+    add("--report", metavar="DIR", help="a folder with all of it as Markdown, a page of HTML and Parquet; it is made")
+    add("--force", action="store_true", help="replace a report that is in DIR")
     add("--restart", action="store_true", help="forget what an earlier call that was stopped has measured")
     options.add_engine(parser, cache=comma_list(options.cache_type))
     add("-v", "--verbose", action="store_true", help="llama.cpp's log on stderr")
@@ -71,46 +72,44 @@ def add_parser(commands: Any) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
     where = paths(args.db)
+    from gemtop.assembly import make_planner
     from gemtop.cli.headless import headless
     from gemtop.cli.progress import Progress
     from gemtop.comparison.job import Journal
-    from gemtop.comparison.prepare import prepare
+    from gemtop.comparison.prepare import header_of, leave_out_what_does_not_fit, prepare
 
     progress = Progress()
     try:
         wish = _wish(args, where, progress.show)
-        headers = [_header(path) for path in wish.paths]
+        headers = [header_of(path) for path in wish.paths]
         job = prepare(wish, headers, where, _say, lambda what: progress.show(f"preparing {what}"))
     finally:
         progress.clear()
+    if args.report is not None:
+        from gemtop.comparison.report.write import check_report
+
+        check_report(Path(args.report), job, force=args.force)
     journal = Journal(where, job.key)
     if args.restart:
         journal.forget()
         journal = Journal(where, job.key)
     elif journal.progress.seen or journal.progress.scores:
         _say(f"going on with {len(journal.progress.seen)} runs that are there; --restart begins anew")
-    _check_room(job, journal, where)
+    with make_planner(where) as planner:
+        leave_out_what_does_not_fit(job, journal, planner, _say)
     with headless("compare", where, verbose=args.verbose, record_text=options.record_text(args)) as run:
         done = _carry_out(run, job, journal, where)
-        if done:
-            journal.forget()
-        _show(args, job, journal)
-        return EXIT_OK if done else EXIT_INTERRUPTED
+        found = _show(args, job, journal)
+    if args.report is not None:  # the session is closed: all of its tokens are in the history
+        _report(args, found, where, done)
+    if done:
+        journal.forget()
+    return EXIT_OK if done else EXIT_INTERRUPTED
 
 
 def _say(text: str) -> None:
     sys.stderr.write(f"gemtop compare: {one_line(text)}\n")
     sys.stderr.flush()
-
-
-def _header(path: str) -> ModelHeader:
-    from gemtop.engine.adopt_layout import check_layout
-    from gemtop.engine.gguf import check_language_model, read_header
-
-    header = read_header(path)
-    check_language_model(header)
-    check_layout(header)
-    return header
 
 
 def _wish(args: argparse.Namespace, where: Paths, progress: Callable[[str], None]) -> Wish:
@@ -204,17 +203,11 @@ def _text(args: argparse.Namespace) -> TextToScore | None:
 
 
 def _prompts(args: argparse.Namespace) -> PromptSet:
-    from gemtop.prompts.model import PromptSet
-    from gemtop.prompts.reading import default_set, read_set
+    from gemtop.prompts.reading import default_set, few_of_each_kind, read_set
 
     if args.prompts:
         return read_set(Path(args.prompts))
-    every = default_set()
-    if not args.demo:
-        return every
-    kinds = list(dict.fromkeys(prompt.kind for prompt in every.prompts if prompt.excerpt is None))
-    few = [prompt for kind in kinds for prompt in [p for p in every.prompts if p.kind == kind][:_DEMO_PROMPTS]]
-    return PromptSet(f"{every.title}, {len(few)} of them", tuple(few))
+    return few_of_each_kind(_DEMO_PROMPTS) if args.demo else default_set()
 
 
 def _number(flag: str, name: str, models: Sequence[str], where: Paths) -> int:
@@ -233,22 +226,6 @@ def _pair(text: str, models: Sequence[str], where: Paths) -> tuple[int, int]:
     if not (model and sign and checkpoint):
         raise BadInputError(f"--checkpoint {one_line(text)}: MODEL=CHECKPOINT")
     return _number("--checkpoint", model, models, where), _number("--checkpoint", checkpoint, models, where)
-
-
-def _check_room(job: Job, journal: Journal, where: Paths) -> None:
-    """Variants that do not fit are not loaded: on a machine without a card that would end the process."""
-    from gemtop.assembly import make_planner
-    from gemtop.engine.planner import PlanRequest
-
-    with make_planner(where) as planner:
-        for number, variant in enumerate(job.variants):
-            if number in journal.progress.failures:
-                continue
-            request = PlanRequest(variant.facts.model_path, variant.settings, search=False)
-            fits, reason = planner.fit(request, variant.facts.model_fingerprint)
-            if not fits:
-                _say(f"{variant.facts.label} is left out: {reason}")
-                journal.write("failure", {"variant": number, "reason": reason})
 
 
 def _carry_out(run: Any, job: Job, journal: Journal, where: Paths) -> bool:
@@ -283,3 +260,17 @@ def _show(args: argparse.Namespace, job: Job, journal: Journal) -> Outcome:
     else:
         out(text(found, shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else None))
     return found
+
+
+def _report(args: argparse.Namespace, found: Outcome, where: Paths, done: bool) -> None:
+    from gemtop.cli.histories import take_in
+    from gemtop.comparison.report.write import write_report
+
+    notes = []
+    if args.demo:
+        from gemtop.comparison import demo
+
+        notes.append(demo.NOTE)
+    take_in(where, _say)
+    folder = write_report(found, Path(args.report), where, args.argv, finished=done, force=args.force, notes=notes)
+    _say(f"{folder / 'report.html'}" + ("" if done else ", of what there is so far"))

@@ -43,6 +43,7 @@ class Headless:
         self.progress = Progress()
         self.session: Session = make_session(command, paths, self._events.put, record_text=record_text)
         self.interrupted = False
+        self._notes_said = 0
 
     def events(self) -> Iterator[SessionEvent]:
         """Events as they come. Raises EngineCrashedError where llama.cpp gave up."""
@@ -106,9 +107,18 @@ class Headless:
         sys.stderr.write(f"gemtop: {one_line(text)}\n")
         sys.stderr.flush()
 
+    def say_notes(self) -> None:
+        """What the user should know of the history and was not told yet."""
+        notes = self.session.notes
+        for note in notes[self._notes_said :]:
+            self.say(note)
+        self._notes_said = len(notes)
+
     def close(self) -> bool:
         """End the session; False where llama.cpp could not be ended."""
-        return self.session.close("interrupted" if self.interrupted else None)
+        ended = self.session.close("interrupted" if self.interrupted else None)
+        self.say_notes()
+        return ended
 
 
 @contextmanager
@@ -117,6 +127,7 @@ def headless(command: str, paths: Paths, *, verbose: bool = False, record_text: 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     run = Headless(command, paths, verbose=verbose, record_text=record_text)
+    run.say_notes()
     run.session.start()
     try:
         yield run

@@ -76,7 +76,7 @@ def _import(args: argparse.Namespace) -> None:
 
 def _open(name: str, host: str, progress: Callable[[str], None]) -> Folder | Results:
     """What a path holds, checked. Raises BadInputError."""
-    from gemtop.history.exporting import MANIFEST
+    from gemtop.folders import MANIFEST
     from gemtop.history.importing import open_folder
     from gemtop.history.llama_bench import parse
 

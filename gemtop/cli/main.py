@@ -51,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
     _prepare_streams()
     try:
         args = _parse(argv)
+        args.argv = list(argv)  # a report says what made it
         code = int(args.func(args))
         sys.stdout.flush()
         return code

@@ -176,6 +176,7 @@ def _headless(args: argparse.Namespace) -> int:
 
     heard: SimpleQueue[int] = SimpleQueue()
     code, reason = EXIT_OK, "the program failed"
+    said: set[str] = set()
     with _signals(heard):
         monitor = make_monitor(_history(args), args.interval, lambda: heard.put(_ROUND), all_gpus=args.all_gpus)
         try:
@@ -184,25 +185,36 @@ def _headless(args: argparse.Namespace) -> int:
                     sys.stderr.write(f"gemtop: readings for Prometheus at {address}\n")
                     sys.stderr.flush()
                 monitor.start()
-                code = _listen(monitor, heard, args.json)
+                code = _listen(monitor, heard, args.json, said)
             reason = "interrupted" if code == EXIT_INTERRUPTED else "ended"
         except BrokenPipeError:
             reason = "nobody reads its output any more"
             raise
         finally:
             monitor.close(None if reason == "ended" else reason)
+            _say_notes(monitor, said)
     if monitor.problem:
         raise HistoryError(monitor.problem)
     return code
 
 
-def _listen(monitor: Monitor, heard: SimpleQueue[int], as_json: bool) -> int:
+def _say_notes(monitor: Monitor, said: set[str]) -> None:
+    """What the user should know of the history and was not told yet."""
+    for note in monitor.notes:
+        if note not in said:
+            sys.stderr.write(f"gemtop: {one_line(note)}\n")
+            sys.stderr.flush()
+            said.add(note)
+
+
+def _listen(monitor: Monitor, heard: SimpleQueue[int], as_json: bool, said: set[str]) -> int:
     told: str | None = None
     while (what := heard.get()) == _ROUND:
         found = monitor.fresh()
         if as_json and found is not None:
             sys.stdout.write(json.dumps(document(found)) + "\n")
             sys.stdout.flush()
+        _say_notes(monitor, said)
         if monitor.problem != told:
             told = monitor.problem
             sys.stderr.write(f"gemtop: {one_line(told)}\n" if told else "gemtop: recording again\n")

@@ -18,6 +18,7 @@ from gemtop.domain.settings import EngineSettings, settings_to_dict
 from gemtop.domain.text import one_line
 from gemtop.prompts.model import Check
 
+_TUPLES = ("prompt_tokens", "tokens", "pieces")
 MOST_DEATHS = 2
 """What gemtop died in so often is not tried again."""
 
@@ -162,7 +163,7 @@ class Progress:
             case "done":
                 self.begun.pop(data, None)
             case "seen":
-                tokens = {name: tuple(data[name]) for name in ("prompt_tokens", "tokens")}
+                tokens = {name: tuple(data[name]) for name in _TUPLES if name in data}
                 self.seen.append(Seen(**(data | tokens)))
             case "scores":
                 self.scores[data["variant"]] = _scores(data["scores"])

@@ -24,6 +24,8 @@ class Outcome:
     job: Job
     variants: tuple[VariantFigures, ...]
     verdict: str
+    runs: tuple[Seen, ...]
+    """All of them, in the order they were made."""
     seen: Mapping[tuple[int, str], Seen]
     """The first output of each variant to each prompt."""
     apart: Mapping[int, tuple[Apart, ...]]
@@ -53,6 +55,7 @@ def outcome(job: Job, progress: Progress) -> Outcome:
         job=job,
         variants=tuple(found),
         verdict=verdict(found, job.baseline),
+        runs=tuple(progress.seen),
         seen=seen,
         apart={
             number: tuple(progress.apart(job.baseline, number))

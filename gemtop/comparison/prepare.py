@@ -7,9 +7,9 @@ import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from gemtop.comparison.job import Asked, Job, TextToScore, Variant
+from gemtop.comparison.job import Asked, Job, Journal, TextToScore, Variant
 from gemtop.config import Paths
 from gemtop.domain.classify import classify
 from gemtop.domain.comparison import VariantFacts
@@ -19,6 +19,9 @@ from gemtop.domain.plan import CONTEXT_STEP
 from gemtop.domain.provenance import SOURCE_FINGERPRINT
 from gemtop.domain.settings import EngineSettings, LoraAdapter
 from gemtop.domain.text import one_line
+from gemtop.engine.adopt_layout import check_layout
+from gemtop.engine.gguf import check_language_model, read_header
+from gemtop.engine.planner import PlanRequest
 from gemtop.engine.token_counter import TokenCounter
 from gemtop.prompts import corpus
 from gemtop.prompts.excerpts import TEMPLATE_TOKENS
@@ -110,6 +113,35 @@ def prepare(
         checkpoints=_checkpoints(wish, headers, variants, baseline),
         cool_down_s=wish.cool_down_s,
     )
+
+
+def header_of(path: str) -> ModelHeader:
+    """The header of a model that can be compared. Raises BadInputError."""
+    header = read_header(path)
+    check_language_model(header)
+    check_layout(header)
+    return header
+
+
+class Room(Protocol):
+    """Tells whether a variant fits: engine.planner."""
+
+    def fit(self, request: PlanRequest, fingerprint: str) -> tuple[bool, str]: ...
+
+
+def leave_out_what_does_not_fit(job: Job, journal: Journal, room: Room, say: Said) -> None:
+    """Variants that do not fit are not loaded: on a machine without a card that would end the process.
+
+    Raises GemtopError for one that cannot be planned.
+    """
+    for number, variant in enumerate(job.variants):
+        if number in journal.progress.failures:
+            continue
+        request = PlanRequest(variant.facts.model_path, variant.settings, search=False)
+        fits, reason = room.fit(request, variant.facts.model_fingerprint)
+        if not fits:
+            say(f"{variant.facts.label} is left out: {reason}")
+            journal.write("failure", {"variant": number, "reason": reason})
 
 
 def _prompts(

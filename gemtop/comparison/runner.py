@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gemtop.comparison.job import MOST_DEATHS, Asked, Job, Journal, TextToScore, Variant, plain, predictions_file
+from gemtop.comparison.recording import fidelity_rows, task_row
 from gemtop.config import Paths
 from gemtop.domain.comparison import Scores, Seen
 from gemtop.domain.events import (
@@ -81,6 +82,7 @@ class Runner:
         """Bytes in use after the first variant was freed."""
         self._cool_c: float | None = None
         """Temperature of the hottest card before the first load."""
+        self._llama_build = ""
         self._script = self._all()
         self.failed: str | None = None
 
@@ -141,6 +143,9 @@ class Runner:
                     self._doing(f"{name}: {asked.id} again ({seen.spoiled})")
                     seen = yield from self._ask(number, repeat, asked)
                 self._journal.write("seen", plain(seen))
+                if "run_id" in seen.row:
+                    row = task_row(self._job, progress.comparison_id, seen, self._session.record_text)
+                    self._session.record(row)
             yield from self._free(variant)
         self._journal.write("done", f"runs {number}")
 
@@ -168,23 +173,26 @@ class Runner:
                 self._fail(number, event.message)
                 return False
             else:
+                self._llama_build = event.model.llama_build
                 if not event.weights_kept:
                     self._journal.write("load", {"variant": number, "load_s": event.model.load_s})
                 return True
 
-    def _generate(self, asked: Asked, n_predict: int) -> _Steps[tuple[RunRecorded | None, tuple[int, ...], list[int]]]:
+    def _generate(
+        self, asked: Asked, n_predict: int
+    ) -> _Steps[tuple[RunRecorded | None, tuple[int, ...], list[TokenGenerated]]]:
         """A run from an empty context: its record, the prompt's tokens and those generated."""
         self._session.new_conversation()
         self._session.generate(GenerateRequest(asked.text, n_predict, _GREEDY))
         prompt: tuple[int, ...] = ()
-        tokens: list[int] = []
+        tokens: list[TokenGenerated] = []
         while True:
             event: RunStarted | TokenGenerated | RunRecorded | RunFinished
             event = yield from self._await(RunStarted, TokenGenerated, RunRecorded, RunFinished)
             if isinstance(event, RunStarted):
                 prompt = event.prompt_tokens
             elif isinstance(event, TokenGenerated):
-                tokens.append(event.token_id)
+                tokens.append(event)
             elif isinstance(event, RunFinished):
                 if event.status == "cancelled":
                     yield from self._await(RunRecorded)
@@ -201,8 +209,9 @@ class Runner:
             row = {"status": "failed", "valid": False, "invalid_reason": self.failed or "the run failed"}
             return Seen(number, repeat, asked.id, row, "", (), (), None, self.failed or "the run failed")
         result = judge(asked.check, recorded.output, run_code=self._job.run_code)
+        ids, pieces = tuple(token.token_id for token in tokens), tuple(token.text for token in tokens)
         return Seen(
-            number, repeat, asked.id, recorded.row, recorded.output, prompt, tuple(tokens), result.passed, result.reason
+            number, repeat, asked.id, recorded.row, recorded.output, prompt, ids, result.passed, result.reason, pieces
         )
 
     # A closer look: where outputs part, and the text
@@ -270,6 +279,9 @@ class Runner:
         of_baseline = fidelity(found, divergences) if divergences else None
         scores = Scores(perplexity(found), of_baseline, reason, own)
         self._journal.write("scores", {"variant": number, "scores": plain(scores), "along": curves})
+        comparison_id = self._journal.progress.comparison_id
+        for row in fidelity_rows(self._job, comparison_id, number, scores, self._llama_build):
+            self._session.record(row)
 
     def _against_own(self, number: int, text: TextToScore, name: str) -> _Steps[Fidelity | None]:
         """Against the variant's own checkpoint, where that was scored before it."""

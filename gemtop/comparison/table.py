@@ -122,28 +122,24 @@ _ROWS: tuple[tuple[str, Callable[[VariantFigures], str]], ...] = (
 
 def text(found: Outcome, width: int | None = None) -> str:
     """The whole of it for a terminal; tables that are wider than `width` continue below."""
-    heads = [
-        one.facts.label + (" (baseline)" if number == found.job.baseline else "")
-        for number, one in enumerate(found.variants)
-    ]
-    parts = [*_tables(heads, rows(found), width), _legend(found), *_apart(found), *_failures(found)]
-    parts += [textwrap.fill(note, width or 100) for note in found.notes]
+    explained = "\n".join(textwrap.fill(line, width or 100) for line in legend(found))
+    parts = [*_tables(heads(found), rows(found), width), explained, *_apart(found)]
+    parts += [textwrap.fill(line, width or 100) for line in (*failures(found), *found.notes)]
     parts.append(textwrap.fill(printable(found.verdict), width or 100))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _tables(heads: Sequence[str], lines: Sequence[Row], width: int | None) -> Iterator[str]:
-    """As many variants beside each other as there is room for."""
-    first = max(text_width(row.title) for row in lines)
-    widths = [max(text_width(head), *(text_width(row.cells[i]) for row in lines)) for i, head in enumerate(heads)]
-    begin = 0
-    while begin < len(heads):
-        end, used = begin + 1, first + 2 + widths[begin]
-        while end < len(heads) and (width is None or used + 2 + widths[end] <= width):
-            used += 2 + widths[end]
-            end += 1
-        chosen = range(begin, end)
-        head = " " * first + "".join("  " + _right(heads[i], widths[i]) for i in chosen)
+def heads(found: Outcome) -> list[str]:
+    """What stands above the columns."""
+    return [
+        one.facts.label + (" (baseline)" if number == found.job.baseline else "")
+        for number, one in enumerate(found.variants)
+    ]
+
+
+def _tables(titles: Sequence[str], lines: Sequence[Row], width: int | None) -> Iterator[str]:
+    for first, widths, chosen in layout(titles, lines, width):
+        head = " " * first + "".join("  " + _right(titles[i], widths[i]) for i in chosen)
         body = [
             row.title
             + " " * (first - text_width(row.title))
@@ -151,6 +147,21 @@ def _tables(heads: Sequence[str], lines: Sequence[Row], width: int | None) -> It
             for row in lines
         ]
         yield "\n".join([head, *body])
+
+
+def layout(
+    titles: Sequence[str], lines: Sequence[Row], width: int | None
+) -> Iterator[tuple[int, Sequence[int], Sequence[int]]]:
+    """As many variants beside each other as there is room for: cells of the titles, of each variant, which variants."""
+    first = max(text_width(row.title) for row in lines)
+    widths = [max(text_width(head), *(text_width(row.cells[i]) for row in lines)) for i, head in enumerate(titles)]
+    begin = 0
+    while begin < len(titles):
+        end, used = begin + 1, first + 2 + widths[begin]
+        while end < len(titles) and (width is None or used + 2 + widths[end] <= width):
+            used += 2 + widths[end]
+            end += 1
+        yield first, widths, range(begin, end)
         begin = end
 
 
@@ -158,8 +169,8 @@ def _right(words: str, width: int) -> str:
     return " " * (width - text_width(words)) + words
 
 
-def _legend(found: Outcome) -> str:
-    """What the figures are of, and what the marks mean."""
+def legend(found: Outcome) -> list[str]:
+    """What the figures are of, and what the marks mean: a paragraph each."""
     job = found.job
     words = []
     if job.prompts:
@@ -175,7 +186,7 @@ def _legend(found: Outcome) -> str:
             f"Perplexity and KL divergence (nats): {scored.perplexity.n_tokens:,} tokens of {one_line(job.text.name)}"
             f" in {scored.perplexity.n_chunks} chunks of {scored.perplexity.n_ctx}, ± one standard error."
         )
-    return "\n".join(textwrap.fill(line, 100) for line in words)
+    return words
 
 
 def _apart(found: Outcome) -> Iterator[str]:
@@ -205,10 +216,9 @@ def quoted(word: str) -> str:
     return f"'{shown}'" if shown else "(end)"
 
 
-def _failures(found: Outcome) -> Iterator[str]:
-    for one in found.variants:
-        if one.failure:
-            yield textwrap.fill(f"{one.facts.label}: {one_line(one.failure)}", 100)
+def failures(found: Outcome) -> list[str]:
+    """Why variants could not be measured, or not wholly."""
+    return [f"{one.facts.label}: {one_line(one.failure)}" for one in found.variants if one.failure]
 
 
 def side_by_side(found: Outcome, prompt_id: str, numbers: Sequence[int], width: int) -> str:

@@ -9,11 +9,8 @@ from itertools import takewhile
 from typing import Any
 
 from gemtop.domain.fidelity import Estimate, Fidelity, Perplexity
-from gemtop.domain.statistics import MeanCi, Ratio, mean_ci, paired_ratio
+from gemtop.domain.statistics import Z95, MeanCi, Ratio, mean_ci, paired_ratio
 from gemtop.domain.validity import LEAST_TOKENS
-
-_Z95 = 1.959964
-"""Of the normal distribution: figures over thousands of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +50,8 @@ class Seen:
     """Whether the answer is right; None where it was not checked."""
     reason: str
     """Why it is not, or was not checked."""
+    pieces: tuple[str, ...] = ()
+    """What each token added to the output; the last incomplete character is not among them."""
 
     @property
     def spoiled(self) -> str | None:
@@ -329,7 +328,7 @@ def quality_differs(figures_of: VariantFigures) -> bool | None:
     ratio = fidelity.ln_perplexity_ratio
     if ratio.standard_error is None:
         return None
-    return abs(ratio.value) > _Z95 * ratio.standard_error
+    return abs(ratio.value) > Z95 * ratio.standard_error
 
 
 def verdict(found: Sequence[VariantFigures], baseline: int) -> str:
@@ -368,7 +367,7 @@ def quality_words(one: VariantFigures) -> str:
     kl = f"KL {fidelity.kl_mean.value:.2g}"
     if differs is None:
         return f"has a perplexity {math.expm1(ratio.value):+.2%} from its ({kl}), by too few tokens to tell"
-    reach = "" if ratio.standard_error is None else f" ± {_Z95 * ratio.standard_error:.2%}"
+    reach = "" if ratio.standard_error is None else f" ± {Z95 * ratio.standard_error:.2%}"
     change = f"perplexity {math.expm1(ratio.value):+.2%}{reach}, {kl}"
     if not differs:
         return f"predicts the text as well within the noise ({change})"

@@ -302,7 +302,74 @@ class RoofRow:
     """Why something is None."""
 
 
-Record = SessionBegin | SessionEnd | RunBegin | RunEnd | TokenRow | LedgerRow | TunePoint | DeviceRow | RoofRow | Sample
+@dataclass(frozen=True, slots=True)
+class FidelityRow:
+    """A variant of a comparison on a text, alone or against a reference. Names are those of the view `fidelity`."""
+
+    t_ns: int
+    comparison_id: str
+    label: str
+    model_name: str
+    model_fingerprint: str
+    quantization: str
+    training: str
+    variant: str
+    llama_build: str
+    type_k: str
+    type_v: str
+    lora: str | None
+    corpus: str
+    corpus_sha256: str
+    n_ctx: int
+    n_chunks: int
+    n_tokens: int
+    perplexity: float
+    perplexity_error: float | None
+    reference: str | None = None
+    reference_label: str | None = None
+    reference_fingerprint: str | None = None
+    ln_perplexity_ratio: float | None = None
+    ln_perplexity_ratio_error: float | None = None
+    kl_mean: float | None = None
+    kl_mean_error: float | None = None
+    kl_median: float | None = None
+    kl_p90: float | None = None
+    kl_p99: float | None = None
+    kl_max: float | None = None
+    top1_agreement: float | None = None
+    top1_agreement_error: float | None = None
+    probability_rms: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """The answer of a run to a prompt of a comparison."""
+
+    run_id: str
+    comparison_id: str
+    label: str
+    prompt_id: str
+    prompt_kind: str
+    repeat: int
+    passed: bool | None
+    reason: str | None
+
+
+Record = (
+    SessionBegin
+    | SessionEnd
+    | RunBegin
+    | RunEnd
+    | TokenRow
+    | LedgerRow
+    | TunePoint
+    | DeviceRow
+    | RoofRow
+    | FidelityRow
+    | TaskRow
+    | Sample
+)
 
 
 RUN_FIELDS = (

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+Z95 = 1.959964
+"""Of the normal distribution: 95 % of it lie so many standard deviations or fewer from its mean."""
+
 
 @dataclass(frozen=True, slots=True)
 class MeanSd:
@@ -101,6 +104,19 @@ def _incomplete_beta(a: float, b: float, x: float) -> float:
         if abs(c * d - 1) < 1e-15:
             break
     return front * value
+
+
+def share_interval_95(hits: int, n: int) -> tuple[float, float]:
+    """Ends of the 95 % interval of a share, `hits` of `n`, by Wilson's score (JASA 22, 1927): good for few too.
+
+    Raises ValueError without any.
+    """
+    if not 0 <= hits <= n or n == 0:
+        raise ValueError(f"no share of {hits} of {n}")
+    z2 = Z95 * Z95
+    middle = (hits + z2 / 2) / (n + z2)
+    reach = Z95 / (n + z2) * math.sqrt(hits * (n - hits) / n + z2 / 4)
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,14 +26,19 @@ def printable(text: str) -> str:
     return _CONTROL.sub(_picture, text)
 
 
+def storable(text: str) -> str:
+    """The text with halves of surrogate pairs, which no file takes, written as their codes: \\udc80."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def one_line(text: str) -> str:
     """`printable`, with line ends folded to spaces: for names, paths and messages."""
     return printable(" ".join(text.split()))
 
 
 def shortened(text: str, most: int) -> str:
-    """`one_line`, cut to `most` characters with an ellipsis; half of a surrogate pair, which no file takes, as code."""
-    line = one_line(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    """`one_line` and `storable`, cut to `most` characters with an ellipsis."""
+    line = one_line(storable(text))
     return line if len(line) <= most else line[: most - 1] + "\u2026"
 
 

@@ -1,10 +1,10 @@
-"""Opening the history file, for as long as a batch takes, and saying plainly why it could not be opened."""
+"""Opening the history file, for as long as a batch takes."""
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from gemtop.domain.errors import HistoryError
-from gemtop.domain.text import one_line
 from gemtop.history import schema
+from gemtop.history.faults import DamagedHistoryError, HistoryLockedError, explain, files_of, real
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -28,36 +28,7 @@ descriptor of the file lets go of it: two of our threads must never have the fil
 STORAGE_VERSION = "v1.5.0"
 """Format of a new file: the oldest DuckDB that gemtop works with, and the shells beside it, can read it."""
 
-_LOCKED = re.compile(r"Conflicting lock is held in (?P<program>.*?) \(PID (?P<pid>\d+)\)")
 _POLL_S = 0.05
-
-
-class HistoryLockedError(HistoryError):
-    """Another process has the history open."""
-
-
-def explain(path: Path, error: BaseException) -> HistoryError:
-    """What a DuckDB or system error on the history file means, in one line that says what to do."""
-    if isinstance(error, HistoryError):
-        return error
-    text = str(error)
-    first = one_line(text.splitlines()[0]) if text else type(error).__name__
-    held = _LOCKED.search(text)
-    if held:
-        program = held["program"].rsplit("/", 1)[-1]
-        return HistoryLockedError(f"{path} is in use by {program} (PID {held['pid']})")
-    if "Could not set lock" in text:
-        return HistoryLockedError(f"{path} is in use by another process")
-    elsewhere = "choose another file with --db PATH"
-    if "newer version of DuckDB" in text or "with an newer version" in text:
-        return HistoryError(f"{path} was written by a newer DuckDB: pip install -U duckdb, or {elsewhere}")
-    if re.search(r"not a valid DuckDB database|[Cc]orrupt|checksum|Could not read enough bytes", text):
-        return HistoryError(f"{path} is damaged or no history ({first}): move it away, or {elsewhere}")
-    if re.search(r"No space left|File too large|Disk quota exceeded", text):
-        return HistoryError(f"no room to write {path}: make room on that disk, or {elsewhere}")
-    if re.search(r"Permission denied|Read-only file system|Operation not permitted", text):
-        return HistoryError(f"{path} cannot be written ({first}): {elsewhere}")
-    return HistoryError(f"{path} cannot be used ({first}): {elsewhere}")
 
 
 def patiently(attempt: Callable[[], _T], wait_s: float, on_wait: Callable[[str], None] | None = None) -> _T:
@@ -84,9 +55,49 @@ def connect_reading(path: Path) -> DuckDBPyConnection:
     import duckdb
 
     try:
-        return duckdb.connect(str(path), read_only=True)
+        return duckdb.connect(str(real(path)), read_only=True)
     except (duckdb.Error, OSError) as error:
         raise explain(path, error) from error
+
+
+def bring_up_to_date(path: Path, wait_s: float, on_wait: Callable[[str], None] | None = None) -> None:
+    """Bring a history of an earlier gemtop to the current schema. Raises HistoryError where it cannot be written."""
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        raise HistoryError(
+            f"{path} is of an earlier gemtop and cannot be written, so it is not brought up to date:"
+            f" gemtop sessions merge {path} --db NEW reads it into another"
+        )
+    with Database(path).open(wait_s, on_wait):
+        pass  # opening does it
+
+
+def _unborn(file: Path, what: str) -> Path:
+    """Where this process makes a file that belongs beside the history."""
+    return file.with_name(f".{file.name}.{os.getpid()}.{what}")
+
+
+def clear_up_unborn(path: Path) -> None:
+    """Delete new histories and copies whose process was killed before it could put them in place."""
+    file = real(path)
+    for left in file.parent.glob(f".{glob.escape(file.name)}.*.*"):
+        try:
+            os.kill(int(left.name.removeprefix(f".{file.name}.").split(".")[0]), 0)
+        except ProcessLookupError:
+            left.unlink(missing_ok=True)
+        except (ValueError, OSError):
+            continue
+
+
+def put_in_place(whole: Path, file: Path) -> None:
+    """Give a file its name, in one step. Raises FileExistsError where there is one of that name."""
+    try:
+        os.link(whole, file)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if file.exists():
+            raise FileExistsError(file) from None
+        whole.rename(file)
 
 
 def quoted(text: str) -> str:
@@ -105,12 +116,13 @@ class Database:
         self.path = path
         self._migrations = migrations
         self._con: DuckDBPyConnection | None = None
+        self._files = files_of(path)
 
     def _instance(self) -> DuckDBPyConnection:
         if self._con is None:
             import duckdb
 
-            self._con = duckdb.connect(config={"threads": 1})
+            self._con = duckdb.connect(config={"threads": 1, "storage_compatibility_version": STORAGE_VERSION})
             # A commit goes into the file itself: the file is closed after a batch, which would empty its log at once.
             # And DuckDB 1.5 cannot replay a log that makes a schema and its tables.
             self._con.execute("SET wal_autocheckpoint = '1KB'")
@@ -135,27 +147,56 @@ class Database:
             con.execute("USE memory; DETACH history")
         except (duckdb.Error, OSError) as error:
             self.forget()
-            raise explain(self.path, error) from error
+            raise self._explained(error) from error
+        except HistoryLockedError:
+            raise
         except BaseException:
             self.forget()
             raise
         finally:
             IN_THIS_PROCESS.release()
 
+    def _explained(self, error: BaseException) -> HistoryError:
+        found = explain(self.path, error)
+        if isinstance(found, DamagedHistoryError):
+            found.files = self._files
+        return found
+
     def _attach(self) -> None:
         import duckdb
 
-        con = self._instance()
-        new = not self.path.exists() or self.path.stat().st_size == 0
-        options = f"(STORAGE_VERSION '{STORAGE_VERSION}')" if new else ""
+        file = real(self.path)
         try:
-            con.execute(f"ATTACH {quoted(str(self.path))} AS history {options}; USE history")
-        except duckdb.Error as error:
-            self.forget()
-            raise explain(self.path, error) from error
-        if new:  # prompts and outputs are in it
-            with contextlib.suppress(OSError):
-                self.path.chmod(0o600)
+            if not file.exists():
+                self._begin(file)
+            self._files = files_of(self.path)
+            self._attach_file(file)
+        except (duckdb.Error, OSError) as error:
+            found = self._explained(error)
+            if not isinstance(found, HistoryLockedError):  # it is tried again soon, and an instance is dear
+                self.forget()
+            raise found from error
+
+    def _attach_file(self, file: Path) -> None:
+        self._instance().execute(f"ATTACH {quoted(str(file))} AS history; USE history")
+
+    def _begin(self, file: Path) -> None:
+        """Make a new history beside its place, and put it there whole.
+
+        A process that is killed while DuckDB makes a file leaves one that nobody can open, and of two that make
+        it at once the second begins it anew under the first.
+        """
+        unborn = _unborn(file, "new")
+        try:
+            self._attach_file(unborn)
+            unborn.chmod(0o600)  # prompts and outputs will be in it
+            con = self._instance()
+            schema.migrate(con, str(self.path), self._migrations)
+            con.execute("USE memory; DETACH history")
+            with contextlib.suppress(FileExistsError):  # another process was quicker
+                put_in_place(unborn, file)
+        finally:
+            unborn.unlink(missing_ok=True)
 
     def _migrate(self, con: DuckDBPyConnection) -> None:
         found = schema.version(con)
@@ -185,7 +226,7 @@ class Database:
                 return
         import subprocess
 
-        half = copy.with_name(f"{copy.name}.{os.getpid()}")
+        half = _unborn(self.path, "bak")
         command = ["cp", "-p", "--", str(self.path), str(half)]  # -p: its prompts stay as private as they were
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gemtop import __version__
-from gemtop.domain.errors import BadInputError, HistoryError
-from gemtop.domain.text import one_line
+from gemtop import __version__, folders
+from gemtop.folders import MANIFEST, made_whole, sha256_of
 from gemtop.history import schema
 from gemtop.history.reader import Reader
 from gemtop.history.tables import TABLES, Column, belonging, columns_of_version, quoted_name
@@ -23,7 +19,6 @@ from gemtop.history.tables import TABLES, Column, belonging, columns_of_version,
 FORMAT_VERSION = 1
 """Of the folder: names of its files and how values are written."""
 FORMATS = ("parquet", "csv", "json")
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +53,6 @@ def _options(form: str, columns: Sequence[Column]) -> str:
     return f"FORMAT csv, HEADER, FORCE_QUOTE ({', '.join(text)})"
 
 
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _is_export(folder: Path) -> bool:
     """Whether a folder holds an export and nothing else."""
     names = {entry.name for entry in folder.iterdir()}
@@ -72,18 +62,7 @@ def _is_export(folder: Path) -> bool:
 
 def check_target(target: Path, *, force: bool) -> None:
     """Raises BadInputError where an export cannot or must not be put there."""
-    name = one_line(str(target))
-    if not target.exists():
-        if not target.parent.is_dir():
-            raise BadInputError(f"there is no folder {one_line(str(target.parent))} to put {target.name} in")
-        return
-    if not target.is_dir():
-        raise BadInputError(f"{name} is a file: --to names a folder that is made, or is empty")
-    if any(target.iterdir()):
-        if not force:
-            raise BadInputError(f"{name} is not empty: choose another folder, or --force to replace an export")
-        if not _is_export(target):
-            raise BadInputError(f"{name} holds other things than an export of gemtop's: it is not replaced")
+    folders.check_target(target, "an export", "--to", force=force, is_ours=_is_export)
 
 
 def export(
@@ -96,18 +75,9 @@ def export(
     """
     target = Path(os.path.realpath(target))
     check_target(target, force=force)
-    half = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        half.mkdir(mode=0o700)  # prompts and outputs are in it
+    with made_whole(target) as half:
         rows = _write(reader, ids, half, form, progress)
         size = sum(path.stat().st_size for path in half.iterdir())
-        _put_in_place(half, target)
-    except OSError as error:
-        shutil.rmtree(half, ignore_errors=True)
-        raise HistoryError(f"{one_line(str(target))} could not be written: {error.strerror or error}") from error
-    except BaseException:
-        shutil.rmtree(half, ignore_errors=True)
-        raise
     return Exported(target, len(ids), rows, size)
 
 
@@ -139,19 +109,3 @@ def _write(reader: Reader, ids: Sequence[str], folder: Path, form: str, progress
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return total
-
-
-def _put_in_place(half: Path, target: Path) -> None:
-    """Give it its name; what was there before is deleted only then."""
-    if not target.exists() or not any(target.iterdir()):
-        half.rename(target)
-        return
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    target.rename(old)
-    try:
-        half.rename(target)
-    except OSError:
-        with suppress(OSError):
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

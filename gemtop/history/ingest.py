@@ -19,16 +19,19 @@ from gemtop.config import Paths
 from gemtop.domain.errors import HistoryError
 from gemtop.domain.records import (
     DeviceRow,
+    FidelityRow,
     LedgerRow,
     RoofRow,
     RunBegin,
     RunEnd,
     SessionBegin,
     SessionEnd,
+    TaskRow,
     TunePoint,
 )
 from gemtop.history.crashed import end_unfinished
-from gemtop.history.database import Database, HistoryLockedError, quoted
+from gemtop.history.database import Database, clear_up_unborn, quoted
+from gemtop.history.faults import DamagedHistoryError, HistoryLockedError
 from gemtop.history.lines import SAMPLE_COLUMNS, SAMPLE_KINDS
 from gemtop.history.spool import FORMAT, SUFFIX, Spool, spools_in
 
@@ -134,6 +137,15 @@ _ROOFS = f"""
     INSERT INTO store.roofs BY NAME
     SELECT * FROM {_records(RoofRow)} WHERE run_id IS NOT NULL AND device IS NOT NULL
 """
+_FIDELITY = f"""
+    INSERT INTO store.fidelity BY NAME
+    SELECT * REPLACE (t_ns - $zero AS t_ns), $session AS session_id
+    FROM {_records(FidelityRow)} WHERE t_ns IS NOT NULL AND comparison_id IS NOT NULL
+"""
+_TASKS = f"""
+    INSERT INTO store.tasks BY NAME
+    SELECT * FROM {_records(TaskRow)} WHERE run_id IS NOT NULL AND comparison_id IS NOT NULL
+"""
 _GPUS = f"""
     INSERT INTO store.devices BY NAME
     SELECT *, $session AS session_id FROM {_records(DeviceRow)} WHERE device IS NOT NULL
@@ -169,6 +181,8 @@ _BY_KIND = {
     "run_begin": _RUNS,
     "ledger": _LEDGER,
     "tune": _TUNE_POINTS,
+    "fidelity": _FIDELITY,
+    "task": _TASKS,
     "tokens": _TOKENS,
     "devices": _samples("devices", "store.device_samples"),
     "hosts": _samples("hosts", "store.host_samples"),
@@ -217,7 +231,7 @@ class Taken:
 
 
 @contextlib.contextmanager
-def _as_file(lines: list[bytes]) -> Iterator[str]:
+def as_file(lines: list[bytes]) -> Iterator[str]:
     """The lines under a path, in memory: a full disk does not stop them, and no crash leaves them behind."""
     fd = os.memfd_create("gemtop-tail", os.MFD_CLOEXEC)
     try:
@@ -269,7 +283,7 @@ def _insert(con: DuckDBPyConnection, session_id: str, lines: dict[str, list[byte
         if "zero" in used and "zero" not in values:
             values["zero"] = _started_ns(con, session_id)
         values["longest"] = max(65536, 2 * max(map(len, lines[kind])))
-        with _as_file(lines[kind]) as values["path"]:
+        with as_file(lines[kind]) as values["path"]:
             con.execute(statement, {name: values[name] for name in used})
 
 
@@ -363,12 +377,14 @@ def take_in_dead(
 ) -> TakenIn:
     """Take in the spools of this history whose process is gone, and end what they left unfinished.
 
-    Raises nothing for a spool that cannot be taken in: it stays, or is set aside if it makes no sense, and a
-    note says so. `stop` is asked between transactions; what is left then is for the next start.
+    Nothing is raised for a spool that cannot be taken in: it stays, or is set aside if it makes no sense, and a
+    note says so. `stop` is asked between transactions; what is left then is for the next start. Raises
+    DamagedHistoryError.
     """
     sessions: list[str] = []
     notes: list[str] = []
     _remove_stillborn(paths.spools)
+    clear_up_unborn(paths.history)
     own = database or Database(paths.history)
     for path in spools_in(paths.spools):
         if stop():
@@ -390,6 +406,8 @@ def take_in_dead(
             aside = path.with_name(f"{path.name}.damaged")
             path.rename(aside)
             notes.append(f"{error}; set aside as {aside}")
+        except DamagedHistoryError:
+            raise
         except HistoryLockedError as error:
             notes.append(f"{error}; sessions of processes that are gone are taken in at the next start")
             break

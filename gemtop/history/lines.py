@@ -11,6 +11,7 @@ from typing import Any
 
 from gemtop.domain.records import (
     DeviceRow,
+    FidelityRow,
     LedgerRow,
     Record,
     RoofRow,
@@ -18,6 +19,7 @@ from gemtop.domain.records import (
     RunEnd,
     SessionBegin,
     SessionEnd,
+    TaskRow,
     TokenRow,
     TunePoint,
 )
@@ -32,6 +34,8 @@ KINDS: dict[type, str] = {
     TunePoint: "tune",
     DeviceRow: "device",
     RoofRow: "roof",
+    FidelityRow: "fidelity",
+    TaskRow: "task",
 }
 TOKEN_COLUMNS = ("index", "t_ns", "token_id", "phase")
 _NO_COLUMNS = ("reasons", "processes")

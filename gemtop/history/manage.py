@@ -33,7 +33,7 @@ LONGEST_TAG = 64
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 _ORDER = {
     "sessions": "session_id",
-    "runs": "started_at, len(run_id), run_id",
+    "runs": "len(run_id), run_id",  # by their counter: the wall clock may have been set in between
     "ledger": "load_number, device",
     "devices": "device",
 }

@@ -16,14 +16,8 @@ from gemtop.domain.errors import BadInputError, HistoryError
 from gemtop.domain.text import one_line
 from gemtop.history import schema
 from gemtop.history.crashed import end_unfinished
-from gemtop.history.database import (
-    Database,
-    HistoryLockedError,
-    connect_reading,
-    explain,
-    patiently,
-    quoted,
-)
+from gemtop.history.database import Database, connect_reading, patiently, quoted
+from gemtop.history.faults import DamagedHistoryError, HistoryLockedError, explain, logs_of, real
 from gemtop.history.ingest import take_in_dead
 from gemtop.history.interruptible import interruptible
 from gemtop.history.manage import WAIT_S, Said
@@ -53,11 +47,13 @@ def _unreadable(path: Path, error: BaseException) -> HistoryError:
     found = explain(path, error)
     if isinstance(found, HistoryLockedError):
         return found
+    if isinstance(found, DamagedHistoryError):
+        return HistoryError(f"nothing was merged: {one_line(str(path))} is damaged or no history ({found.why})")
     if isinstance(error, BadInputError):
         return HistoryError(str(error))
     text = one_line(str(error).splitlines()[0]) if str(error) else type(error).__name__
     if isinstance(error, HistoryError):
-        text = text.split(": move it away")[0].split(", or choose another")[0].split(": choose another")[0]
+        text = text.split(", or choose another")[0].split(": choose another")[0]
         return HistoryError(f"nothing was merged: {text}")
     return HistoryError(f"nothing was merged: {one_line(str(path))} cannot be read ({text})")
 
@@ -74,8 +70,8 @@ def _copy(path: Path, to: Path, on_wait: Said) -> None:
                 f"{one_line(str(path))} was written by a newer gemtop (schema {found}, this one knows"
                 f" {schema.MIGRATIONS[-1].version}): update gemtop"
             )
-        wal = path.with_name(f"{path.name}.wal")
-        pairs = [(path, to)] + ([(wal, to.with_name(f"{to.name}.wal"))] if wal.exists() else [])
+        file = real(path)
+        pairs = [(file, to), *((log, to.with_name(log.name.replace(file.name, to.name, 1))) for log in logs_of(file))]
         for source, target in pairs:  # by another process: closing a descriptor of it here would give up the lock
             done = subprocess.run(
                 ["cp", "--reflink=auto", "--", str(source), str(target)], capture_output=True, text=True, check=False

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from gemtop.config import Paths
 from gemtop.domain.errors import HistoryError
-from gemtop.history.database import Database, HistoryLockedError
+from gemtop.history.damage import renewing
+from gemtop.history.database import Database
+from gemtop.history.faults import HistoryLockedError
 from gemtop.history.ingest import take, take_in_dead
 from gemtop.history.spool import Spool
 from gemtop.threads import name_thread
@@ -25,6 +27,8 @@ class MovePace:
     every_s: float = 4.5
     soon_s: float = 0.25
     """After something that others want to see."""
+    patience_s: float = 0.5
+    """Waited for others within a move: between many readers the file is free for moments only."""
     locked_s: float = 1.0
     """Until it is tried again while another process has the history open."""
     failed_s: float = 30.0
@@ -34,14 +38,23 @@ class MovePace:
 class Mover:
     """Takes the tail of one spool into the history, over and over. `start`, `soon` now and then, `finish`.
 
-    `moved` is called on the mover's thread after each move, with the offset that was reached.
+    `moved` is called on the mover's thread after each move, with the offset that was reached; `note` with what the
+    user should know of spools of processes that are gone, and of a history that was damaged.
     """
 
-    def __init__(self, paths: Paths, spool: Spool, pace: MovePace, moved: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        spool: Spool,
+        pace: MovePace,
+        moved: Callable[[int], None],
+        note: Callable[[str], None],
+    ) -> None:
         self._paths = paths
         self._spool = spool
         self._pace = pace
         self._moved = moved
+        self._note = note
         self._database = Database(paths.history)
         self._changed = threading.Condition()
         self._due_s = time.monotonic() + pace.first_s
@@ -55,8 +68,6 @@ class Mover:
         """Who has the history open while it is tried again; nothing is lost meanwhile."""
         self.problem: str | None = None
         """Why the history cannot be written; None while all is well."""
-        self.notes: tuple[str, ...] = ()
-        """What came of the spools of processes that are gone."""
 
     def start(self) -> None:
         self._thread.start()
@@ -88,7 +99,7 @@ class Mover:
         name_thread(THREAD)  # and that of the threads DuckDB makes
         try:
             while self._wait_until_due():
-                again_s = self._move(0.0)
+                again_s = self._move(self._pace.patience_s)
                 with self._changed:
                     self._due_s = time.monotonic() + again_s
             assert self._deadline_s is not None
@@ -114,11 +125,7 @@ class Mover:
     def _move(self, wait_s: float) -> float:
         """Move the spool's tail into the history; returns in how many seconds to try again."""
         try:
-            if not self._dead_taken_in:
-                self.notes = take_in_dead(self._paths, database=self._database, stop=self._ended).notes
-                self._dead_taken_in = True
-            if self.taken != self._spool.end:
-                self._take(wait_s)
+            renewing(self._paths.history, lambda: self._take_in(wait_s), self._begin_anew)
             self.waiting = self.problem = None
             return self._pace.every_s
         except HistoryLockedError as error:
@@ -128,6 +135,21 @@ class Mover:
             self.waiting = None
             self.problem = f"{error}; the session is kept in {self._spool.path}"
             return self._pace.failed_s
+
+    def _take_in(self, wait_s: float) -> None:
+        if not self._dead_taken_in:
+            found = take_in_dead(self._paths, database=self._database, wait_s=wait_s, stop=self._ended)
+            for note in found.notes:
+                self._note(note)
+            self._dead_taken_in = True
+        if self.taken != self._spool.end:
+            self._take(wait_s)
+
+    def _begin_anew(self, told: str) -> None:
+        """The history was damaged and is another one now: all spools are taken into that."""
+        self._note(told)
+        self.taken = 0
+        self._dead_taken_in = False
 
     def _take(self, wait_s: float) -> None:
         end = self._spool.end  # what comes in meanwhile is for the next move: each transaction has its price

@@ -13,15 +13,8 @@ from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError, HistoryError
 from gemtop.domain.text import one_line
 from gemtop.history import schema, tables
-from gemtop.history.database import (
-    IN_THIS_PROCESS,
-    Database,
-    HistoryLockedError,
-    connect_reading,
-    explain,
-    patiently,
-    quoted,
-)
+from gemtop.history.database import IN_THIS_PROCESS, bring_up_to_date, connect_reading, patiently, quoted
+from gemtop.history.faults import HistoryLockedError, explain, sql_error
 from gemtop.history.interruptible import interruptible
 
 if TYPE_CHECKING:
@@ -65,11 +58,6 @@ class Result:
         """The rows, once. Raises BadInputError where the query fails only while it runs."""
         while batch := self._reader._fetch(_FETCH_ROWS):
             yield from batch
-
-
-def sql_error(error: Exception) -> BadInputError:
-    """DuckDB's own message, the marked place included, without the kind of exception before it."""
-    return BadInputError(re.sub(r"\A[A-Z][\w ]*Error: ", "", str(error).strip()))
 
 
 _KEEPING = re.compile(
@@ -139,8 +127,7 @@ class Reader:
         if found == schema.MIGRATIONS[-1].version:
             return reader
         reader.close()
-        with Database(paths.history).open(wait_s, on_wait):
-            pass  # opening brings it to the current schema
+        bring_up_to_date(paths.history, wait_s, on_wait)
         return cls.open(paths, wait_s=wait_s, on_wait=on_wait)
 
     def run_sql(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Result:
@@ -208,6 +195,9 @@ class Reader:
             done = self._interruptible(lambda: self._con.execute(copy, dict(parameters) or None).fetchone())
             return int(done[0]) if done else 0
         except duckdb.Error as error:
+            found = sql_error(error)
+            if isinstance(found, HistoryError):
+                raise found from error
             first = one_line(str(error).splitlines()[0])
             raise HistoryError(f"{one_line(str(path))} could not be written: {first}") from error
 

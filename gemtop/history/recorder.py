@@ -15,7 +15,9 @@ from gemtop.config import Paths
 from gemtop.domain.errors import HistoryError
 from gemtop.domain.records import Record, RunBegin, RunEnd, SessionBegin, SessionEnd, TokenRow
 from gemtop.domain.telemetry import Sample
-from gemtop.history.database import Database, HistoryLockedError
+from gemtop.history.damage import renewing
+from gemtop.history.database import Database
+from gemtop.history.faults import HistoryLockedError
 from gemtop.history.lines import Encoder
 from gemtop.history.mover import MovePace, Mover
 from gemtop.history.spool import Spool
@@ -110,6 +112,7 @@ class Recorder:
         self._unsynced = False
         self._spool_problem: str | None = None
         self._crash: str | None = None
+        self._notes: list[str] = []
 
     @property
     def problem(self) -> str | None:
@@ -120,8 +123,9 @@ class Recorder:
             return self._mover.problem if self._mover else None
         if self._stop.is_set() and self._thread is None:
             return f"{self._spool_problem}; the end of this session is lost: make room, or choose --db PATH"
-        kept = f"{len(self._incoming):,} rows kept in memory, at most {MEMORY_LIMIT_ROWS:,}"
-        lost = f", {self._dropped_rows:,} dropped" if self._dropped_rows else ""
+        # The same words as long as it is so: whoever shows them shows each line once.
+        kept = f"at most {MEMORY_LIMIT_ROWS:,} rows are kept in memory until it can"
+        lost = ", and those beyond are dropped" if self._dropped_rows else ""
         return f"{self._spool_problem}; {kept}{lost}"
 
     @property
@@ -131,13 +135,21 @@ class Recorder:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What came of the spools of processes that are gone."""
-        return self._mover.notes if self._mover else ()
+        """What the user should know of, in the order it came to pass: a damaged history that was set aside, spools of
+        processes that are gone, rows that were dropped."""
+        return tuple(self._notes)
 
     @property
     def spool_path(self) -> Path | None:
         """Where the session is until it is in the history; None before `open` and once it is in it."""
         return self._spool.path if self._spool else None
+
+    def check(self) -> None:
+        """See up front that the history can be written; a damaged one is set aside, as `notes` has it.
+
+        Raises HistoryError (exit code 2).
+        """
+        renewing(self._paths.history, lambda: check_history(self._paths), self._notes.append)
 
     def open(self, begin: SessionBegin) -> None:
         """Begin the session's spool and start the threads.
@@ -152,7 +164,7 @@ class Recorder:
         self._begin = begin
         self._incoming.appendleft(begin)
         self._next_sync_s = time.monotonic() + self._pace.sync_s
-        self._mover = Mover(self._paths, self._spool, self._pace.move, self._begin_anew)
+        self._mover = Mover(self._paths, self._spool, self._pace.move, self._begin_anew, self._notes.append)
         self._thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
         self._thread.start()
         self._mover.start()
@@ -223,6 +235,9 @@ class Recorder:
                     self._unsynced = True
                     self._spool.append(self._encoder.lines(batch))
             self._spool_problem = None
+            dropped, self._dropped_rows = self._dropped_rows, 0
+            if dropped:
+                self._notes.append(f"{dropped:,} rows were dropped while {self._spool.path} could not be written")
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             self._spool_problem = f"the session cannot be written to {self._spool.path} ({reason})"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gemtop import __version__
 from gemtop.domain.errors import HistoryError
-from gemtop.history import schema_v1, schema_v2, schema_v3, schema_v4, schema_v5, schema_v6
+from gemtop.history import schema_v1, schema_v2, schema_v3, schema_v4, schema_v5, schema_v6, schema_v7
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -74,6 +74,12 @@ MIGRATIONS: tuple[Migration, ...] = (
         schema_v6.STATEMENTS,
         schema_v6.COMMENTS,
     ),
+    _migration(
+        7,
+        "what texts and tasks told of a model's quality",
+        schema_v7.STATEMENTS,
+        schema_v7.COMMENTS,
+    ),
 )
 
 
@@ -110,27 +116,27 @@ def refuse_newer(found: int, name: str, migrations: Sequence[Migration] = MIGRAT
 def migrate(
     con: DuckDBPyConnection, name: str, migrations: Sequence[Migration] = MIGRATIONS, *, comments: bool = True
 ) -> int:
-    """Bring the database in use to the last version, each step in a transaction of its own.
+    """Bring the database in use to the last version, in one transaction: a copy of before is one of before all of it.
 
     `comments` puts the meaning of tables and columns into it as well. Returns the version it had before. Raises
     NewerHistoryError for one that is beyond, and duckdb.Error.
     """
     before = version(con)
     refuse_newer(before, name, migrations)
-    for migration in migrations:
-        if migration.version <= before:
-            continue
-        con.execute("BEGIN")
-        try:
+    con.execute("BEGIN")
+    try:
+        for migration in migrations:
+            if migration.version <= before:
+                continue
             statements = (*migration.statements, *(migration.comments if comments else ()))
             con.execute(";\n".join(statements))  # one by one they take twice the time
             con.execute(
                 "INSERT INTO store.migrations VALUES (?, ?, now(), ?)",
                 [migration.version, migration.what, __version__],
             )
-            con.execute("COMMIT")
-        except BaseException:
-            with suppress(Exception):  # a commit that failed has rolled back already
-                con.execute("ROLLBACK")
-            raise
+        con.execute("COMMIT")
+    except BaseException:
+        with suppress(Exception):  # a commit that failed has rolled back already
+            con.execute("ROLLBACK")
+        raise
     return before

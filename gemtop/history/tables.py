@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 TABLES = (
     "sessions", "runs", "tokens", "samples", "reasons", "ledger", "tune_points", "devices", "roofs", "costs",
+    "fidelity", "tasks",
 )  # fmt: skip
 """Every table with rows of sessions; one comes after those that its rows refer to."""
-OF_RUNS = ("tokens", "roofs")
+OF_RUNS = ("tokens", "roofs", "tasks")
 """Tables whose rows name their run and not their session."""
 _PARTS = {"samples": {"device_samples": "device IS DISTINCT FROM 'host'", "host_samples": "device = 'host'"}}
 """Those that are views of several tables, and which rows are in which: one file of an export all the same."""

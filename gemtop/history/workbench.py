@@ -23,8 +23,9 @@ from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError, GemtopError, QueryStoppedError
 from gemtop.domain.sql_text import bare
 from gemtop.history import lake, schema
-from gemtop.history.database import IN_THIS_PROCESS, Database, explain, patiently, quoted
-from gemtop.history.reader import RESTRICTIONS, refuse_writes, sql_error
+from gemtop.history.database import IN_THIS_PROCESS, Database, bring_up_to_date, patiently, quoted
+from gemtop.history.faults import explain, real, sql_error
+from gemtop.history.reader import RESTRICTIONS, refuse_writes
 from gemtop.history.results import RESULTS, StoredResult, identifier
 from gemtop.history.scratch import new_scratch
 
@@ -229,8 +230,7 @@ class Workbench:
         con.execute("USE memory; DETACH history")
         IN_THIS_PROCESS.release()
         try:
-            with Database(path).open(5.0, on_wait):
-                pass  # opening brings it to the current schema
+            bring_up_to_date(path, 5.0, on_wait)
         finally:
             IN_THIS_PROCESS.acquire()
         self._patiently(con, on_wait)
@@ -244,7 +244,7 @@ class Workbench:
         def attach() -> None:
             self.check_stopped()
             try:
-                con.execute(f"ATTACH {quoted(str(path))} AS history (READ_ONLY)")
+                con.execute(f"ATTACH {quoted(str(real(path)))} AS history (READ_ONLY)")
             except (duckdb.Error, OSError) as error:
                 raise explain(path, error) from error
 
@@ -438,7 +438,8 @@ def _store(con: DuckDBPyConnection, sql: str, statement: Statement, bound: Mappi
         except duckdb.ParserException:
             pass  # DuckDB 1.5 makes no table of DESCRIBE and the like, nor of a PIVOT, which it takes apart
         except duckdb.Error as error:
-            raise BadInputError(_in_place(str(sql_error(error)), sql, text)) from error
+            found = sql_error(error)
+            raise type(found)(_in_place(str(found), sql, text)) from error
     con.execute(statement, _named(statement, bound))
     described = [(str(d[0]), str(d[1])) for d in con.description or []] or [("done", "BOOLEAN")]
     rows = con.fetchmany(_UNSTORED_ROWS) if con.description else [(True,)]

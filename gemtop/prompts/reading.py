@@ -39,6 +39,14 @@ def default_set() -> PromptSet:
     return PromptSet("gemtop's own prompts", tuple(prompt for one in sets for prompt in one.prompts))
 
 
+def few_of_each_kind(count: int) -> PromptSet:
+    """So many of the shipped prompts of each kind, without those that need a long context."""
+    every = default_set()
+    kinds = dict.fromkeys(prompt.kind for prompt in every.prompts if prompt.excerpt is None)
+    few = [prompt for kind in kinds for prompt in [p for p in every.prompts if p.kind == kind][:count]]
+    return PromptSet(f"{every.title}, {len(few)} of them", tuple(few))
+
+
 def read_set(path: Path) -> PromptSet:
     """A set from a TOML or JSON Lines file. Raises BadInputError, which names file, place and key."""
     name = shortened(str(path), _LONGEST_NAME)

@@ -175,6 +175,7 @@ class Replay:
                 cost=cost,
                 telemetry=self.recording.status,
                 problem=None,
+                notes=(),
                 settings=None,
                 memory=load.memory if load else (),
                 marks=tuple(mark for mark in self._marks if mark.t_ns <= t_ns),

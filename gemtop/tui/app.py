@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from textual import events
 from textual.app import App
@@ -25,7 +25,7 @@ from gemtop.domain.text import one_line
 from gemtop.supervisor import RESTART
 from gemtop.tui import paste
 from gemtop.tui.comeback import Comeback
-from gemtop.tui.messages import ModelChosen, SessionHappened, SessionReady
+from gemtop.tui.messages import ComparisonEnded, ModelChosen, SessionHappened, SessionReady
 from gemtop.tui.screens.live import LiveScreen
 from gemtop.tui.startup import Resume, Startup, save_resume, take_resume, without_servers
 from gemtop.tui.traffic import Traffic
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from gemtop.domain.settings import EngineSettings
     from gemtop.session import Session
+    from gemtop.tui.comparing import Chosen, Comparing
+    from gemtop.tui.screens.compare import CompareScreen
     from gemtop.tui.screens.history import HistoryScreen
     from gemtop.tui.tuning import Plans
     from gemtop.view import SessionEvent
@@ -89,6 +91,11 @@ class GemtopApp(App[int]):
         self.model_path: str | None = None
         self._live = LiveScreen()
         self._history: HistoryScreen | None = None
+        self._compare: CompareScreen | None = None
+        self.comparison: Comparing | None = None
+        """The one that goes on, or the last one."""
+        self._before: Resume | None = None
+        """What was loaded when it began."""
         self._traffic = Traffic()
         self._leaving = False
         self._exit_words = ""
@@ -160,6 +167,8 @@ class GemtopApp(App[int]):
             session = self.session
             number, request = (session.run_number, session.last_request) if session else (0, None)
             self.post_message(SessionHappened(event, number, request))
+        if self.comparison is not None and not self.comparison.settled:
+            self.comparison.hear(event)
 
     async def on_event(self, event: events.Event) -> None:
         """A key that begins a prompt moves the focus before the next key is passed to whatever has it."""
@@ -252,6 +261,82 @@ class GemtopApp(App[int]):
             self.install_screen(self._history, NAME)
         self.push_screen(NAME)
 
+    # Comparisons
+
+    def action_compare(self) -> None:
+        """The Compare screen; what is chosen, goes on or has come of it stays while it is left."""
+        from gemtop.tui.screens.compare import NAME, CompareScreen
+
+        if self._compare is None:
+            self._compare = CompareScreen()
+            self.install_screen(self._compare, NAME)
+        self.push_screen(NAME)
+
+    @property
+    def comparing(self) -> bool:
+        """A comparison goes on, and the session is its own."""
+        return self.comparison is not None and not self.comparison.settled
+
+    def why_no_comparison(self) -> str | None:
+        """Why none can begin now."""
+        session = self.session
+        if session is None:
+            return "the session is not there yet"
+        if session.crashed is not None:
+            return "llama.cpp has given up; r on the live screen starts it anew"
+        if self.comparing:
+            return "a comparison goes on; Esc stops it"
+        return "a run goes on; Esc on the live screen stops it" if session.busy else None
+
+    def compare(self, chosen: Chosen) -> Comparing:
+        """Begin a comparison; what is loaded makes room for it and comes back at its end."""
+        from gemtop.engine.stores.demo import demo_model
+        from gemtop.tui.comparing import Comparing
+
+        session = self.session
+        assert session is not None and self.why_no_comparison() is None
+        loaded = session.ready or session.view(0).loading is not None
+        self._before = self.resume or Resume(
+            path=self.model_path if loaded else None,
+            settings=self.settings,
+            sampling=self.sampling,
+            n_predict=self.n_predict,
+            conversation=tuple(session.conversation),
+            last_prompt=None,
+        )
+        comparing = Comparing(
+            session,
+            chosen,
+            self.paths,
+            self.make_plans,
+            lambda: str(demo_model(self.paths)),
+            self._comparison_has_ended,
+        )
+        self.comparison = comparing
+        comparing.start()
+        return comparing
+
+    def _comparison_has_ended(self, comparing: Comparing) -> None:
+        """Called on the comparison's thread."""
+        self.post_message(ComparisonEnded(comparing))
+
+    def on_comparison_ended(self, message: ComparisonEnded) -> None:
+        """Load again what was loaded before, and tell of the end where it is not seen."""
+        comparing = message.comparing
+        comparing.settled = True
+        before, self._before = self._before, None
+        if self._leaving or self.session is None:
+            return
+        if comparing.asked and self.session.crashed is None and before is not None and before.path:
+            self.resume, self.settings = before, before.settings
+            self.open_model(before.path)
+        state, seen = comparing.state, self.screen is self._compare
+        if self._compare is not None:
+            self._compare.comparison_ended(comparing)
+        if not seen or state.phase == "failed":
+            severity: Literal["error", "information"] = "error" if state.phase == "failed" else "information"
+            self.notify(state.words, title=f"comparison {state.phase}", severity=severity, timeout=15, markup=False)
+
     def on_model_chosen(self, message: ModelChosen) -> None:
         self.open_model(message.path)
 
@@ -317,6 +402,8 @@ class GemtopApp(App[int]):
 
     def _close_session(self, reason: str | None) -> None:
         session, self.session = self.session, None
+        if self.comparison is not None:
+            self.comparison.close()
         if session is None:
             return
         view = session.view()

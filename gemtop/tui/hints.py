@@ -20,8 +20,9 @@ LIVE_KEYS = (
     KeyHint("Esc", "Stop", "stop"),
     KeyHint("r", "Again", "again"),
     KeyHint("t", "Tune", "tune"),
-    KeyHint("s", "Sampling", "sampling"),
+    KeyHint("c", "Compare", "compare"),
     KeyHint("h", "History", "history"),
+    KeyHint("s", "Sampling", "sampling"),
     KeyHint("m", "Models", "models"),
     KeyHint("l", "Log", "log"),
     KeyHint("y", "Copy", "copy"),
@@ -49,6 +50,7 @@ SQL_KEYS = (
     KeyHint("Space", "Mark", "mark"),
     KeyHint("p", "Plot", "plot"),
     KeyHint("o", "Sort", "sort"),
+    KeyHint("d", "Outputs", "outputs"),
     KeyHint("Ctrl-S", "Save", "save"),
     KeyHint("F2", "Lists", "lists"),
     KeyHint("Ctrl-W", "Write", "write"),
@@ -73,6 +75,46 @@ SQL_EDITOR_KEYS = (
     KeyHint("F3", "Rows", "rows"),
     KeyHint("Ctrl-W", "Write", "write"),
     KeyHint("Esc", "Back", "back", stays=True),
+)
+CHOOSING_KEYS = (
+    KeyHint("Space", "Mark", "mark"),
+    KeyHint("b", "Baseline", "baseline"),
+    KeyHint("Enter", "Start", "start"),
+    KeyHint("p", "Prompt", "prompt"),
+    KeyHint("Tab", "Settings", "app.focus_next"),
+    KeyHint("n", "Last one", "choose"),
+    KeyHint("?", "Keys", "keys", stays=True),
+    KeyHint("Esc", "Back", "back", stays=True),
+)
+FORM_KEYS = (
+    KeyHint("Enter", "Start", "start"),
+    KeyHint("Tab", "Next", "app.focus_next"),
+    KeyHint("Esc", "Back", "back", stays=True),
+)
+COMPARING_KEYS = (
+    KeyHint("Esc", "Stop", "back", stays=True),
+    KeyHint("c", "Live charts", "leave"),
+    KeyHint("o", "Outputs", "outputs"),
+    KeyHint("y", "Copy", "copy"),
+    KeyHint("?", "Keys", "keys", stays=True),
+)
+COMPARED_KEYS = (
+    KeyHint("Enter", "Outputs", "start"),
+    KeyHint("p", "Prompt", "prompt"),
+    KeyHint("n", "New", "choose"),
+    KeyHint("c", "Live", "leave"),
+    KeyHint("y", "Copy", "copy"),
+    KeyHint("?", "Keys", "keys", stays=True),
+    KeyHint("Esc", "Back", "back", stays=True),
+)
+STOPPED_KEYS = (KeyHint("Enter", "Go on", "start"), KeyHint("o", "Outputs", "outputs"), *COMPARED_KEYS[1:])
+OUTPUT_KEYS = (
+    KeyHint("[ ]", "Prompts", "prompt(1)"),
+    KeyHint("Left Right", "Variants", "variant(1)"),
+    KeyHint("d", "Word diff", "diff"),
+    KeyHint("y", "Copy", "copy"),
+    KeyHint("?", "Keys", "keys", stays=True),
+    KeyHint("Esc", "Back", "dismiss", stays=True),
 )
 PROMPT_KEYS = (
     KeyHint("Enter", "Run", "submit_prompt"),

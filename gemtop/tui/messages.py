@@ -8,6 +8,7 @@ from textual.message import Message
 
 if TYPE_CHECKING:
     from gemtop.domain.events import GenerateRequest
+    from gemtop.tui.comparing import Comparing
     from gemtop.view import SessionEvent
 
 
@@ -31,4 +32,12 @@ class ModelChosen(Message):
     def __init__(self, path: str | None) -> None:
         self.path = path
         """None is the demo model."""
+        super().__init__()
+
+
+class ComparisonEnded(Message):
+    """A comparison asks no more of the session: it is done, was stopped, or failed."""
+
+    def __init__(self, comparing: Comparing) -> None:
+        self.comparing = comparing
         super().__init__()

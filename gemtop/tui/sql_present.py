@@ -19,7 +19,7 @@ _SESSION_SQL = """SELECT run_id, kind, variant, n_ctx, status, prompt_tokens, ge
     ttft_s, prefill_tokens_per_s, decode_tokens_per_s, vram_peak_bytes, energy_j, valid
 FROM runs
 WHERE session_id = {session}
-ORDER BY started_at, run_id"""
+ORDER BY len(run_id), run_id"""
 
 
 def session_sql(session_id: str) -> str:

@@ -98,6 +98,7 @@ class TopScreen(Screen[None]):
         self._paused = False
         self._offset = 0
         self._problem: str | None = None
+        self._notes_told = 0
         self._shown_s = 0.0
         self._charted_ns = 0
         self._chart_count = 0
@@ -154,6 +155,7 @@ class TopScreen(Screen[None]):
         view = monitor.view(self._charts.live.span_s)
         self._show_header(view)
         self._tell_problem(view.problem)
+        self._tell_notes(view.notes)
         if view.latest is None:
             return
         with self._painting():
@@ -208,6 +210,12 @@ class TopScreen(Screen[None]):
         if problem != self._problem and problem is not None:
             self.notify(problem, title="not recorded", severity="error", timeout=20, markup=False)
         self._problem = problem
+
+    def _tell_notes(self, notes: tuple[str, ...]) -> None:
+        """Say, once for each, what the user should know of the history."""
+        for note in notes[self._notes_told :]:
+            self.notify(note, title="history", timeout=20, markup=False)
+        self._notes_told = len(notes)
 
     def _show_tables(self, found: Snapshot) -> None:
         width, height = self.size

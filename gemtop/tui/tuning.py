@@ -29,10 +29,13 @@ Show = Callable[[EngineSettings], str]
 
 
 class Plans(Protocol):
-    """What the panel needs of the planner. It is asked from another thread than the screen's."""
+    """What the screens need of the planner. It is asked from another thread than the screen's."""
 
     def plan(self, request: PlanRequest) -> Plan:
         """Raises GemtopError for what cannot be planned."""
+
+    def fit(self, request: PlanRequest, fingerprint: str) -> tuple[bool, str]:
+        """Whether it fits, and by how much or by how little. Raises as `plan` does."""
 
     def close(self) -> None: ...
 

@@ -19,7 +19,6 @@ from gemtop.config import Paths
 from gemtop.history import lake, queries
 from gemtop.history.database import Database, quoted
 from gemtop.history.syncing import sync
-from gemtop.history.tables import TABLES, columns
 from tests.benchmarks.history_rows import Scale, fill
 from tests.benchmarks.pairs import machine, say
 from tests.fleet.servers import Postgres
@@ -31,12 +30,18 @@ def month(template: Path, box: Path, number: int) -> None:
     """The history of one box: that of the template under other names."""
     with Database(box).open() as con:
         con.execute(f"ATTACH {quoted(str(template))} AS template (READ_ONLY)")
-        for table in TABLES:
-            names = {column.name for column in columns(con)[table]}
+        tables = con.execute(
+            "SELECT t.table_name, list(c.column_name) FROM duckdb_tables() AS t JOIN duckdb_columns() AS c"
+            " USING (database_name, schema_name, table_name) WHERE database_name = 'template' GROUP BY 1"
+        ).fetchall()
+        for table, names in tables:
+            if table in ("migrations", "spools"):
+                continue
             renamed = {
                 name: f"regexp_replace({name}, '-[0-9a-f]{{8}}', '-{number:08x}')"
-                for name in ("session_id", "run_id") if name in names
-            }  # fmt: skip
+                for name in ("session_id", "run_id")
+                if name in names
+            }
             if table == "sessions":
                 renamed["host"] = f"'box{number:04d}'"
             replaced = ", ".join(f"{sql} AS {name}" for name, sql in renamed.items())

@@ -243,11 +243,16 @@ def test_a_history_of_a_newer_version_is_left_alone(warm: Paths, model_path: str
     assert warm.history.read_bytes() == before
 
 
-def test_a_history_that_is_something_else(warm: Paths, model_path: str) -> None:
+def test_a_history_that_is_something_else_is_set_aside_and_named(warm: Paths, model_path: str) -> None:
     warm.history.parent.mkdir(parents=True)
     warm.history.write_bytes(b"my diary, not to be written over" * 1000)
-    refused(gemtop("run", model_path, "-p", "Hi", *QUICK), str(warm.history), "--db PATH")
-    assert warm.history.read_bytes().startswith(b"my diary")
+    refused(gemtop("query", "FROM runs"), str(warm.history), "--db PATH")
+    done = gemtop("run", model_path, "-p", "Hi", "-n", 1, *QUICK)
+    assert done.returncode == 0
+    (aside,) = warm.history.parent.glob("history.duckdb.damaged-*")
+    assert str(aside) in done.stderr.decode().splitlines()[0]
+    assert aside.read_bytes() == b"my diary, not to be written over" * 1000
+    assert rows(warm, "SELECT count(*) FROM runs") == [(1,)]
 
 
 # Ended from outside

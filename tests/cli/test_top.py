@@ -175,6 +175,21 @@ def test_what_is_recorded_is_a_session_of_its_own(cards: None, folders: Paths) -
     assert rows(folders, sql) == [("0", True), ("1", True)]
 
 
+def test_a_damaged_history_is_set_aside_and_named_once(cards: None, folders: Paths) -> None:
+    folders.history.parent.mkdir()
+    folders.history.write_text("this is no database\n" * 1000)
+    with Running("--json", "--record", "--interval", "0.1") as running:
+        assert "a new history is begun" in running.said()
+        for _ in range(5):
+            running.line()
+        running.process.send_signal(signal.SIGTERM)
+        _, talk = running.process.communicate(timeout=LIMIT_S)
+        assert (running.process.returncode, talk) == (0, "")
+    assert rows(folders, "SELECT command, status FROM sessions") == [("top", "finished")]
+    (aside,) = folders.history.parent.glob("history.duckdb.damaged-*")
+    assert aside.read_text().startswith("this is no database")
+
+
 def test_nothing_is_recorded_unless_asked_for(cards: None, folders: Paths) -> None:
     once()
     with Running("--json") as running:

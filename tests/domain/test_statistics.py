@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from gemtop.domain.statistics import mean_ci, mean_sd, paired_ratio, percentile, student_t_quantile
+from gemtop.domain.statistics import mean_ci, mean_sd, paired_ratio, percentile, share_interval_95, student_t_quantile
 
 SPEEDS = st.floats(min_value=0, max_value=1e6, allow_nan=False)
 
@@ -88,3 +88,15 @@ def test_a_ratio_of_pairs() -> None:
     assert paired_ratio([(1.0, 2.0)]).differs is None
     with pytest.raises(ValueError):
         paired_ratio([(0.0, 1.0)])
+
+
+@given(st.integers(min_value=1, max_value=500), st.data())
+def test_the_interval_of_a_share_is_scipys(n: int, data: st.DataObject) -> None:
+    hits = data.draw(st.integers(min_value=0, max_value=n))
+    theirs = stats.binomtest(hits, n).proportion_ci(method="wilson")
+    assert share_interval_95(hits, n) == pytest.approx((theirs.low, theirs.high), abs=1e-7)
+
+
+def test_a_share_of_nothing_is_unknown() -> None:
+    with pytest.raises(ValueError):
+        share_interval_95(0, 0)

@@ -8,7 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from gemtop.config import Paths
-from gemtop.domain.records import LedgerRow, Record, RunBegin, RunEnd, SessionBegin, SessionEnd, TokenRow, TunePoint
+from gemtop.domain.records import (
+    FidelityRow,
+    LedgerRow,
+    Record,
+    RunBegin,
+    RunEnd,
+    SessionBegin,
+    SessionEnd,
+    TokenRow,
+    TunePoint,
+)
 from gemtop.domain.telemetry import DeviceSample, HostSample
 from gemtop.history.ingest import TakenIn, take_in_dead
 from gemtop.history.lines import Encoder
@@ -22,7 +32,7 @@ S = 1_000_000_000
 SESSION = "20261123-100000-aaaa0001"
 STARTED_NS = 500 * S
 STARTED_AT_MS = 1_795_000_000_000
-FAST_MOVES = MovePace(first_s=0.02, every_s=0.05, soon_s=0.01, locked_s=0.02, failed_s=0.05)
+FAST_MOVES = MovePace(first_s=0.02, every_s=0.05, soon_s=0.01, patience_s=0.0, locked_s=0.02, failed_s=0.05)
 FAST = Pace(spool_s=0.01, sync_s=0.05, close_s=1.0, move=FAST_MOVES)
 
 
@@ -175,6 +185,46 @@ def tune_point(tuning_id: str = "20261123-100000-aaaa0001", **changes: Any) -> T
         measured_in=tuning_id,
     )
     return replace(point, **changes)
+
+
+def fidelity_row(comparison_id: str = "20261123-100000-aaaa0001", **changes: Any) -> FidelityRow:
+    """A text that a variant predicted, against the baseline."""
+    row = FidelityRow(
+        t_ns=STARTED_NS + 2 * S,
+        comparison_id=comparison_id,
+        label="QAT Q4_0",
+        model_name="Gemma 3 270M",
+        model_fingerprint="abc",
+        quantization="Q4_0",
+        training="qat",
+        variant="QAT Q4_0",
+        llama_build="b6000",
+        type_k="f16",
+        type_v="f16",
+        lora=None,
+        corpus="Persuasion",
+        corpus_sha256="c0ffee",
+        n_ctx=512,
+        n_chunks=4,
+        n_tokens=1020,
+        perplexity=20.5,
+        perplexity_error=0.5,
+        reference="baseline",
+        reference_label="FP16",
+        reference_fingerprint="def",
+        ln_perplexity_ratio=0.01,
+        ln_perplexity_ratio_error=0.002,
+        kl_mean=0.02,
+        kl_mean_error=0.001,
+        kl_median=0.01,
+        kl_p90=0.05,
+        kl_p99=0.2,
+        kl_max=1.5,
+        top1_agreement=0.95,
+        top1_agreement_error=0.01,
+        probability_rms=0.04,
+    )
+    return replace(row, **changes)
 
 
 def tokens(

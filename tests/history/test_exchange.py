@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,13 +23,15 @@ from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError, HistoryError
 from gemtop.domain.records import DeviceRow, Record, RoofRow, SessionEnd, TokenRow
 from gemtop.domain.telemetry import CostSample, DeviceSample, HostSample
+from gemtop.folders import MANIFEST
 from gemtop.history import schema
 from gemtop.history.database import Database
-from gemtop.history.exporting import FORMATS, MANIFEST, export
+from gemtop.history.exporting import FORMATS, export
 from gemtop.history.importing import open_folder, take_all
 from gemtop.history.merging import merge
 from gemtop.history.reader import Reader
 from gemtop.history.tables import TABLES
+from tests.history.old import OLD_VERSIONS, old_history
 from tests.history.rows import (
     SESSION,
     STARTED_NS,
@@ -44,7 +47,6 @@ from tests.history.rows import (
 )
 
 OTHER = "20261124-100000-bbbb0002"
-DATA = Path(__file__).parent / "data"
 
 
 def _bits(value: Any) -> Any:
@@ -329,6 +331,31 @@ def test_nothing_is_half_imported_where_hashes_are_not_stated(full: Paths, tmp_p
     assert take_back(folder, there).new == (SESSION, OTHER)
 
 
+@pytest.mark.parametrize("stated", [True, False])
+@pytest.mark.parametrize("form", ["json", "parquet"])
+def test_columns_that_are_missing(full: Paths, tmp_path: Path, form: str, stated: bool) -> None:
+    """Of JSON in one line alone."""
+    folder = write_out(full, tmp_path / "out", form)
+    file = folder / f"runs.{form}"
+    if form == "json":
+        first, second = file.read_text().splitlines()
+        cut = {key: value for key, value in json.loads(second).items() if key not in ("variant", "status")}
+        file.write_text(f"{first}\n{json.dumps(cut)}\n")
+    else:
+        cut_file = tmp_path / "cut.parquet"
+        duckdb.execute(f"COPY (SELECT * EXCLUDE (status, variant) FROM '{file}') TO '{cut_file}' (FORMAT parquet)")
+        cut_file.rename(file)
+    if not stated:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest["tables"]["runs"]["sha256"] = None
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+    there = elsewhere(tmp_path)
+    where = r"runs\.json, line 2" if form == "json" else r"runs\.parquet"
+    with pytest.raises(BadInputError, match=rf"{where}: column status, variant is missing; nothing was imported"):
+        take_back(folder, there)
+    assert not there.history.exists()
+
+
 def test_rows_of_no_session_are_told_of(full: Paths, tmp_path: Path) -> None:
     folder = write_out(full, tmp_path / "out", "json")
     _edit("tokens.json", f"{SESSION}.1", "nobody.1")(folder)
@@ -376,12 +403,13 @@ def test_merge_is_idempotent_and_leaves_the_other_file_alone(full: Paths, tmp_pa
     assert not [path.name for path in there.history.parent.iterdir() if "merge" in path.name]
 
 
-def test_merge_takes_histories_of_the_first_schema(paths: Paths, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", OLD_VERSIONS)
+def test_merge_takes_histories_of_any_older_schema(paths: Paths, tmp_path: Path, version: int) -> None:
     old = tmp_path / "old.duckdb"
-    old.write_bytes((DATA / "history_v1.duckdb").read_bytes())
+    old.write_bytes(old_history(version))
     found = merge(paths, old)
     assert found.new and ask(paths, "SELECT count(*) FROM sessions") == [(len(found.new),)]
-    assert old.read_bytes() == (DATA / "history_v1.duckdb").read_bytes()
+    assert old.read_bytes() == old_history(version)
     assert sorted(path.name for path in tmp_path.iterdir() if "old" in path.name) == ["old.duckdb"]
 
 
@@ -406,8 +434,6 @@ def test_merge_leaves_what_has_no_end(paths: Paths, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_merged(full: Paths, tmp_path: Path) -> None:
-    import duckdb
-
     foreign, text, newer = tmp_path / "foreign.duckdb", tmp_path / "text.duckdb", elsewhere(tmp_path, "newer")
     with duckdb.connect(str(foreign)) as con:
         con.execute("CREATE TABLE t (i INTEGER)")

@@ -9,7 +9,7 @@ import pytest
 
 from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError
-from gemtop.domain.records import Record, SessionEnd
+from gemtop.domain.records import Record, SessionEnd, TaskRow
 from gemtop.domain.telemetry import DeviceSample, HostSample
 from gemtop.history import queries
 from tests.history.named import ask_named
@@ -17,6 +17,7 @@ from tests.history.rows import (
     STARTED_AT_MS,
     STARTED_NS,
     S,
+    fidelity_row,
     ledger_row,
     put_in,
     run,
@@ -70,6 +71,26 @@ def test_variants(paths: Paths) -> None:
     assert (ptq["variant"], ptq["n"], ptq["decode_tokens_per_s"]) == ("PTQ Q4_K_M", 2, 8.5)
     assert len(ask_named(paths, "variants", model="gemma")) == 2
     assert ask_named(paths, "variants", model="llama") == []
+
+
+def test_quality_is_beside_speed_where_it_is_known(paths: Paths) -> None:
+    _seed(paths)
+    for name, kl in (("20261124-090000-eeee0001", 0.5), ("20261125-090000-eeee0001", 0.02)):
+        rows = [
+            session(name), run(name), fidelity_row(name, kl_mean=kl),
+            fidelity_row(name, reference="checkpoint", reference_label="QAT BF16", kl_mean=0.9),
+            *(TaskRow(f"{name}.1", name, "QAT Q4_0", prompt, "code", 0, passed, None)
+              for prompt, passed in (("a", True), ("b", False), ("c", None))),
+        ]  # fmt: skip
+        put_in(paths, rows, name)
+    qat, ptq = ask_named(paths, "variants")
+    assert (qat["perplexity"], qat["kl_mean"], ptq["perplexity"]) == (20.5, 0.02, None)
+    found = ask_named(paths, "quality")
+    assert [(row["reference"], row["kl_mean"]) for row in found] == [
+        ("FP16", 0.02), ("QAT BF16", 0.9), ("FP16", 0.5), ("QAT BF16", 0.9),
+    ]  # fmt: skip
+    assert (found[0]["same_top_pct"], found[0]["tasks_right_pct"], found[0]["tasks_checked"]) == (95.0, 50.0, 2)
+    assert ask_named(paths, "quality", model="llama") == []
 
 
 def test_runs_that_were_not_valid_stand_apart(paths: Paths) -> None:

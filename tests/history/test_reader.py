@@ -11,7 +11,8 @@ import pytest
 
 from gemtop.config import Paths
 from gemtop.domain.errors import BadInputError, HistoryError
-from gemtop.history.database import Database, HistoryLockedError
+from gemtop.history.database import Database
+from gemtop.history.faults import HistoryLockedError
 from gemtop.history.reader import Reader
 from tests.history.rows import ask, put_in, until, whole_session
 

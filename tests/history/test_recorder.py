@@ -170,6 +170,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 until(lambda: recorder.problem is None, "it is written when there is room")
 recorder.close(SessionEnd(STARTED_NS + 10**9, None))
 assert recorder.problem is None, recorder.problem
+print(*recorder.notes)
 """
 
 
@@ -185,6 +186,7 @@ def test_rows_beyond_the_bound_are_dropped_and_counted(paths: Paths) -> None:
     child = subprocess.run([sys.executable, "-c", _NO_ROOM, "12000", "more"], capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
     assert "at most 20,000" in child.stdout and "dropped" in child.stdout
+    assert " rows were dropped while " in child.stdout.splitlines()[-1]
     ((rows, distinct, last),) = ask(paths, 'SELECT count(*), count(DISTINCT "index"), max("index") + 1 FROM tokens')
     assert 12_000 < rows == distinct == last < 42_000
     assert ask(paths, "SELECT status FROM sessions") == [("finished",)]

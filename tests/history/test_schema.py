@@ -138,29 +138,6 @@ def test_a_newer_history_is_refused_politely(paths: Paths) -> None:
     assert paths.history.read_bytes() == before
 
 
-def _damage(paths: Paths, how: str) -> None:
-    put_in(paths, whole_session())
-    whole = paths.history.read_bytes()
-    if how == "text":
-        paths.history.write_text("this is no database\n" * 1000)
-    elif how == "truncated":
-        paths.history.write_bytes(whole[:5000])
-    else:
-        paths.history.write_bytes(whole[:12288] + bytes(len(whole) - 12288))
-
-
-@pytest.mark.parametrize("how", ["text", "truncated", "zeros"])
-def test_a_damaged_history_is_one_clear_line_and_untouched(paths: Paths, how: str) -> None:
-    _damage(paths, how)
-    before = paths.history.read_bytes()
-    for use in (lambda: check_history(paths), lambda: ask(paths, "FROM runs")):
-        with pytest.raises(HistoryError, match=r"damaged|cannot be used") as caught:
-            use()
-        assert "\n" not in str(caught.value)
-        assert str(paths.history) in str(caught.value)
-    assert paths.history.read_bytes() == before
-
-
 def test_a_database_of_someone_else_is_kept_as_it_was_beside_it(paths: Paths) -> None:
     paths.history.parent.mkdir(parents=True)
     with duckdb.connect(str(paths.history)) as con:

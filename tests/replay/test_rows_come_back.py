@@ -1,8 +1,12 @@
-"""Whatever was recorded, a replay gives back the same rows, and the figures that follow from them."""
+"""Whatever was recorded, a replay gives back the same rows, and the figures that follow from them.
+
+From the history it was recorded in, and from another that it was exported to and imported by.
+"""
 
 from __future__ import annotations
 
 import itertools
+import shutil
 import tempfile
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -20,6 +24,9 @@ from gemtop.domain.rates import RateSeries
 from gemtop.domain.records import Record, RunEnd, SessionEnd, TokenRow
 from gemtop.domain.resources import COLUMNS
 from gemtop.domain.telemetry import CostSample, DeviceSample, HostSample
+from gemtop.history.exporting import FORMATS, export
+from gemtop.history.importing import open_folder, take_all
+from gemtop.history.reader import Reader
 from gemtop.history.replaying import RecordedRun, RunTokens, SessionReader
 from gemtop.replay.curves import RunCurves
 from tests.history.rows import STARTED_NS, S, ledger_row, put_in, run, run_end, session
@@ -75,17 +82,24 @@ class OneHistory:
     """A history for all examples of a test, each with a session of its own: a new one takes a second to make."""
 
     def __init__(self, folder: str) -> None:
-        where = Path(folder)
-        self._paths = Paths(history=where / "history.duckdb", state=where / "state", cache=where / "cache")
+        self._folder = Path(folder)
+        self._paths = Paths(self._folder / "history.duckdb", self._folder, self._folder)
+        self._other = replace(self._paths, history=self._folder / "other.duckdb")
         self._count = 0
 
     def next_id(self) -> str:
         self._count += 1
         return f"20261123-100000-{self._count:08x}"
 
-    def put(self, session_id: str, rows: list[Record]) -> SessionReader:
+    def put(self, session_id: str, rows: list[Record], form: str) -> tuple[SessionReader, SessionReader]:
+        """The session as it was recorded, and as it comes out of an export and an import in that form."""
         assert put_in(self._paths, rows, session_id).notes == ()
-        return SessionReader(self._paths, session_id)
+        with Reader.open(self._paths) as reader:
+            exported = export(reader, [session_id], self._folder / f"out-{session_id}", form)
+        (brought,) = take_all(self._other, [open_folder(exported.folder)])
+        assert brought.new == (session_id,)
+        shutil.rmtree(exported.folder)
+        return SessionReader(self._paths, session_id), SessionReader(self._other, session_id)
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +108,18 @@ def history() -> Iterator[OneHistory]:
         yield OneHistory(folder)
 
 
-@settings(max_examples=40, deadline=None)
-@given(SAMPLES, GAPS, GAPS, st.integers(1, 59))
+FORMS = st.sampled_from(FORMATS)
+
+
+@settings(max_examples=20, deadline=None)
+@given(SAMPLES, GAPS, GAPS, st.integers(1, 59), FORMS)
 def test_samples_and_tokens(
     history: OneHistory,
     given_samples: tuple[list[DeviceSample], list[HostSample], list[CostSample]],
     prompt_gaps: list[int],
     gaps: list[int],
     split_s: int,
+    form: str,
 ) -> None:
     devices, hosts, costs = given_samples
     session_id = history.next_id()
@@ -112,20 +130,20 @@ def test_samples_and_tokens(
     rows += [TokenRow(begin.run_id, len(prompt) + n, t_ns, n * 9, "decode") for n, t_ns in enumerate(generated)]
     end = run_end(begin.run_id, end_ns=STARTED_NS + 90 * S)
     records: list[Record] = [session(session_id), begin, *rows, *devices, *hosts, *costs, end]
-    reader = history.put(session_id, [*records, SessionEnd(STARTED_NS + 99 * S, None)])
-    recording = reader.recording()
     middle = STARTED_NS + split_s * S
-    parts = [reader.samples(STARTED_NS, middle), reader.samples(middle, STARTED_NS + 99 * S)]
-    tokens = reader.tokens(recording.runs)[begin.run_id]
-    assert in_order([s for part in parts for s in part.devices]) == [s for part in parts for s in part.devices]
-    for index in {sample.device for sample in devices}:
-        theirs = [s for s in devices if s.device == index]
-        assert [s for part in parts for s in part.devices if s.device == index] == theirs
-    assert [s for part in parts for s in part.hosts] == hosts
-    assert [s for part in parts for s in part.costs] == costs
-    assert (list(tokens.prompt_ns), list(tokens.generated_ns)) == (prompt, generated)
-    assert list(tokens.prompt_ids) == [n * 7 for n in range(len(prompt))]
-    assert list(tokens.generated_ids) == [n * 9 for n in range(len(generated))]
+    for reader in history.put(session_id, [*records, SessionEnd(STARTED_NS + 99 * S, None)], form):
+        runs = reader.recording().runs
+        parts = [reader.samples(STARTED_NS, middle), reader.samples(middle, STARTED_NS + 99 * S)]
+        tokens = reader.tokens(runs)[begin.run_id]
+        assert in_order([s for part in parts for s in part.devices]) == [s for part in parts for s in part.devices]
+        for index in {sample.device for sample in devices}:
+            theirs = [s for s in devices if s.device == index]
+            assert [s for part in parts for s in part.devices if s.device == index] == theirs
+        assert [s for part in parts for s in part.hosts] == hosts
+        assert [s for part in parts for s in part.costs] == costs
+        assert (list(tokens.prompt_ns), list(tokens.generated_ns)) == (prompt, generated)
+        assert list(tokens.prompt_ids) == [n * 7 for n in range(len(prompt))]
+        assert list(tokens.generated_ids) == [n * 9 for n in range(len(generated))]
 
 
 FIGURES = st.fixed_dictionaries(
@@ -157,10 +175,10 @@ LOADS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
-@given(BEGINNINGS, FIGURES, LOADS)
+@settings(max_examples=20, deadline=None)
+@given(BEGINNINGS, FIGURES, LOADS, FORMS)
 def test_runs_and_loads(
-    history: OneHistory, beginning: dict[str, Any], figures: dict[str, Any], load: dict[str, Any]
+    history: OneHistory, beginning: dict[str, Any], figures: dict[str, Any], load: dict[str, Any], form: str
 ) -> None:
     session_id = history.next_id()
     begin = run(session_id, **beginning)
@@ -169,15 +187,15 @@ def test_runs_and_loads(
     other = run(session_id, number=2, start_ns=end.end_ns + 1)
     rows: list[Record] = [session(session_id), row, begin, end, other]
     rows += [run_end(other.run_id, end_ns=other.start_ns + 5), SessionEnd(STARTED_NS + 9 * S, None)]
-    reader = history.put(session_id, rows)
-    recording = reader.recording()
-    assert (recording.runs[0].begin, recording.runs[0].end) == (begin, replace(end, output=None))
-    assert reader.outputs(recording.runs).get(begin.run_id) == end.output
-    assert recording.runs[0].has_output == (end.output is not None)
-    assert recording.runs[1].begin == other
-    assert recording.ledger == (row,)
-    assert [found.number for found in recording.runs] == [1, 2]
-    assert recording.session.end_ns == recording.last_ns == STARTED_NS + 9 * S
+    for reader in history.put(session_id, rows, form):
+        recording = reader.recording()
+        assert (recording.runs[0].begin, recording.runs[0].end) == (begin, replace(end, output=None))
+        assert reader.outputs(recording.runs).get(begin.run_id) == end.output
+        assert recording.runs[0].has_output == (end.output is not None)
+        assert recording.runs[1].begin == other
+        assert recording.ledger == (row,)
+        assert [found.number for found in recording.runs] == [1, 2]
+        assert recording.session.end_ns == recording.last_ns == STARTED_NS + 9 * S
 
 
 MOMENTS = st.lists(st.integers(-S, 30 * S), min_size=1, max_size=8)

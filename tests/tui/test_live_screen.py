@@ -55,6 +55,8 @@ class Options:
     n_predict: int = 6
     resumed: bool = False
     size: tuple[int, int] = (120, 40)
+    parts_at: dict[str, int] = field(default_factory=dict)
+    """Files that answer otherwise from a token on."""
     ready: bool = True
     """Wait until the model is loaded."""
 
@@ -117,7 +119,7 @@ async def gemtop(folders: Paths, options: Options | None = None) -> AsyncIterato
     def make_session(listener: Callable[[SessionEvent], None]) -> Session:
         return Session(
             begin_session("tui"),
-            lambda emit: FakeEngine(emit, chosen.model, chosen.gate),
+            lambda emit: FakeEngine(emit, chosen.model, chosen.gate, chosen.parts_at),
             lambda emit, on_status: FakeSampler(emit, on_status, chosen.devices),
             recorder,
             listener,

@@ -62,6 +62,16 @@ def test_a_signal_ends_it_in_good_order(stub_dir: Path, folders: Paths, number: 
     assert rows(folders, "SELECT command, status FROM sessions") == [("top", "finished")]
 
 
+def test_a_damaged_history_is_set_aside_and_named(stub_dir: Path, folders: Paths) -> None:
+    folders.history.parent.mkdir()
+    folders.history.write_text("this is no database\n" * 1000)
+    with top(stub_dir, "--record", "--interval", "0.1") as terminal:
+        terminal.wait_for_text("recording", "begun")
+        terminal.type("q")
+        assert terminal.wait() == 0
+    assert rows(folders, "SELECT command, status FROM sessions") == [("top", "finished")]
+
+
 def test_killed_it_leaves_the_terminal_as_it_was(stub_dir: Path) -> None:
     with top(stub_dir) as terminal:
         terminal.wait_for_text("Stub RTX 24G")

@@ -18,6 +18,7 @@ from gemtop.domain.text import one_line, printable
 from gemtop.history.workbench import Workbench
 from gemtop.tui.completing import complete
 from gemtop.tui.hints import SQL_EDITOR_KEYS, SQL_KEYS, SQL_LIST_KEYS, KeyHint
+from gemtop.tui.recorded import read_pair
 from gemtop.tui.screens.history_dialogs import NoteScreen, SaveQueryScreen, SaveScreen, SaveTo, ValueScreen, WriteScreen
 from gemtop.tui.screens.jobs import JobScreen
 from gemtop.tui.sql_present import axis_kind, columns_of_plot, error_lines, session_sql, sql_header
@@ -31,6 +32,7 @@ from gemtop.tui.widgets.sql_editor import SqlEditor
 from gemtop.tui.widgets.xy_chart import XYChart
 
 if TYPE_CHECKING:
+    from gemtop.comparison.pairs import Pair
     from gemtop.config import Paths
     from gemtop.history.queries import NamedQuery
     from gemtop.history.results import Points, StoredResult
@@ -83,6 +85,7 @@ class HistoryScreen(JobScreen):
         Binding("q,h", "leave", "Back"),
         Binding("p", "plot", "Plot"),
         Binding("e", "annotate", "Note"),
+        Binding("d", "outputs", "Outputs"),
         Binding("question_mark", "keys", "Keys"),
     ]
 
@@ -96,6 +99,8 @@ class HistoryScreen(JobScreen):
         self._shown_sql = ""
         """What was put into the editor last."""
         self._views: tuple[View, ...] = ()
+        self._held_run: str | None = None
+        """The first of two runs whose outputs are to be held side by side."""
 
     @property
     def _app(self) -> GemtopApp:
@@ -358,6 +363,26 @@ class HistoryScreen(JobScreen):
 
     def action_sort(self) -> None:
         self.table.action_sort()
+
+    # Outputs
+
+    def action_outputs(self) -> None:
+        """Hold the run of this row; that of the second row is shown beside it."""
+        run_id, held = self.table.at_cursor("run_id"), self._held_run
+        if not isinstance(run_id, str):
+            self.say("d holds two runs side by side: go to a row with a run_id, such as those of a session", "bad")
+        elif held is None or held == run_id:
+            self._held_run = None if held else run_id
+            words = "no run is held" if held else f"{run_id} is held; d on another run of the same prompt"
+            self.say(one_line(words))
+        else:
+            self._held_run = None
+            self.begin("reading the outputs", partial(read_pair, self.bench, held, run_id, self.wait), self._show_pair)
+
+    def _show_pair(self, pair: Pair) -> None:
+        from gemtop.tui.screens.outputs import OnePair, OutputsScreen
+
+        self.app.push_screen(OutputsScreen(OnePair(pair)))
 
     # The plot
 

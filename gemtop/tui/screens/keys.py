@@ -16,14 +16,14 @@ from gemtop.tui.widgets.values import Value, ValueGrid
 KEYS = (
     ("Enter  /", "type a prompt (so does a click on its line)"),
     ("A-Z  0-9  \" ' (", "begin a prompt with that character"),
-    ("Enter", "in the prompt: run it"),
-    ("Ctrl-J", "in the prompt: a new line"),
+    ("Enter  Ctrl-J", "in the prompt: run it; a new line"),
     ("Up  Down", "in the prompt: earlier prompts of this sitting"),
     ("Esc", "stop the run or the loading; leave the prompt"),
     ("r", "run the last prompt again, the same tokens"),
     ("n", "new conversation (models with a chat template)"),
     ("t", "tune: context, offload, cache, batch, threads, LoRA"),
     ("s", "sampling: temperature, top-k, top-p, seed, length"),
+    ("c", "compare: models held against each other"),
     ("h", "history: SQL over all sessions while this goes on"),
     ("m", "open another model"),
     ("l", "llama.cpp's own messages"),
@@ -50,9 +50,32 @@ SQL_SCREEN_KEYS = (
     ("Space", "mark the column: the first is x, the second y"),
     ("p", "plot the marked columns, and back to the table"),
     ("o", "sort by the column: up, down, as it came"),
+    ("d", "hold two runs of one prompt side by side"),
     ("g  G", "to the first row, to the last"),
     ("Ctrl-S", "save rows as CSV, Parquet, JSON; again: a query"),
     ("Ctrl-W", "allow statements to change the history, and not"),
+)
+
+COMPARE_SCREEN_KEYS = (
+    ("Space", "mark a model: two or more are compared"),
+    ("b", "make it the baseline, in place of the most bits"),
+    ("Tab", "to the settings and back"),
+    ("Enter", "start; go on with one that was stopped; outputs"),
+    ("p", "one prompt of your own, for each model in turn"),
+    ("o", "outputs side by side, of those that are there"),
+    ("n", "choose other models; back to the last table"),
+    ("Esc", "stop what goes on; else one step back"),
+    ("c  q", "to the live screen, while it goes on"),
+    ("y", "copy the table (OSC 52: works over SSH)"),
+    ("PgUp PgDn Home End", "scroll the table"),
+)
+OUTPUT_SCREEN_KEYS = (
+    ("[  ]  p  n", "the prompt before, the next one"),
+    ("Left  Right", "the variant before, the next one"),
+    ("d", "to the difference by words, and back to the top"),
+    ("PgUp PgDn Home End", "scroll"),
+    ("y", "copy both outputs (OSC 52: works over SSH)"),
+    ("Esc  q", "back"),
 )
 
 

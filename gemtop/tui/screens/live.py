@@ -8,11 +8,11 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
-from textual.screen import Screen
 from textual.widgets import Static
 
 from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_FAILURE, EXIT_OK
 from gemtop.tui.hints import LIVE_KEYS, PROMPT_KEYS
+from gemtop.tui.screens.base import BaseScreen
 from gemtop.tui.widgets.chart import Chart
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
@@ -32,10 +32,9 @@ TEXT_S = 0.125
 _LOG_ROLES = {"warn": "warn", "error": "bad"}
 
 
-class LiveScreen(Screen[None]):
+class LiveScreen(BaseScreen[None]):
     """What is running now."""
 
-    HEADING: ClassVar[str] = "gemtop"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,slash", "type", "Prompt"),
         Binding("escape", "stop", "Stop"),
@@ -45,6 +44,7 @@ class LiveScreen(Screen[None]):
         Binding("s", "sampling", "Sampling"),
         Binding("l", "log", "Log"),
         Binding("y", "copy", "Copy"),
+        Binding("c", "compare", "Compare"),
         Binding("h", "history", "History"),
         Binding("m", "models", "Models"),
         Binding("question_mark", "keys", "Keys"),
@@ -60,6 +60,7 @@ class LiveScreen(Screen[None]):
         self._pieces = 0
         self._log_count = 0
         self._problem: str | None = None
+        self._notes_told = 0
         self._loaded: ModelLoaded | None = None
         self._waiting = ""
         """A prompt that was entered before there was a model to run it."""
@@ -78,6 +79,11 @@ class LiveScreen(Screen[None]):
     def shown(self) -> Shown | None:
         """What is drawn: a replay has another."""
         return self.session
+
+    @property
+    def heading(self) -> str:
+        """The first words of the first line."""
+        return "gemtop (comparing)" if self._app.comparing else "gemtop"
 
     def compose(self) -> ComposeResult:
         yield from self.compose_body(_EMPTY)
@@ -105,20 +111,6 @@ class LiveScreen(Screen[None]):
         self.set_interval(FRAME_S, self.show_frame)
         self.set_interval(TEXT_S, self.show_text)
 
-    def _compositor_refresh(self) -> None:
-        """Behind a dialog, have it repaint what changed here and no more.
-
-        Textual 8.2 marks the whole screen for the next repaint as well, sixty times a second: 125 KB/s for nothing.
-        """
-        if self.app.screen is self or self.app.is_inline:
-            super()._compositor_refresh()
-            return
-        regions = self._compositor._dirty_regions
-        if regions and self.is_current:
-            self.app.screen.refresh(*regions)
-            regions.clear()
-        self._dirty_widgets.clear()
-
     # What is shown
 
     def show_frame(self) -> None:
@@ -134,7 +126,8 @@ class LiveScreen(Screen[None]):
             self._charts = LiveCharts(session.started_ns)
         self._show_charts(self._charts, view)
         self._tell_problem(view.problem)
-        self.query_one("#header", HeaderLine).show_text(present.header_text(view, self.HEADING))
+        self._tell_notes(view.notes)
+        self.query_one("#header", HeaderLine).show_text(present.header_text(view, self.heading))
         figures = self.query_one("#figures", ValueGrid)
         figures.show_rows(present.figure_rows(view, self.size.width))
         for name, rows in (("#devices", present.device_rows(view)), ("#runs", present.run_rows(view))):
@@ -150,6 +143,12 @@ class LiveScreen(Screen[None]):
         if problem != self._problem and problem is not None:
             self.notify(problem, title="not recorded", severity="error", timeout=20, markup=False)
         self._problem = problem
+
+    def _tell_notes(self, notes: tuple[str, ...]) -> None:
+        """Say, once for each, what the user should know of the history."""
+        for note in notes[self._notes_told :]:
+            self.notify(note, title="history", timeout=20, markup=False)
+        self._notes_told = len(notes)
 
     def _show_charts(self, charts: LiveCharts, view: SessionView) -> None:
         from gemtop.domain.resources import throttled_spans
@@ -200,6 +199,9 @@ class LiveScreen(Screen[None]):
         )
         from gemtop.view import RunRecorded
 
+        if self._app.comparing and isinstance(event, ModelLoaded | LoadFailed):
+            self.show_frame()  # models come and go: they are not the user's choice
+            return
         match event:
             case RunStarted():
                 self._run_started(event, run_number, request)
@@ -300,6 +302,12 @@ class LiveScreen(Screen[None]):
         self.app.push_screen(CrashScreen(session.crashed, self._app.settings.offload.rpc_servers))
         return True
 
+    def _is_comparing(self) -> bool:
+        """Whether a comparison has the session; if so that is said."""
+        if self._app.comparing:
+            self.notify("a comparison goes on, and nothing else runs meanwhile; c shows it, Esc stops it", timeout=4)
+        return self._app.comparing
+
     def _tell(self, words: str) -> None:
         self.query_one("#output", StreamView).mark(words, "bad")
 
@@ -352,6 +360,9 @@ class LiveScreen(Screen[None]):
         if self._has_crashed():
             self.query_one("#prompt", PromptArea).text = prompt
             return
+        if self._is_comparing():
+            self.query_one("#prompt", PromptArea).text = prompt
+            return
         if session is None or not session.ready:
             self._keep_waiting(session, prompt)
             return
@@ -399,12 +410,15 @@ class LiveScreen(Screen[None]):
         if self._waiting:
             self.query_one("#prompt", PromptArea).text, self._waiting = self._waiting, ""
             return
+        if self._app.comparing and self._app.comparison is not None:
+            self._app.comparison.stop()
+            return
         if self.session is not None:
             self.session.stop()
 
     def action_again(self) -> None:
         session, app = self.session, self._app
-        if self._has_crashed():
+        if self._has_crashed() or self._is_comparing():
             return
         if session is None or not session.ready or session.busy or session.last_request is None:
             self.notify("there is nothing to run again yet", severity="warning")
@@ -412,13 +426,13 @@ class LiveScreen(Screen[None]):
         session.generate_again(app.n_predict, app.sampling)
 
     def action_new(self) -> None:
-        if self.session is not None and not self.session.busy:
+        if not self._is_comparing() and self.session is not None and not self.session.busy:
             self.session.new_conversation()
             self.query_one("#output", StreamView).mark("- new conversation -", "muted")
 
     def action_tune(self) -> None:
         session = self.session
-        if self._has_crashed():
+        if self._has_crashed() or self._is_comparing():
             return
         view = session.view(0) if session is not None else None
         if view is None or view.model is None:
@@ -452,12 +466,15 @@ class LiveScreen(Screen[None]):
             self.call_after_refresh(self.show_frame)
 
     def action_models(self) -> None:
-        if self._has_crashed():
+        if self._has_crashed() or self._is_comparing():
             return
         if self.session is not None and self.session.busy:
             self.notify("a run is going on; Esc stops it", severity="warning")
             return
         self._app.action_models()
+
+    def action_compare(self) -> None:
+        self._app.action_compare()
 
     def action_history(self) -> None:
         self._app.action_history()

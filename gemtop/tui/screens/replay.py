@@ -52,7 +52,6 @@ KEYS = (
 class ReplayScreen(LiveScreen, inherit_bindings=False):
     """What was running at one moment of a recorded session."""
 
-    HEADING = "gemtop replay"
     # All of priority: the text pane, which has the focus, scrolls with some of these keys; and of keys that come
     # together, those with priority are acted on first.
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -91,6 +90,10 @@ class ReplayScreen(LiveScreen, inherit_bindings=False):
     def session(self) -> Session | None:
         """Nothing goes on here."""
         return None
+
+    @property
+    def heading(self) -> str:
+        return "gemtop replay"
 
     @property
     def shown(self) -> Replay:

@@ -40,6 +40,8 @@ _COLOURS: dict[str, tuple[str, str]] = {
     "fp16": ("#56b4e9", "#0072b2"),
     "ptq": ("#e69f00", "#a66300"),
     "qat": ("#009e73", "#00734f"),
+    "removed": ("#d55e00", "#b84a00"),
+    "added": ("#cc79a7", "#9c3f78"),
 }
 _BOLD = frozenset({"title", "key"})
 

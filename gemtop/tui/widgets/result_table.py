@@ -112,6 +112,12 @@ class ResultTable(CellWidget, can_focus=True):
         self._blocks.clear()
         self.rebuild()
 
+    def at_cursor(self, name: str) -> Any:
+        """What the row with the cursor has in the column of this name; None where there is none."""
+        names = [column.name for column in self._result.columns] if self._result else []
+        row = self._row_at(self._row) if name in names else None
+        return None if row is None else row[names.index(name)]
+
     def _block(self, number: int) -> list[tuple[Any, ...]]:
         if number in self._blocks:
             self._blocks.move_to_end(number)

@@ -85,14 +85,18 @@ class SideList(CellWidget, can_focus=True):
             self._top = self._at - height // 2
         self._top = max(0, min(self._top, len(self._items) - height))
         for y, item in enumerate(self._items[self._top : self._top + height]):
-            text = clip(one_line(item.text), width)
-            canvas.put(0, y, text, "text")
-            note, used = one_line(item.note), text_width(text)
-            if note and used + 2 + min(text_width(note), 8) <= width:
-                canvas.put(max(used + 2, width - text_width(note)), y, clip(note, width - used - 2), "muted")
+            self.draw_item(canvas, y, item, width)
             if self._top + y == self._at:
                 canvas.tint(0, y, width, "prompt" if self.has_focus else "other")
         return canvas.freeze()
+
+    def draw_item(self, canvas: Canvas, y: int, item: Item, width: int) -> None:
+        """A line without its cursor."""
+        text = clip(one_line(item.text), width)
+        canvas.put(0, y, text, "text")
+        note, used = one_line(item.note), text_width(text)
+        if note and used + 2 + min(text_width(note), 8) <= width:
+            canvas.put(max(used + 2, width - text_width(note)), y, clip(note, width - used - 2), "muted")
 
     def action_move(self, way: int) -> None:
         at = max(0, min(self._at + way, len(self._items) - 1))

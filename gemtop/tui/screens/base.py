@@ -1,0 +1,29 @@
+"""What every screen of the program is: one that another may lie over, and that goes on then."""
+
+from __future__ import annotations
+
+from textual.screen import Screen, ScreenResultType
+
+
+class BaseScreen(Screen[ScreenResultType]):
+    """Behind a dialog it has what changed repainted and no more; behind another screen nothing."""
+
+    def _compositor_refresh(self) -> None:
+        """Paint, here or through the dialog in front.
+
+        Textual 8.2 has the screen in front repaint these regions in place of its own changes, which are lost: it goes
+        on showing what it showed before. It does so even where that screen hides this one, and behind a dialog it marks
+        this screen as a whole for the next repaint as well, sixty times a second: 125 KB/s for nothing.
+        """
+        front = self.app.screen
+        if front is self or self.app.is_inline:
+            super()._compositor_refresh()
+            return
+        regions = self._compositor._dirty_regions
+        laid_out = front._compositor.size == self._compositor.size  # else all of it is to be painted anyway
+        if regions and front.is_modal and self.is_current and laid_out:
+            front._compositor._dirty_regions.update(regions)
+            front._compositor.update_widgets(front._dirty_widgets)
+            front._compositor_refresh()
+        regions.clear()
+        self._dirty_widgets.clear()
