@@ -38,8 +38,8 @@ class MovePace:
 class Mover:
     """Takes the tail of one spool into the history, over and over. `start`, `soon` now and then, `finish`.
 
-    `taken_in_full` is called on the mover's thread, with the offset that was reached, whenever nothing was left;
-    `note` with what the user should know of spools of processes that are gone, and of a history that was damaged.
+    `moved` is called on the mover's thread after each move, with the offset that was reached; `note` with what the
+    user should know of spools of processes that are gone, and of a history that was damaged.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class Mover:
         paths: Paths,
         spool: Spool,
         pace: MovePace,
-        taken_in_full: Callable[[int], None],
+        moved: Callable[[int], None],
         note: Callable[[str], None],
     ) -> None:
         self._paths = paths
         self._spool = spool
         self._pace = pace
-        self._taken_in_full = taken_in_full
+        self._moved = moved
         self._note = note
         self._database = Database(paths.history)
         self._changed = threading.Condition()
@@ -152,10 +152,11 @@ class Mover:
         self._dead_taken_in = False
 
     def _take(self, wait_s: float) -> None:
+        end = self._spool.end  # what comes in meanwhile is for the next move: each transaction has its price
         with self._database.open(wait_s) as con:
-            while self.taken != self._spool.end:
+            while self.taken < end:
                 taken = take(con, self._spool)
                 self.taken = taken.taken
                 if not taken.bytes:
                     break
-        self._taken_in_full(self.taken)
+        self._moved(self.taken)
