@@ -19,7 +19,7 @@ from gemtop.history.ingest import take, take_in_dead
 from gemtop.history.lines import Encoder
 from gemtop.history.manage import Session, Sessions
 from gemtop.history.spool import Spool, spools_in
-from gemtop.history.tables import TABLES
+from gemtop.history.tables import OF_RUNS, TABLES
 from tests.history.rows import (
     SESSION,
     STARTED_AT_MS,
@@ -188,7 +188,7 @@ def test_a_live_session_is_not_deleted(two: Paths, live: Spool) -> None:
 def test_deleting_leaves_nothing_of_it(two: Paths) -> None:
     expected = {}
     for table in TABLES:
-        key = "run_id LIKE ? || '.%'" if table in ("tokens", "roofs") else "session_id = ?"
+        key = "run_id LIKE ? || '.%'" if table in OF_RUNS else "session_id = ?"
         with duckdb.connect(str(two.history), read_only=True) as con:
             expected[table] = con.execute(f"SELECT count(*) FROM store.{table} WHERE {key}", [SESSION]).fetchone()
     rows = manage.delete(two, Database(two.history), [OTHER])
