@@ -10,14 +10,17 @@ import fcntl
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from gemtop.domain.errors import HistoryError
-from gemtop.history.database import IN_THIS_PROCESS
+from gemtop.history.database import IN_THIS_PROCESS, patiently
 from gemtop.history.faults import DamagedHistoryError, HistoryLockedError, files_of, log_of, logs_of, real
 
 _T = TypeVar("_T")
+_WAIT_S = 5.0
+"""For others that have just found the damage too."""
 _TRIES = 3
 """The log, the file, and what another process may have begun and damaged meanwhile."""
 
@@ -84,7 +87,7 @@ def renewing(path: Path, work: Callable[[], _T], say: Callable[[str], None]) -> 
         try:
             return work()
         except DamagedHistoryError as error:
-            told = set_aside(path, error)
+            told = patiently(partial(set_aside, path, error), _WAIT_S)
             if told:
                 say(told)
     return work()

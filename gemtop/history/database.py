@@ -123,9 +123,6 @@ class Database:
             import duckdb
 
             self._con = duckdb.connect(config={"threads": 1, "storage_compatibility_version": STORAGE_VERSION})
-            # A commit goes into the file itself: the file is closed after a batch, which would empty its log at once.
-            # And DuckDB 1.5 cannot replay a log that makes a schema and its tables.
-            self._con.execute("SET wal_autocheckpoint = '1KB'")
         return self._con
 
     @contextmanager
@@ -206,7 +203,10 @@ class Database:
         if not schema.is_empty(con):
             con.execute("CHECKPOINT history")
             self._back_up(found)
+        # The commit goes into the file at once: DuckDB 1.5 cannot replay a WAL that makes a schema and its tables.
+        con.execute("SET wal_autocheckpoint = '1KB'")
         schema.migrate(con, str(self.path), self._migrations)
+        con.execute("RESET wal_autocheckpoint")
         for version in range(1, found):  # the last copy stays, and what was there before gemtop's first table
             with contextlib.suppress(OSError):
                 self._copy_of(version).unlink()
