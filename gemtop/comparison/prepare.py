@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from gemtop.comparison.job import Asked, Job, Journal, TextToScore, Variant
 from gemtop.config import Paths
-from gemtop.domain.classify import classify
+from gemtop.domain.classify import UNQUANTIZED, classify
 from gemtop.domain.comparison import VariantFacts
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.model import ModelHeader
@@ -241,19 +241,20 @@ def _facts(header: ModelHeader, label: str, differs: Mapping[str, Any]) -> Varia
 def _checkpoints(
     wish: Wish, headers: Sequence[ModelHeader], variants: Sequence[Variant], baseline: int
 ) -> dict[int, int]:
-    """Which variant is another's own checkpoint: as the user says, else as the file itself says it was made of."""
+    """Which variant is another's own checkpoint: as the user says, else what the file says it was quantised from."""
     by_path = {header.path: number for number, header in enumerate(headers)}
     found = {}
     for number, variant in enumerate(variants):
-        header = headers[by_path[variant.facts.model_path]]
-        source = header.metadata.get(SOURCE_FINGERPRINT)
-        said = wish.checkpoints.get(by_path[header.path])
+        model = by_path[variant.facts.model_path]
         for other, candidate in enumerate(variants):
-            same = candidate.settings == variant.settings and other not in (number, baseline)
-            is_source = candidate.facts.model_path == headers[said].path if said is not None else (
-                source is not None and candidate.facts.model_fingerprint == source
-            )  # fmt: skip
-            if same and is_source:
+            if other in (number, baseline) or candidate.settings != variant.settings:
+                continue
+            if model in wish.checkpoints:
+                is_source = candidate.facts.model_path == headers[wish.checkpoints[model]].path
+            else:  # what was quantised already is nobody's unquantised checkpoint
+                source = headers[model].metadata.get(SOURCE_FINGERPRINT)
+                is_source = candidate.facts.quantization in UNQUANTIZED and candidate.facts.model_fingerprint == source
+            if is_source:
                 found[number] = other
     return found
 
