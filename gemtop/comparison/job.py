@@ -194,6 +194,7 @@ class Journal:
 
     def __init__(self, paths: Paths, key: str) -> None:
         self._path = paths.state / f"compare-{key}.jsonl"
+        self._ends_in_a_line = False
         self.progress = Progress()
         for step in self._lines():
             try:
@@ -217,19 +218,22 @@ class Journal:
 
     def write(self, step: str, data: Any) -> None:
         """Take a step up and write it down. Raises HistoryError where there is no room for it."""
-        line = {"step": step, "data": data}
-        self.progress.apply(json.loads(json.dumps(line)))
+        line = json.dumps({"step": step, "data": data})
+        self.progress.apply(json.loads(line))
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._end_torn_line()
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(line + "\n")
             self._path.chmod(0o600)  # outputs are in it
         except OSError as error:
             raise HistoryError(f"{one_line(str(self._path))} cannot be written: {error.strerror}") from error
 
     def _end_torn_line(self) -> None:
-        """Cut off what was being written when a process died."""
+        """Cut off what was being written when a process died: once, this one writes whole lines."""
+        if self._ends_in_a_line:
+            return
+        self._ends_in_a_line = True
         with suppress(FileNotFoundError), self._path.open("rb+") as file:
             data = file.read()
             if data and not data.endswith(b"\n"):

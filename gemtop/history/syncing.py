@@ -136,6 +136,8 @@ class _Sending:
     ) -> None:  # fmt: skip
         self._con, self._paths, self._where, self._text, self._folder = con, paths, where, text, folder
         self._on_wait, self._progress = on_wait, progress
+        self._columns = columns(con)
+        """Of the lake's tables."""
         self.done = Synced()
 
     def send_all(self) -> None:
@@ -218,11 +220,7 @@ class _Sending:
             if changed:
                 _delete(self._con, changed)
             rows = sum(self._insert(table, tables[table], ids) for table in TABLES) if ids else 0
-            for session in news:
-                self._con.execute(
-                    "INSERT INTO store.synced VALUES (?, ?, ?, ?, ?, now())",
-                    [session.session_id, session.host, session.signature, session.rows, __version__],
-                )
+            self._note(news)
             self._execute("COMMIT")
         except BaseException:
             with suppress(Exception):
@@ -238,8 +236,22 @@ class _Sending:
             for s in others
         )
 
+    def _note(self, sessions: Sequence[_Local]) -> None:
+        """What these sessions are now that they are sent."""
+        self._execute(
+            "INSERT INTO store.synced SELECT unnest($ids::VARCHAR[]), unnest($hosts::VARCHAR[]),"
+            " unnest($signatures::VARCHAR[]), unnest($rows::BIGINT[]), $version, now()",
+            {
+                "ids": [session.session_id for session in sessions],
+                "hosts": [session.host for session in sessions],
+                "signatures": [session.signature for session in sessions],
+                "rows": [session.rows for session in sessions],
+                "version": __version__,
+            },
+        )
+
     def _insert(self, table: str, wanted: Sequence[Column], ids: Sequence[str]) -> int:
-        names = {column.name for column in columns(self._con)[table]}
+        names = {column.name for column in self._columns[table]}
         mine = ", ".join(quoted_name(column.name) for column in wanted if column.name in names)
         row = self._execute(
             f"INSERT INTO store.{table} ({mine}) SELECT {mine} FROM {quoted(str(self._file(table)))}"
