@@ -30,11 +30,14 @@ RESET = (
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH, signal.SIGUSR1)
 
 
-def supervise(child: Callable[[int], int], describe: Callable[[str], str]) -> int:
+def supervise(
+    child: Callable[[int], int], describe: Callable[[str], str], goes_on: Callable[[], bool] = lambda: False
+) -> int:
     """Run `child(attempt)` in a forked process until it does not ask for a restart; return its exit code.
 
-    `describe` makes the line the user reads when the child died of a signal, given what it died of. Call it
-    before any thread is started: a fork copies only the thread that calls it.
+    `describe` makes the line the user reads when the child died of a signal, given what it died of. After such a
+    death, or one that the child saw coming (EXIT_CRASHED), `goes_on` is asked whether the child is started anew. Call
+    it before any thread is started: a fork copies only the thread that calls it.
     """
     terminal = _Terminal()
     attempt = 0
@@ -47,9 +50,8 @@ def supervise(child: Callable[[int], int], describe: Callable[[str], str]) -> in
             terminal.restore()
             name = _signal_name(os.WTERMSIG(status))
             sys.stderr.write(f"gemtop: {describe(name)}\n")
-            return EXIT_CRASHED
-        code = os.WEXITSTATUS(status)
-        if code != RESTART:
+        code = EXIT_CRASHED if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        if code != RESTART and not (code == EXIT_CRASHED and goes_on()):
             return code
         attempt += 1
 

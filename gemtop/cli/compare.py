@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import mmap
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from gemtop.cli import options
 from gemtop.cli.bench import comma_list, out
+from gemtop.cli.streams import exit_code
 from gemtop.config import Paths, paths
 from gemtop.domain.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError
 from gemtop.domain.text import one_line
+from gemtop.supervisor import supervise
 
 if TYPE_CHECKING:
     from gemtop.comparison.job import Job, Journal, TextToScore
@@ -70,7 +73,25 @@ def add_parser(commands: Any) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command in a child, which is started anew when it dies of a variant; returns its exit code."""
+    measuring = mmap.mmap(-1, 1)  # shared with the child: whether it has a variant in hand
+
+    def child(attempt: int) -> int:
+        from gemtop.cli.headless import hear_once
+
+        hear_once()
+        measuring[0] = 0
+        return exit_code(lambda: _compare(args, measuring, restart=args.restart and not attempt))
+
+    def goes_on() -> bool:
+        if measuring[0]:
+            _say("what was measured is kept; going on")
+        return bool(measuring[0])
+
+    return supervise(child, lambda died_of: f"the program was ended by {died_of}", goes_on)
+
+
+def _compare(args: argparse.Namespace, measuring: mmap.mmap, *, restart: bool) -> int:
     where = paths(args.db)
     from gemtop.assembly import make_planner
     from gemtop.cli.headless import headless
@@ -90,7 +111,7 @@ def main(args: argparse.Namespace) -> int:
 
         check_report(Path(args.report), job, force=args.force)
     journal = Journal(where, job.key)
-    if args.restart:
+    if restart:
         journal.forget()
         journal = Journal(where, job.key)
     elif journal.progress.seen or journal.progress.scores:
@@ -98,7 +119,7 @@ def main(args: argparse.Namespace) -> int:
     with make_planner(where) as planner:
         leave_out_what_does_not_fit(job, journal, planner, _say)
     with headless("compare", where, verbose=args.verbose, record_text=options.record_text(args)) as run:
-        done = _carry_out(run, job, journal, where)
+        done = _carry_out(run, job, journal, where, measuring)
         found = _show(args, job, journal)
     if args.report is not None:  # the session is closed: all of its tokens are in the history
         _report(args, found, where, done)
@@ -120,13 +141,14 @@ def _wish(args: argparse.Namespace, where: Paths, progress: Callable[[str], None
     models = tuple(labels)
     checkpoints = dict(_pair(text, models, where) for text in args.checkpoint)
     baseline = _number("--baseline", args.baseline, models, where) if args.baseline is not None else None
+    notes: tuple[str, ...] = ()
     if args.demo:
         from gemtop.comparison import demo
 
         names = list(labels.values())
         checkpoints = checkpoints or {names.index("grid Q4_0"): names.index("grid F16")}
         baseline = names.index(f"{demo.BASELINE} derived") if baseline is None else baseline
-        _say(demo.NOTE)
+        notes = (demo.NOTE,)
     cache = _cache_types(args)
     lora, args.type_k, args.type_v, args.lora = tuple(args.lora), cache[0][0], cache[0][1], []
     return Wish(
@@ -144,6 +166,7 @@ def _wish(args: argparse.Namespace, where: Paths, progress: Callable[[str], None
         repeat=args.repeat or (_DEMO_REPEATS if args.demo else 3),
         run_code=args.run_code,
         cool_down_s=args.cool_down,
+        notes=notes,
     )
 
 
@@ -228,8 +251,8 @@ def _pair(text: str, models: Sequence[str], where: Paths) -> tuple[int, int]:
     return _number("--checkpoint", model, models, where), _number("--checkpoint", checkpoint, models, where)
 
 
-def _carry_out(run: Any, job: Job, journal: Journal, where: Paths) -> bool:
-    """All of it; False where it was stopped."""
+def _carry_out(run: Any, job: Job, journal: Journal, where: Paths, measuring: mmap.mmap) -> bool:
+    """All of it; False where it was stopped. `measuring` is 1 while there is a step that can be given up."""
     from gemtop.comparison.runner import Runner, StoppedError, Tick
 
     def show(doing: Doing) -> None:
@@ -239,7 +262,9 @@ def _carry_out(run: Any, job: Job, journal: Journal, where: Paths) -> bool:
     runner.start()
     try:
         for event in run.events_and_ticks(_TICK_S):
-            if runner.handle(event if event is not None else Tick()):
+            done = runner.handle(event if event is not None else Tick())
+            measuring[0] = runner.in_a_step
+            if done:
                 return True
             if run.interrupted:
                 return False
@@ -266,11 +291,6 @@ def _report(args: argparse.Namespace, found: Outcome, where: Paths, done: bool) 
     from gemtop.cli.histories import take_in
     from gemtop.comparison.report.write import write_report
 
-    notes = []
-    if args.demo:
-        from gemtop.comparison import demo
-
-        notes.append(demo.NOTE)
     take_in(where, _say)
-    folder = write_report(found, Path(args.report), where, args.argv, finished=done, force=args.force, notes=notes)
+    folder = write_report(found, Path(args.report), where, args.argv, finished=done, force=args.force)
     _say(f"{folder / 'report.html'}" + ("" if done else ", of what there is so far"))

@@ -124,8 +124,7 @@ class Headless:
 @contextmanager
 def headless(command: str, paths: Paths, *, verbose: bool = False, record_text: bool = True) -> Iterator[Headless]:
     """A started headless session, closed whatever happens; SIGTERM and SIGHUP end it like Ctrl-C."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    hear_once()
     run = Headless(command, paths, verbose=verbose, record_text=record_text)
     run.say_notes()
     run.session.start()
@@ -157,7 +156,7 @@ def _code(run: Headless) -> int:
 def be_patient() -> None:
     """What is under way is being ended and written down: further signals are heard only if that takes too long.
 
-    An interrupted close would lose the end of the session, and keys repeat.
+    Called once. An interrupted close would lose the end of the session, and keys repeat.
     """
     since_s = time.monotonic()
 
@@ -170,7 +169,17 @@ def be_patient() -> None:
             signal.signal(number, hear)
 
 
+def hear_once() -> None:
+    """SIGINT, SIGTERM and SIGHUP end the command, and a second one that comes with the first is not heard.
+
+    A supervising parent passes on the Ctrl-C that the terminal has sent to both.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+
+
 def _interrupt(_number: int, _frame: object) -> NoReturn:
+    be_patient()
     raise KeyboardInterrupt
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import os
 import re
@@ -12,8 +11,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from gemtop import __version__
-from gemtop.cli.streams import discard_stdout
-from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, GemtopError
+from gemtop.cli.streams import exit_code
+from gemtop.domain.errors import EXIT_BAD_INPUT
 
 COMMANDS = {
     "run": "run a prompt without a screen: text on stdout, figures on stderr",
@@ -49,34 +48,19 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str]) -> int:
     """Run a command line and return the exit code."""
     _prepare_streams()
-    try:
+
+    def command() -> int:
         args = _parse(argv)
         args.argv = list(argv)  # a report says what made it
-        code = int(args.func(args))
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        discard_stdout()  # whoever read has enough
-        return EXIT_OK
-    except GemtopError as error:
-        sys.stderr.write(f"gemtop: {error}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        discard_stdout()
-        file = f" {error.filename}" if error.filename else ""
-        sys.stderr.write(f"gemtop: the output{file} could not be written: {error.strerror}; make room on that disk\n")
-        return EXIT_BAD_INPUT
+        return int(args.func(args))
+
+    return exit_code(command)
 
 
 _ERRORS = {"stdin": "surrogateescape", "stdout": "replace", "stderr": "backslashreplace"}
 _SIZES = ("--gpu-memory", "--memory")
 """Flags whose values begin with a number and are none."""
 _NEGATIVE = re.compile(r"-\.?\d")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _prepare_streams() -> None:

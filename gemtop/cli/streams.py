@@ -1,11 +1,40 @@
-"""What becomes of stdout when nobody takes what is written to it."""
+"""How a command ends: what its exit code is, and what becomes of stdout when nobody takes what is written to it."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from collections.abc import Callable
+
+from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, GemtopError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def discard_stdout() -> None:
     """Point stdout at nothing: Python would complain when it flushes it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def exit_code(command: Callable[[], int]) -> int:
+    """Run a command and say in one line what it raises; returns the exit code."""
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        discard_stdout()  # whoever read has enough
+        return EXIT_OK
+    except GemtopError as error:
+        sys.stderr.write(f"gemtop: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        discard_stdout()
+        file = f" {error.filename}" if error.filename else ""
+        sys.stderr.write(f"gemtop: the output{file} could not be written: {error.strerror}; make room on that disk\n")
+        return EXIT_BAD_INPUT

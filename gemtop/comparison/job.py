@@ -73,6 +73,8 @@ class Job:
     """Number of a variant to that of its own unquantised checkpoint, where that is neither it nor the baseline."""
     cool_down_s: float
     """Longest wait for a card to be as cool as before."""
+    notes: tuple[str, ...] = ()
+    """What has to be said beside the figures."""
 
     @property
     def key(self) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gemtop.comparison.job import Job, Progress
-from gemtop.domain.comparison import Apart, Seen, VariantFigures, as_dict, figures, verdict
+from gemtop.domain.comparison import Apart, Seen, VariantFigures, as_dict, figures
+from gemtop.domain.verdict import verdict
 
 NOT_DAMAGE = (
     "A QAT model was trained on after it left the original: its predictions differ because it learned, and not only"
@@ -15,6 +16,10 @@ NOT_DAMAGE = (
     " against its own unquantised checkpoint for that, and compare perplexity and tasks with the original."
 )
 """What must stand beside the KL divergence of a QAT model from anything but its own checkpoint."""
+ABOVE_THE_ROOF = (
+    "the memory's bandwidth was measured too low, on a machine that was busy then; gemtop devices --bandwidth measures"
+    " it again"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ def outcome(job: Job, progress: Progress) -> Outcome:
     seen: dict[tuple[int, str], Seen] = {}
     for one in progress.seen:
         seen.setdefault((one.variant, one.prompt_id), one)
-    notes = [*progress.notes, *_of_training(found, job.baseline)]
+    notes = [*job.notes, *progress.notes, *_of_training(found, job.baseline), *_of_the_roof(found)]
     return Outcome(
         job=job,
         variants=tuple(found),
@@ -76,6 +81,12 @@ def _of_training(found: list[VariantFigures], baseline: int) -> list[str]:
     base = found[baseline].facts
     trained = [one.facts for one in found if one.facts.training == "qat" and one.scores and one.scores.fidelity]
     return [NOT_DAMAGE] if any(facts.training != base.training for facts in trained) else []
+
+
+def _of_the_roof(found: list[VariantFigures]) -> list[str]:
+    """What must be said where decode was faster than the memory it reads."""
+    above = [one.facts.label for one in found if (share := one.speeds["roof_share"]) is not None and share.mean > 1]
+    return [f"{', '.join(above)} decoded faster than the roof: {ABOVE_THE_ROOF}"] if above else []
 
 
 def as_json(found: Outcome) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from gemtop.config import Paths
 from gemtop.domain.classify import UNQUANTIZED, classify
 from gemtop.domain.comparison import VariantFacts
 from gemtop.domain.errors import BadInputError
+from gemtop.domain.fidelity import check_length
 from gemtop.domain.model import ModelHeader
 from gemtop.domain.plan import CONTEXT_STEP
 from gemtop.domain.provenance import SOURCE_FINGERPRINT
@@ -58,6 +59,8 @@ class Wish:
     repeat: int
     run_code: bool
     cool_down_s: float
+    notes: tuple[str, ...] = ()
+    """What has to be said of the models."""
 
 
 def default_text(n_ctx: int, n_chunks: int | None) -> TextToScore:
@@ -90,7 +93,9 @@ def prepare(
     """The job. `say` is told what is left out. Raises BadInputError."""
     if not wish.prompts.prompts and wish.text is None:
         raise BadInputError("nothing to compare: neither prompts nor a text")
-    asked, left_out, n_ctx = _prompts(wish, headers, progress)
+    with TokenCounter(headers[0].path) as count:
+        _check_text(wish.text, count)
+        asked, left_out, n_ctx = _prompts(wish, headers, count, progress)
     for reason in sorted(set(left_out.values())):
         names = [name for name, why in left_out.items() if why == reason]
         say(f"{len(names)} of {len(wish.prompts.prompts)} prompts are left out: {reason} ({', '.join(names[:4])}"
@@ -112,6 +117,7 @@ def prepare(
         run_code=wish.run_code,
         checkpoints=_checkpoints(wish, headers, variants, baseline),
         cool_down_s=wish.cool_down_s,
+        notes=wish.notes,
     )
 
 
@@ -144,29 +150,34 @@ def leave_out_what_does_not_fit(job: Job, journal: Journal, room: Room, say: Sai
             journal.write("failure", {"variant": number, "reason": reason})
 
 
+def _check_text(text: TextToScore | None, count: TokenCounter) -> None:
+    """Raises BadInputError for one that no variant can be asked to predict."""
+    if text is not None:
+        check_length(count(text.text), text.n_ctx, text.name)
+
+
 def _prompts(
-    wish: Wish, headers: Sequence[ModelHeader], progress: Callable[[str], None]
+    wish: Wish, headers: Sequence[ModelHeader], count: TokenCounter, progress: Callable[[str], None]
 ) -> tuple[tuple[Asked, ...], dict[str, str], int]:
     """The prompts that all can be asked, those left out with the reason, and the context they need."""
     trained = min((header.trained_context or CONTEXT_STEP for header in headers), default=CONTEXT_STEP)
     most = wish.settings.context.n_ctx or trained
     asked, left_out, longest = [], {}, CONTEXT_STEP
-    with TokenCounter(headers[0].path) as count:
-        for prompt in wish.prompts.prompts:
-            if wish.kinds and prompt.kind not in wish.kinds:
-                continue
-            progress(f"prompt {prompt.id}")
-            answer = min(prompt.max_tokens, wish.max_tokens or prompt.max_tokens)
-            if prompt.excerpt is not None and prompt.excerpt.context_tokens > most:
-                left_out[prompt.id] = f"a context of {most:,} tokens is too short for it"
-                continue
-            text = prompt.text(count)
-            needed = count(text) + TEMPLATE_TOKENS + answer
-            if needed > most:
-                left_out[prompt.id] = f"a context of {most:,} tokens is too short for it"
-                continue
-            longest = max(longest, needed)
-            asked.append(Asked(prompt.id, prompt.kind, text, answer, prompt.check))
+    for prompt in wish.prompts.prompts:
+        if wish.kinds and prompt.kind not in wish.kinds:
+            continue
+        progress(f"prompt {prompt.id}")
+        answer = min(prompt.max_tokens, wish.max_tokens or prompt.max_tokens)
+        if prompt.excerpt is not None and prompt.excerpt.context_tokens > most:
+            left_out[prompt.id] = f"a context of {most:,} tokens is too short for it"
+            continue
+        text = prompt.text(count)
+        needed = count(text) + TEMPLATE_TOKENS + answer
+        if needed > most:
+            left_out[prompt.id] = f"a context of {most:,} tokens is too short for it"
+            continue
+        longest = max(longest, needed)
+        asked.append(Asked(prompt.id, prompt.kind, text, answer, prompt.check))
     if wish.kinds and not asked and not left_out:
         raise BadInputError(f"the set has no prompts of {', '.join(sorted(wish.kinds))}")
     n_ctx = wish.settings.context.n_ctx or min(-(-longest // CONTEXT_STEP) * CONTEXT_STEP, trained)

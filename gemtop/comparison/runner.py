@@ -85,6 +85,8 @@ class Runner:
         self._llama_build = ""
         self._script = self._all()
         self.failed: str | None = None
+        self.in_a_step = False
+        """Whether a death now would be counted against a variant, which is given up after MOST_DEATHS of them."""
 
     def start(self) -> None:
         """Give the session its first command."""
@@ -132,7 +134,7 @@ class Runner:
         name = f"{variant.facts.label}, repeat {repeat + 1} of {self._job.repeat}"
         if not left or number in progress.failures or self._died(number, f"runs {number}"):
             return
-        self._journal.write("begin", f"runs {number}")
+        self._begin(f"runs {number}")
         if (yield from self._load(number, variant.settings, name)):
             self._doing(f"{name}: warm-up")
             yield from self._generate(left[0], _WARM_UP_TOKENS)
@@ -147,7 +149,15 @@ class Runner:
                     row = task_row(self._job, progress.comparison_id, seen, self._session.record_text)
                     self._session.record(row)
             yield from self._free(variant)
-        self._journal.write("done", f"runs {number}")
+        self._end(f"runs {number}")
+
+    def _begin(self, step: str) -> None:
+        self._journal.write("begin", step)
+        self.in_a_step = True
+
+    def _end(self, step: str) -> None:
+        self.in_a_step = False
+        self._journal.write("done", step)
 
     def _died(self, number: int, step: str) -> bool:
         """Whether gemtop died in this step so often that it is given up."""
@@ -223,7 +233,7 @@ class Runner:
         places, scoring = self._places(number), job.text is not None and number not in progress.scores
         if not (places or scoring) or number in progress.failures or self._died(number, step):
             return
-        self._journal.write("begin", step)
+        self._begin(step)
         name = variant.facts.label
         loaded = bool(places) and (yield from self._load(number, variant.settings, name))
         for partner, asked, at, tokens in places if loaded else ():
@@ -233,12 +243,16 @@ class Runner:
             look = {"variant": number, "partner": partner, "prompt_id": asked, "at": at, "top": event.tokens}
             self._journal.write("top", look)
         scoring = scoring and (loaded or not places)  # what could not be loaded once is not tried again
-        if scoring and job.text and (yield from self._load(number, _scoring_settings(variant, job.text), name)):
+        if (
+            scoring
+            and job.text
+            and (yield from self._load(number, scoring_settings(variant.settings, job.text.n_ctx), name))
+        ):
             loaded = True
             yield from self._text(number, job.text)
         if loaded:
             yield from self._free(variant)
-        self._journal.write("done", step)
+        self._end(step)
 
     def _places(self, number: int) -> list[tuple[int, str, int, tuple[int, ...]]]:
         """Where this variant is to be asked what comes: partner, prompt, position, and the tokens before it."""
@@ -368,14 +382,13 @@ class Runner:
                 return event
 
 
-def _scoring_settings(variant: Variant, text: TextToScore) -> EngineSettings:
-    """The variant's own settings with a context as long as a chunk.
+def scoring_settings(settings: EngineSettings, n_ctx: int) -> EngineSettings:
+    """A variant's settings with a context as long as a chunk.
 
     A batch of 256 keeps the logits of Gemma's vocabulary at 256 MiB, and the compute buffer as much.
     """
-    batch = min(_SCORE_BATCH, text.n_ctx)
-    context = replace(variant.settings.context, n_ctx=text.n_ctx, n_batch=batch, n_ubatch=batch)
-    return replace(variant.settings, context=context)
+    batch = min(_SCORE_BATCH, n_ctx)
+    return replace(settings, context=replace(settings.context, n_ctx=n_ctx, n_batch=batch, n_ubatch=batch))
 
 
 def _average(values: Sequence[float]) -> float:

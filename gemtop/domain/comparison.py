@@ -1,4 +1,4 @@
-"""Variants held against each other: what was seen of each, the figures of that, and the verdict in a sentence."""
+"""Variants held against each other: what was seen of each, and the figures of that."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import Any
 
 from gemtop.domain.fidelity import Estimate, Fidelity, Perplexity
-from gemtop.domain.statistics import Z95, MeanCi, Ratio, mean_ci, paired_ratio
+from gemtop.domain.statistics import MeanCi, Ratio, mean_ci, paired_ratio
 from gemtop.domain.validity import LEAST_TOKENS
 
 
@@ -315,78 +315,3 @@ def as_dict(figures_of: VariantFigures) -> dict[str, Any]:
 
 def _mean(found: MeanCi | None) -> dict[str, Any] | None:
     return asdict(found) if found else None
-
-
-# The verdict
-
-
-def quality_differs(figures_of: VariantFigures) -> bool | None:
-    """Whether it predicts the text otherwise than the baseline, beyond the noise; None where that is not known."""
-    fidelity = figures_of.scores.fidelity if figures_of.scores else None
-    if fidelity is None:
-        return None
-    ratio = fidelity.ln_perplexity_ratio
-    if ratio.standard_error is None:
-        return None
-    return abs(ratio.value) > Z95 * ratio.standard_error
-
-
-def verdict(found: Sequence[VariantFigures], baseline: int) -> str:
-    """One sentence: what each variant keeps of the baseline's quality, at what memory and speed."""
-    base = found[baseline]
-    parts = [_clause(one, base) for number, one in enumerate(found) if number != baseline]
-    if not parts:
-        return f"Only {base.facts.label} was measured: there is nothing to hold it against."
-    return f"Against {base.facts.label}, " + "; ".join(parts) + "."
-
-
-def _clause(one: VariantFigures, base: VariantFigures) -> str:
-    if one.n_runs == 0 and one.scores is None:
-        return f"{one.facts.label} could not be measured ({one.failure or 'no run'})"
-    words = [quality_words(one)]
-    memory = memory_share(one, base)
-    if memory is not None:
-        words.append(f"with {memory:.0%} of its memory")
-    speed = one.ratios.get("decode_tokens_per_s")
-    if speed is not None:
-        words.append(speed_words(speed))
-    if one.task_success is not None and base.task_success is not None:
-        words.append(
-            f"and {one.task_success:.0%} of {one.n_checked} tasks right where the baseline has {base.task_success:.0%}"
-        )
-    return f"{one.facts.label} {' '.join(words)}"
-
-
-def quality_words(one: VariantFigures) -> str:
-    """What a variant keeps of the baseline's predictions."""
-    fidelity = one.scores.fidelity if one.scores else None
-    if fidelity is None:
-        why = (one.scores.reason if one.scores else None) or one.failure or "no text was scored"
-        return f"was not held against its predictions ({why})"
-    ratio, differs = fidelity.ln_perplexity_ratio, quality_differs(one)
-    kl = f"KL {fidelity.kl_mean.value:.2g}"
-    if differs is None:
-        return f"has a perplexity {math.expm1(ratio.value):+.2%} from its ({kl}), by too few tokens to tell"
-    reach = "" if ratio.standard_error is None else f" ± {Z95 * ratio.standard_error:.2%}"
-    change = f"perplexity {math.expm1(ratio.value):+.2%}{reach}, {kl}"
-    if not differs:
-        return f"predicts the text as well within the noise ({change})"
-    return f"predicts it {'worse' if ratio.value > 0 else 'better'} ({change})"
-
-
-def speed_words(ratio: Ratio) -> str:
-    """A ratio of decode speeds."""
-    if ratio.differs is False:
-        return f"at its decode speed within the noise ({ratio.value:.2f} times)"
-    if ratio.differs is None:
-        return f"at {ratio.value:.2f} times its decode speed (one pair: no interval)"
-    return f"at {ratio.value:.2f} times its decode speed ({ratio.low:.2f} to {ratio.high:.2f})"
-
-
-def memory_share(one: VariantFigures, base: VariantFigures) -> float | None:
-    """Peak memory over the baseline's: of the GPUs where both used them, else of the process."""
-    for name in ("vram_peak_bytes", "ram_peak_bytes"):
-        mine, theirs = getattr(one, name), getattr(base, name)
-        if mine and theirs:
-            return float(mine / theirs)
-    return None

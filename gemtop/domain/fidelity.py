@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gemtop.domain.errors import BadInputError
 from gemtop.domain.statistics import percentile
 
 MOST_NATS = 700.0
@@ -77,6 +78,12 @@ class Fidelity:
     """Root mean square of the difference of the probabilities of the token that comes."""
     ln_perplexity_ratio: Estimate
     """Mean difference of the log-likelihoods, token by token: ln(perplexity / baseline's perplexity)."""
+
+
+def check_length(n_tokens: int, n_ctx: int, text: str = "the text") -> None:
+    """Raises BadInputError for a text of less than two chunks, as llama-perplexity does."""
+    if n_tokens < 2 * n_ctx:
+        raise BadInputError(f"{text} is too short: {n_tokens:,} tokens, and chunks of {n_ctx:,} need {2 * n_ctx:,}")
 
 
 def perplexity(found: Likelihoods) -> Perplexity:

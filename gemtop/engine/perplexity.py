@@ -92,7 +92,10 @@ def _decode(context: Any, array: Any, begin: int, end: int, counted: range) -> N
 
 
 def ln_sum_exp(row: Row, scratch: Row) -> float:
-    """ln of the sum of e to the power of each logit, in float32 as the logits are; `scratch` is a row to work in."""
+    """ln of the sum of e to the power of each logit, in float32 as the logits are.
+
+    `scratch` is a row to work in: it is left with e to the power of each logit's distance from the highest.
+    """
     highest = row.max()
     np.subtract(row, highest, out=scratch)
     np.exp(scratch, out=scratch)

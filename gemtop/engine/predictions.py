@@ -37,6 +37,9 @@ N_DRAWN = 64
 """Entries kept of each prediction: 8.7 KB, where llama-perplexity keeps 512 KB for Gemma's vocabulary."""
 _HEADER_BYTES = 4096
 _LEAST_REST = 1e-12
+_BLOCK = 256
+_BELOW_ALL = 1 - 1e-12
+"""Keeps a draw below the sum of all weights, however it was rounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +72,37 @@ def record_type(n_top: int, n_drawn: int) -> np.dtype[Any]:
     )  # fmt: skip
 
 
-def keep(row: Row, ln_sum: float, nll: float, position: int, into: Any, scratch: Row, n_top: int) -> None:
+def keep(row: Row, weights: Row, ln_sum: float, nll: float, position: int, into: Any, n_top: int) -> None:
     """Fill one record from a row of logits whose log-sum-exp is known. The same row gives the same record.
 
-    `scratch` is a row to work in; `position` in the text seeds the draws.
+    `weights` are the probabilities over the highest of them, and are changed; `position` in the text seeds the draws.
     """
-    np.subtract(row, np.float32(ln_sum), out=scratch)
-    top = np.argpartition(scratch, -n_top)[-n_top:]
-    top = top[np.argsort(-scratch[top], kind="stable")]
-    n_drawn = len(into["token"]) - n_top
-    p = np.exp(scratch.astype(np.float64))
-    p[top] = 0.0
-    reached = np.cumsum(p)
-    rest = float(reached[-1])
-    # One draw from each of equal parts of the rest: no draw depends on another, and they spread better than at will.
-    points = (np.arange(n_drawn) + np.random.default_rng(position).random(n_drawn)) * (rest / n_drawn)
-    drawn = np.minimum(np.searchsorted(reached, points, side="right"), len(row) - 1)
-    into["nll"], into["rest"] = nll, rest
+    top = np.argpartition(row, -n_top)[-n_top:]
+    top = top[np.argsort(-row[top], kind="stable")]
+    weights[top] = 0.0
+    drawn, rest = _drawn(weights, len(into["token"]) - n_top, np.random.default_rng(position))
     into["token"][:n_top], into["token"][n_top:] = top, drawn
-    into["ln_p"][:] = scratch[into["token"]]
+    into["ln_p"][:] = row[into["token"]].astype(np.float64) - ln_sum
+    into["nll"], into["rest"] = nll, rest * np.exp(float(row[top[0]]) - ln_sum)
+
+
+def _drawn(weights: Row, count: int, random: np.random.Generator) -> tuple[npt.NDArray[np.int64], float]:
+    """So many places, each drawn with its own weight: one from each of equal parts of the whole; and all weight.
+
+    No draw depends on another, and they spread better than at will. The part a draw falls in is looked for among the
+    sums of blocks first, so that one block is added up and not all weights.
+    """
+    edges = np.arange(0, len(weights), _BLOCK)
+    sums = np.add.reduceat(weights, edges).astype(np.float64)
+    reached = np.cumsum(sums)
+    points = (np.arange(count) + random.random(count)) * (reached[-1] * _BELOW_ALL / count)
+    blocks = np.minimum(np.searchsorted(reached, points, side="right"), len(edges) - 1)
+    places = edges[blocks, None] + np.arange(_BLOCK)
+    last = len(weights) - 1
+    within = np.cumsum(np.where(places <= last, weights[np.minimum(places, last)], 0.0), axis=1, dtype=np.float64)
+    left = np.minimum(points - (reached - sums)[blocks], within[:, -1] * _BELOW_ALL)
+    found: npt.NDArray[np.int64] = np.minimum(edges[blocks] + (within <= left[:, None]).sum(axis=1), last)
+    return found, float(reached[-1])
 
 
 def divergence(record: Any, row: Row, ln_sum: float, n_top: int) -> tuple[float, float]:

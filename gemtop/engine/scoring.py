@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from gemtop.domain.errors import BadInputError, GemtopError
 from gemtop.domain.events import ScoreProgress, TextScored, TopTokens
-from gemtop.domain.fidelity import Divergences, Likelihoods
+from gemtop.domain.fidelity import Divergences, Likelihoods, check_length
 from gemtop.engine import predictions
 from gemtop.engine.binding import StopFlag, llama
 from gemtop.engine.decode import Decoder, DecodeStopped
@@ -45,10 +45,7 @@ class Scoring:
         if n_ctx > self._model.n_ctx:
             raise BadInputError(f"chunks of {n_ctx:,} tokens do not fit into a context of {self._model.n_ctx:,}")
         tokens = self._model.tokenize(request.text, begin=True, special=False)
-        if len(tokens) < 2 * n_ctx:
-            raise BadInputError(
-                f"the text is too short: {len(tokens):,} tokens, and chunks of {n_ctx:,} need {2 * n_ctx:,} or more"
-            )
+        check_length(len(tokens), n_ctx)
         n_chunks = min(request.n_chunks or len(tokens) // n_ctx, len(tokens) // n_ctx)
         tokens = tokens[: n_chunks * n_ctx]
         about = self._about(tokens, n_ctx, n_chunks)
@@ -180,7 +177,8 @@ class _Chunk:
                 self.kl[at], self.kl_error[at] = predictions.divergence(record, row, ln_sum, n_top)
                 self.same_top[at] = row.argmax() == record["token"][0]
             if len(self.kept):
-                predictions.keep(row, ln_sum, self.nll[at], self._position + at, self.kept[at], scratch, n_top)
+                # What is left in the scratch row is in proportion to the probabilities.
+                predictions.keep(row, scratch, ln_sum, self.nll[at], self._position + at, self.kept[at], n_top)
 
 
 class _Found:

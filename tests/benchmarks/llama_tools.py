@@ -23,7 +23,18 @@ def build_tool(tool: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if not any(folder.glob("llama_cpp_python-*/")):
         wanted = f"llama-cpp-python=={metadata.version('llama-cpp-python')}"
-        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "-d", str(folder), wanted]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--no-binary",
+            "llama-cpp-python",
+            "-d",
+            str(folder),
+            wanted,
+        ]
         subprocess.run(pip, check=True)
         with tarfile.open(next(folder.glob("llama_cpp_python-*.tar.gz"))) as archive:
             archive.extractall(folder, filter="data")

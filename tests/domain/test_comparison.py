@@ -16,10 +16,9 @@ from gemtop.domain.comparison import (
     as_dict,
     figures,
     part_at,
-    quality_differs,
-    verdict,
 )
 from gemtop.domain.fidelity import Divergences, Likelihoods, fidelity, perplexity
+from gemtop.domain.verdict import quality_differs, verdict
 
 PROMPTS = ("a", "b", "c", "d")
 
@@ -138,12 +137,39 @@ def test_the_verdict_says_what_differs_and_what_is_noise() -> None:
     assert quality_differs(all_of_it[1]) is False
     assert quality_differs(all_of_it[2]) is True
     text = verdict(all_of_it, 0)
-    assert text.startswith("Against FP16, PTQ Q8_0 predicts the text as well within the noise (perplexity ")
-    assert "PTQ Q4_0 predicts it worse (perplexity +" in text
-    assert "with 50% of its memory" in text and "at 2.00 times its decode speed" in text
-    assert "and 0% of 4 tasks right where the baseline has 100%" in text
+    assert text.startswith("Against FP16, the text is predicted as well, within the noise, by PTQ Q8_0 (perplexity ")
+    assert "; worse by PTQ Q4_0 (perplexity +" in text
+    assert "50% of the memory, decode 2.00 to 2.00 times, 100% of 4 tasks right, the baseline 100%)" in text
+    assert "0% of 4 tasks right, the baseline 100%)" in text
     assert text.endswith("PTQ Q2_K could not be measured (does not fit).")
     assert text.count(".\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("shifts", "said"),
+    [
+        ((0.0, 0.1), "QAT Q4_0 predicts it better than PTQ Q4_0, which is of its size (perplexity -"),
+        ((0.1, 0.0), "QAT Q4_0 predicts it worse than PTQ Q4_0, which is of its size (perplexity +"),
+        ((0.1, 0.1), "QAT Q4_0 predicts it no better and no worse, within the noise, than PTQ Q4_0, which is of"),
+    ],
+)
+def test_the_verdict_holds_qat_against_ptq_of_its_size(shifts: tuple[float, float], said: str) -> None:
+    names = [facts("FP16", "none", 400), facts("QAT Q4_0", "qat", 100), facts("PTQ Q4_0", "ptq", 101),
+             facts("PTQ Q8_0", "ptq", 200)]  # fmt: skip
+    scores = {1: scored(shifts[0]), 2: scored(shifts[1]), 3: scored(0.0)}
+    text = verdict(figures(names, [], scores, 0, {}, {}, {}, {}), 0)
+    assert said in text
+    assert text.count("which is of its size") == 1
+
+
+def test_the_verdict_names_what_was_held_against_nothing() -> None:
+    names = ("FP16", "PTQ Q4_0", "Another")
+    runs = [seen(v, 0, p) for v in range(3) for p in PROMPTS]
+    alone = Scores(scored(0.0).perplexity, None, "its tokenizer makes other tokens")
+    text = verdict(found(runs, {2: alone}, names), 0)
+    assert "PTQ Q4_0 was not held against its predictions (no text was scored), and has 100% of the memory" in text
+    assert "Another was not held against its predictions (its tokenizer makes other tokens), and has " in text
+    assert "predicted" not in text
 
 
 def test_json_has_every_figure_or_a_reason() -> None:

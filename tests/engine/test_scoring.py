@@ -119,7 +119,7 @@ def test_the_divergence_is_that_of_the_whole_vocabulary(rows: tuple[Any, Any]) -
     found, errors, wanted, rest = [], [], [], []
     for i, (one, two) in enumerate(zip(base, other, strict=True)):
         record = np.zeros(1, dtype=kind)[0]
-        predictions.keep(one, ln_sum(one), 1.0, i, record, np.empty_like(one), n_top)
+        predictions.keep(one, np.exp(one - one.max()), ln_sum(one), 1.0, i, record, n_top)
         kl, error = predictions.divergence(record, two, ln_sum(two), n_top)
         found.append(kl)
         errors.append(error)
@@ -136,10 +136,36 @@ def test_the_same_row_is_kept_the_same_way(rows: tuple[Any, Any]) -> None:
     row = rows[0][0]
     kept = np.zeros(2, dtype=predictions.record_type(16, 8))
     for record in kept:
-        predictions.keep(row, ln_sum(row), 0.5, 7, record, np.empty_like(row), 16)
+        predictions.keep(row, np.exp(row - row.max()), ln_sum(row), 0.5, 7, record, 16)
     assert kept[0] == kept[1]
     assert kept[0]["token"][0] == row.argmax()
     assert set(kept[0]["token"][:16]) == set(np.argsort(row)[-16:])
+
+
+@pytest.mark.parametrize("n_vocab", [40, 255, 256, 257, 1000])
+def test_entries_are_drawn_with_their_own_probability(n_vocab: int) -> None:
+    row = np.random.default_rng(3).normal(0, 2, n_vocab).astype(np.float32)
+    n_top, n_drawn = 8, 2000
+    record = np.zeros(1, dtype=predictions.record_type(n_top, n_drawn))[0]
+    predictions.keep(row, np.exp(row - row.max()), ln_sum(row), 0.5, 1, record, n_top)
+    p = np.exp(row.astype(np.float64) - ln_sum(row))
+    top = np.argsort(-row)[:n_top]
+    p[top] = 0.0
+    assert float(record["rest"]) == pytest.approx(p.sum(), abs=1e-6)
+    drawn = np.bincount(record["token"][n_top:], minlength=n_vocab)
+    # Draws from equal parts of the whole: how often each comes is off by less than 2, and far less on average.
+    assert np.abs(drawn - n_drawn * p / p.sum()).max() < 2
+    assert drawn[top].sum() == 0
+    assert np.allclose(np.exp(record["ln_p"][n_top:]), p[record["token"][n_top:]], rtol=1e-4)
+
+
+def test_a_prediction_that_is_certain_has_no_rest() -> None:
+    row = np.full(300, -200.0, dtype=np.float32)
+    row[:4] = 10.0
+    record = np.zeros(1, dtype=predictions.record_type(4, 8))[0]
+    predictions.keep(row, np.exp(row - row.max()), ln_sum(row), 0.5, 1, record, 4)
+    kl, error = predictions.divergence(record, row, ln_sum(row), 4)
+    assert (kl, error) == (pytest.approx(0, abs=1e-6), 0.0)
 
 
 # What is most likely

@@ -47,8 +47,6 @@ class Told:
     """The arguments after `gemtop` that made it."""
     written_at: str
     gemtop_version: str
-    notes: tuple[str, ...] = ()
-    """More of them, which stand first."""
 
 
 def report(found: Outcome, figures: Sequence[Figure], told: Told) -> Report:
@@ -59,7 +57,7 @@ def report(found: Outcome, figures: Sequence[Figure], told: Told) -> Report:
         Section("tasks", "Tasks by kind of prompt", _tasks(found)),
         Section("outputs", "Where outputs part", _outputs(found)),
         Section("left-out", "Left out and failed", _left_out(found)),
-        Section("notes", "Notes", _notes(found, told)),
+        Section("notes", "Notes", _notes(found)),
         Section("variants", "What the variants are", _variants(found)),
         Section("settings", "Settings, hardware and builds", _settings(found)),
         Section("again", "The same once more", _again(found, told)),
@@ -183,8 +181,8 @@ def _left_out(found: Outcome) -> list[Block]:
     return [Items(tuple(lines))] if lines else []
 
 
-def _notes(found: Outcome, told: Told) -> list[Block]:
-    notes = [*told.notes, *found.notes]
+def _notes(found: Outcome) -> list[Block]:
+    notes = list(found.notes)
     own = [one for one in found.variants if one.checkpoint]
     if own:
         pairs = ", ".join(f"{one.facts.label} against {one.checkpoint}" for one in own)

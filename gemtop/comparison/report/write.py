@@ -62,13 +62,12 @@ def check_report(target: Path, job: Job, *, force: bool) -> None:
 
 
 def write_report(
-    found: Outcome, target: Path, paths: Paths, command: Sequence[str], *, finished: bool, force: bool = False,
-    notes: Sequence[str] = (),
-) -> Path:  # fmt: skip
+    found: Outcome, target: Path, paths: Paths, command: Sequence[str], *, finished: bool, force: bool = False
+) -> Path:
     """Write it; returns the folder. `command` is the arguments that made it. Raises BadInputError, HistoryError."""
     check_report(target, found.job, force=force)
     target = Path(os.path.realpath(target))
-    told = Told(finished, command, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), __version__, tuple(notes))
+    told = Told(finished, command, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), __version__)
     with made_whole(target) as half, Dataset() as data:
         no_latencies = fill(data, found, paths)
         drawn = figures(data, found, no_latencies)
