@@ -264,10 +264,10 @@ class FakeEngine:
         if request.keep is not None:
             request.keep.parent.mkdir(parents=True, exist_ok=True)
             request.keep.write_text(model.header.path)
-        against = None
-        if request.baseline is not None:
-            kl = [0.001 * (i % 5) if nll is not own else 0.0 for i in range(len(own))]
-            against = Divergences(own, kl, [0.0] * len(own), [value < 0.004 for value in kl])
+        kl = [0.001 * (i % 5) if nll is not own else 0.0 for i in range(len(own))]
+        against = tuple(
+            Divergences(own, kl, [0.0] * len(own), [value < 0.004 for value in kl]) for _ in request.baselines
+        )
         self._emit(TextScored("finished", None, Likelihoods(model.n_ctx, n_chunks, nll), against))
 
     def _top_tokens(self, tokens: tuple[int, ...], count: int) -> None:

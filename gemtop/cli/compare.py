@@ -27,8 +27,12 @@ if TYPE_CHECKING:
     from gemtop.prompts.model import PromptSet
 
 _TICK_S = 0.25
-_DEMO_TOKENS, _DEMO_REPEATS, _DEMO_CHUNKS, _DEMO_PROMPTS = 40, 2, 4, 1
-"""What the demonstration takes, where nothing else is said: some five minutes on two cores. Prompts of each kind."""
+_DEMO_TOKENS, _DEMO_REPEATS, _DEMO_CHUNKS = 36, 4, 4
+_DEMO_KINDS = ("extract", "reasoning", "translate")
+"""What the demonstration takes, where nothing else is said: a prompt of each kind, some five minutes on two cores.
+
+Many repeats of few prompts: what a speed varies by is mostly the load.
+"""
 
 
 def add_parser(commands: Any) -> None:
@@ -57,7 +61,7 @@ def add_parser(commands: Any) -> None:
     add("--corpus", metavar="FILE", help="a text for perplexity and KL (default: the novel that ships)")
     add("--ctx", type=int, default=512, metavar="N", help="tokens in a chunk of the text (default: 512)")
     add("--chunks", type=int, metavar="N", help="chunks of the text; 0 is none (default: -1, all; --demo: 4)")
-    add("--repeat", type=int, metavar="N", help="times each variant is loaded and asked (default: 3; --demo: 2)")
+    add("--repeat", type=int, metavar="N", help="times each variant is loaded and asked (default: 3; --demo: 4)")
     add("--run-code", action="store_true", help="run the code that models write, shut off, to see whether it is right")
     add("--cool-down", type=options.number(0, 3600), default=120.0, metavar="S",
         help="longest wait for a card to be as cool as before (default: 120)")  # fmt: skip
@@ -146,7 +150,7 @@ def _wish(args: argparse.Namespace, where: Paths, progress: Callable[[str], None
         from gemtop.comparison import demo
 
         names = list(labels.values())
-        checkpoints = checkpoints or {names.index("grid Q4_0"): names.index("grid F16")}
+        checkpoints = checkpoints or {names.index(name): names.index(own) for name, own in demo.CHECKPOINTS.items()}
         baseline = names.index(f"{demo.BASELINE} derived") if baseline is None else baseline
         notes = (demo.NOTE,)
     cache = _cache_types(args)
@@ -230,7 +234,7 @@ def _prompts(args: argparse.Namespace) -> PromptSet:
 
     if args.prompts:
         return read_set(Path(args.prompts))
-    return few_of_each_kind(_DEMO_PROMPTS) if args.demo else default_set()
+    return few_of_each_kind(1, args.kinds or _DEMO_KINDS) if args.demo else default_set()
 
 
 def _number(flag: str, name: str, models: Sequence[str], where: Paths) -> int:

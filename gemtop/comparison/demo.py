@@ -3,6 +3,9 @@
 The demo model comes as Q4_K_M, so that its other formats are made of weights that were quantised once: derived, and
 called so. The stand-in has the same weights moved onto the points that Q4_0 can hold, by quantising to Q4_0 and back:
 Q4_0 costs it nothing, as it would cost a perfect QAT model nothing. It was not trained, and is not called QAT.
+
+Q4_0 is multiplied by numbers of 8 bits on a CPU, and F16 by numbers of 16: their predictions differ by that too,
+whatever the weights. So the stand-in's Q4_0 is there in 16 bits as well: what its weights alone cost.
 """
 
 from __future__ import annotations
@@ -17,13 +20,21 @@ from gemtop.engine.quantize import Quantizer, check_space
 
 BASELINE = "F16"
 FORMATS = ("F16", "Q8_0", "Q5_0", "Q4_0", "Q2_K")
-_GRID = (("Q4_0", "F16"), ("grid-F16", "Q4_0"))
-"""Source and format of the steps to the stand-in: its unquantised weights, and their Q4_0."""
+GRID, GRID_Q4_0, GRID_WIDENED = "grid F16", "grid Q4_0", "grid Q4_0 in 16 bits"
+CHECKPOINTS = {GRID_Q4_0: GRID, GRID_WIDENED: GRID}
+"""What is whose own unquantised checkpoint."""
+_STEPS = (
+    *(("", name, name) for name in FORMATS),
+    ("Q4_0", "F16", GRID), (GRID, "Q4_0", GRID_Q4_0), (GRID_Q4_0, "F16", GRID_WIDENED),
+)  # fmt: skip
+"""What each file is made of, the published one where that is empty; its format; and what it is called."""
 
 NOTE = (
     "The demo model is published as Q4_K_M. All else here is made of those weights and is derived: F16 is not the"
     " original but its Q4_K_M in 16 bits. The grid model has weights that Q4_0 can hold exactly, as quantisation-aware"
-    " training aims at; it was not trained, and its loss against F16 is that of moving untrained weights."
+    " training aims at; it was not trained, and its loss against F16 is that of moving untrained weights. How far its"
+    " Q4_0 is from it is the arithmetic of the kernels, which multiply it by numbers of 8 bits; the same weights in 16"
+    " bits show what Q4_0 costs them."
 )
 
 
@@ -33,19 +44,15 @@ def make(source: str, folder: Path, progress: Callable[[str], None]) -> dict[str
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInputError(f"{folder} cannot be made: {error.strerror}") from error
-    paths = {name: folder / f"gemma-3-270m-derived-{name}.gguf" for name in FORMATS}
-    paths |= {f"grid-{to}": folder / f"gemma-3-270m-grid-{to}.gguf" for _, to in _GRID}
-    steps = [(Path(source), name, paths[name]) for name in FORMATS]
-    steps += [(paths[origin], to, paths[f"grid-{to}"]) for origin, to in _GRID]
-    for origin, name, target in steps:
+    found = {"Q4_K_M as published": source}
+    for origin, name, called in _STEPS:
+        label = f"{called} derived" if called in FORMATS else called
+        made_of = Path(found.get(f"{origin} derived") or found.get(origin) or source)
+        target = folder / f"gemma-3-270m-{label.replace(' ', '-')}.gguf"
         if not target.exists():
-            _quantize(origin, name, target, progress)
-    return {
-        "Q4_K_M as published": source,
-        **{f"{name} derived": str(paths[name]) for name in FORMATS},
-        "grid F16": str(paths["grid-F16"]),
-        "grid Q4_0": str(paths["grid-Q4_0"]),
-    }
+            _quantize(made_of, name, target, progress)
+        found[label] = str(target)
+    return found
 
 
 def _quantize(origin: Path, name: str, target: Path, progress: Callable[[str], None]) -> None:

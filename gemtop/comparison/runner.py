@@ -26,8 +26,9 @@ from gemtop.domain.events import (
     TokenGenerated,
     TopTokens,
 )
-from gemtop.domain.fidelity import Fidelity, along, fidelity, perplexity
+from gemtop.domain.fidelity import Divergences, along, fidelity, perplexity
 from gemtop.domain.settings import EngineSettings, SamplingSettings
+from gemtop.engine.predictions import is_whole
 from gemtop.engine.protocol import ScoreRequest
 from gemtop.prompts.judging import judge
 from gemtop.session import Session
@@ -266,49 +267,38 @@ class Runner:
         ]
 
     def _text(self, number: int, text: TextToScore) -> _Steps[None]:
-        """Score the text, against the baseline's predictions where this is not the baseline."""
+        """Score the text, against the predictions of the baseline and of the variant's own checkpoint."""
         job = self._job
         kept = predictions_file(self._paths, job, number)
-        keep = kept if (number == job.baseline or number in job.checkpoints.values()) and not kept.exists() else None
+        held_against = number == job.baseline or number in job.checkpoints.values()
+        keep = kept if held_against and not is_whole(kept) else None
         name = f"{job.variants[number].facts.label}: {text.name}"
-        against, reason = None, None
-        if number != job.baseline:
-            against = predictions_file(self._paths, job, job.baseline)
-            if not against.exists():
-                against, reason = None, "the baseline's predictions are not known"
-        scored = yield from self._score(name, text, against, keep)
-        if (
-            scored.status == "failed" and against is not None
-        ):  # other tokens than the baseline's: alone it can be scored
-            reason = scored.message
-            scored = yield from self._score(name, text, None, keep)
+        held = {} if number == job.baseline else {job.baseline: predictions_file(self._paths, job, job.baseline)}
+        if number in job.checkpoints:
+            held[job.checkpoints[number]] = predictions_file(self._paths, job, job.checkpoints[number])
+        there = {other: path for other, path in held.items() if path.exists()}
+        scored = yield from self._score(name, text, tuple(there.values()), keep)
         if scored.likelihoods is None:
             self._fail(number, scored.message or "the text could not be scored")
             return
-        found, divergences = scored.likelihoods, scored.divergences
-        curves = {"nll": along(found.nll, PARTS, _average)}
-        if divergences is not None:
-            curves["kl"] = along(divergences.kl, PARTS, _average)
-        own = yield from self._against_own(number, text, name)
-        of_baseline = fidelity(found, divergences) if divergences else None
-        scores = Scores(perplexity(found), of_baseline, reason, own)
+        found = dict(zip(there, scored.divergences, strict=True))
+        far = found.get(job.baseline, "the baseline's predictions are not known") if held else None
+        own = found.get(job.checkpoints.get(number, -1))
+        curves = {"nll": along(scored.likelihoods.nll, PARTS, _average)}
+        if isinstance(far, Divergences):
+            curves["kl"] = along(far.kl, PARTS, _average)
+        scores = Scores(
+            perplexity(scored.likelihoods),
+            fidelity(scored.likelihoods, far) if isinstance(far, Divergences) else None,
+            far if isinstance(far, str) else None,
+            fidelity(scored.likelihoods, own) if isinstance(own, Divergences) else None,
+        )
         self._journal.write("scores", {"variant": number, "scores": plain(scores), "along": curves})
         comparison_id = self._journal.progress.comparison_id
         for row in fidelity_rows(self._job, comparison_id, number, scores, self._llama_build):
             self._session.record(row)
 
-    def _against_own(self, number: int, text: TextToScore, name: str) -> _Steps[Fidelity | None]:
-        """Against the variant's own checkpoint, where that was scored before it."""
-        checkpoint = self._job.checkpoints.get(number)
-        kept = None if checkpoint is None else predictions_file(self._paths, self._job, checkpoint)
-        if kept is None or not kept.exists():
-            return None
-        scored = yield from self._score(f"{name}, against its own checkpoint", text, kept, None)
-        if scored.likelihoods is None or scored.divergences is None:
-            return None
-        return fidelity(scored.likelihoods, scored.divergences)
-
-    def _score(self, name: str, text: TextToScore, against: Path | None, keep: Path | None) -> _Steps[TextScored]:
+    def _score(self, name: str, text: TextToScore, against: tuple[Path, ...], keep: Path | None) -> _Steps[TextScored]:
         self._doing(name)
         self._session.score(ScoreRequest(text.text, text.n_ctx, text.n_chunks, against, keep))
         while True:

@@ -164,8 +164,8 @@ class TextScored:
     message: str | None = None
     """What went wrong, for status failed."""
     likelihoods: Likelihoods | None = None
-    divergences: Divergences | None = None
-    """Where it was held against a baseline's predictions."""
+    divergences: tuple[Divergences | str, ...] = ()
+    """From each of the baselines' predictions that were asked for, or why it cannot be held against them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,8 @@ def _figures(one: VariantFigures, base: VariantFigures) -> str:
     speed = one.ratios.get("decode_tokens_per_s")
     if speed is not None:
         words.append(f"decode {_times(speed)}")
-    if one.task_success is not None and base.task_success is not None:
+    # Where nobody has any right, as with a model that was not tuned to follow a prompt, they tell nothing.
+    if one.task_success is not None and base.task_success is not None and (one.task_success or base.task_success):
         words.append(f"{one.task_success:.0%} of {one.n_checked} tasks right, the baseline {base.task_success:.0%}")
     return ", ".join(words)
 

@@ -37,15 +37,17 @@ def clear(context: Any) -> None:
     llama.llama_memory_clear(llama.llama_get_memory(context), True)
 
 
-def counted_rows(context: Any, tokens: Sequence[int], first: int) -> Iterator[tuple[int, Logits]]:
+def counted_rows(
+    context: Any, tokens: Sequence[int], first: int, most: int | None = None
+) -> Iterator[tuple[int, Logits]]:
     """The predictions made at positions `first` to the last but one, as (position of the first row, rows) a batch.
 
-    Decodes the tokens into the context, behind what is in it, a batch (its n_batch) at a time; the logits of a batch
-    take 4 bytes for each entry of the vocabulary and counted token in it, and are there until the next batch. A batch
-    without a counted token has none. Raises GemtopError where they cannot be decoded.
+    Decodes the tokens into the context, behind what is in it, a batch (its n_batch, or `most`) at a time; the logits
+    of a batch take 4 bytes for each entry of the vocabulary and counted token in it, and are there until the next
+    batch. A batch without a counted token has none. Raises GemtopError where they cannot be decoded.
     """
     n_vocab = int(llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(llama.llama_get_model(context))))
-    n_batch = int(llama.llama_n_batch(context))
+    n_batch = min(int(llama.llama_n_batch(context)), most or len(tokens))
     array = token_array(tokens)
     last = len(tokens) - 1  # nothing follows it: its prediction is of no use
     for begin in range(0, len(tokens), n_batch):

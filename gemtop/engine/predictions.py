@@ -194,3 +194,12 @@ class Predictions:
         """The predictions of a chunk of the text."""
         records: npt.NDArray[Any] = self._records[number]
         return records
+
+
+def is_whole(path: Path) -> bool:
+    """Whether there is a file of predictions that can be read."""
+    try:
+        Predictions(path)
+    except BadInputError:
+        return False
+    return True

@@ -33,8 +33,8 @@ class ScoreRequest:
     """Tokens in a chunk, at most as many as the context has room for."""
     n_chunks: int | None = None
     """So many from the beginning; None is as many as there are."""
-    baseline: Path | None = None
-    """File of the predictions to be held against."""
+    baselines: tuple[Path, ...] = ()
+    """Files of predictions to be held against."""
     keep: Path | None = None
     """File that this model's predictions are kept in."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from gemtop.engine.binding import StopFlag, llama
 from gemtop.engine.decode import Decoder, DecodeStopped
 from gemtop.engine.model import LlamaModel
 from gemtop.engine.perplexity import clear, counted_rows, first_counted, ln_sum_exp
-from gemtop.engine.predictions import About, Predictions, Writer
+from gemtop.engine.predictions import About, Predictions, Row, Writer
 from gemtop.engine.protocol import EventSink, ScoreRequest
+
+_HOST_BATCH = 128
 
 
 class Scoring:
@@ -49,14 +52,15 @@ class Scoring:
         n_chunks = min(request.n_chunks or len(tokens) // n_ctx, len(tokens) // n_ctx)
         tokens = tokens[: n_chunks * n_ctx]
         about = self._about(tokens, n_ctx, n_chunks)
-        baseline = _baseline(request, about)
+        baselines = [_baseline(path, about) for path in request.baselines]
+        known = [baseline for baseline in baselines if isinstance(baseline, Predictions)]
         writer = Writer(request.keep, about) if request.keep else None
         found = _Found()
         try:
             with ThreadPoolExecutor(self._model.info.n_threads_batch, "gemtop-score") as pool:
                 for number in range(n_chunks):
                     chunk = tokens[number * n_ctx : (number + 1) * n_ctx]
-                    part = _Chunk(chunk, number, about, baseline, writer)
+                    part = _Chunk(chunk, number, about, known, writer)
                     self._decode(chunk, part, pool)
                     if writer is not None:
                         writer.write(part.kept)
@@ -68,7 +72,9 @@ class Scoring:
             if writer is not None:
                 writer.give_up()
             raise
-        return found.result(about)
+        far = iter(found.divergences(len(known)))
+        divergences = tuple(baseline if isinstance(baseline, str) else next(far) for baseline in baselines)
+        return TextScored("finished", likelihoods=found.likelihoods(about), divergences=divergences)
 
     def _about(self, tokens: list[int], n_ctx: int, n_chunks: int) -> About:
         info = self._model.info
@@ -91,7 +97,9 @@ class Scoring:
         if llama.llama_vocab_get_add_bos(vocab):
             chunk = [int(llama.llama_vocab_bos(vocab)), *chunk[1:]]
         clear(self._model.context)
-        for position, logits in counted_rows(self._model.context, chunk, first_counted(len(chunk))):
+        # On the CPU smaller batches cost nothing, and their logits take less memory; a card wants larger ones.
+        most = None if self._model.info.devices else _HOST_BATCH
+        for position, logits in counted_rows(self._model.context, chunk, first_counted(len(chunk)), most):
             workers = min(self._model.info.n_threads_batch, len(logits))
             shares = [range(i, len(logits), workers) for i in range(workers)]
             for _ in pool.map(lambda share, at=position, rows=logits: part.work(at, rows, share), shares):
@@ -133,34 +141,48 @@ class Scoring:
             raise DecodeStopped("cancelled")
 
 
-def _baseline(request: ScoreRequest, about: About) -> Predictions | None:
-    """The baseline's predictions, of the same tokens in the same chunks. Raises BadInputError."""
-    if request.baseline is None:
-        return None
-    found = Predictions(request.baseline)
+def _baseline(path: Path, about: About) -> Predictions | str:
+    """A baseline's predictions of the same tokens in the same chunks, or why they are none."""
+    try:
+        found = Predictions(path)
+    except BadInputError as error:
+        return str(error)
     theirs = found.about
-    if (theirs.n_vocab, theirs.tokens_sha256) != (about.n_vocab, about.tokens_sha256):
-        if (theirs.n_ctx, theirs.n_chunks) != (about.n_ctx, about.n_chunks):
-            raise BadInputError(
-                f"the baseline's predictions are of {theirs.n_chunks} chunks of {theirs.n_ctx:,} tokens, not of"
-                f" {about.n_chunks} of {about.n_ctx:,}"
-            )
-        raise BadInputError("its tokenizer makes other tokens of the text than the baseline's")
-    return found
+    if (theirs.n_vocab, theirs.tokens_sha256) == (about.n_vocab, about.tokens_sha256):
+        return found
+    if (theirs.n_ctx, theirs.n_chunks) != (about.n_ctx, about.n_chunks):
+        return (
+            f"the baseline's predictions are of {theirs.n_chunks} chunks of {theirs.n_ctx:,} tokens, not of"
+            f" {about.n_chunks} of {about.n_ctx:,}"
+        )
+    return "its tokenizer makes other tokens of the text than the baseline's"
+
+
+class _Apart:
+    """How far a chunk's predictions are from a baseline's, a value for each counted position."""
+
+    def __init__(self, records: npt.NDArray[Any]) -> None:
+        self._records = records
+        self.baseline_nll = records["nll"]
+        self.kl, self.kl_error = np.zeros(len(records)), np.zeros(len(records))
+        self.same_top = np.zeros(len(records), dtype=bool)
+
+    def work(self, at: int, row: Row, ln_sum: float, n_top: int) -> None:
+        record = self._records[at]
+        self.kl[at], self.kl_error[at] = predictions.divergence(record, row, ln_sum, n_top)
+        self.same_top[at] = row.argmax() == record["token"][0]
 
 
 class _Chunk:
     """What is found in one chunk, a value for each counted position; rows are worked on by several threads."""
 
     def __init__(
-        self, tokens: list[int], number: int, about: About, baseline: Predictions | None, writer: Writer | None
+        self, tokens: list[int], number: int, about: About, baselines: Sequence[Predictions], writer: Writer | None
     ) -> None:
         self._tokens, self._about, self._first = tokens, about, first_counted(len(tokens))
         self._position = number * about.n_rows
         self.nll = np.zeros(about.n_rows)
-        self.kl, self.kl_error = np.zeros(about.n_rows), np.zeros(about.n_rows)
-        self.same_top = np.zeros(about.n_rows, dtype=bool)
-        self.theirs: Any = None if baseline is None else baseline.chunk(number)
+        self.apart = [_Apart(baseline.chunk(number)) for baseline in baselines]
         kind = predictions.record_type(about.n_top, about.n_drawn)
         self.kept: npt.NDArray[Any] = np.zeros(0 if writer is None else about.n_rows, dtype=kind)
 
@@ -172,10 +194,8 @@ class _Chunk:
             row, at = logits[i], position + i - self._first
             ln_sum = ln_sum_exp(row, scratch)
             self.nll[at] = ln_sum - float(row[self._tokens[position + i + 1]])
-            if self.theirs is not None:
-                record = self.theirs[at]
-                self.kl[at], self.kl_error[at] = predictions.divergence(record, row, ln_sum, n_top)
-                self.same_top[at] = row.argmax() == record["token"][0]
+            for apart in self.apart:
+                apart.work(at, row, ln_sum, n_top)
             if len(self.kept):
                 # What is left in the scratch row is in proportion to the probabilities.
                 predictions.keep(row, scratch, ln_sum, self.nll[at], self._position + at, self.kept[at], n_top)
@@ -195,17 +215,17 @@ class _Found:
     def perplexity(self) -> float:
         return float(np.exp(min(self._all(lambda chunk: chunk.nll).mean(), 700.0)))
 
+    def likelihoods(self, about: About) -> Likelihoods:
+        return Likelihoods(about.n_ctx, about.n_chunks, self._all(lambda chunk: chunk.nll).tolist())
+
+    def divergences(self, count: int) -> list[Divergences]:
+        """From each of so many baselines."""
+
+        def values(number: int, name: str) -> Any:
+            return self._all(lambda chunk: getattr(chunk.apart[number], name)).tolist()
+
+        names = Divergences.__slots__
+        return [Divergences(**{name: values(number, name) for name in names}) for number in range(count)]
+
     def _all(self, of: Callable[[_Chunk], Any]) -> Any:
         return np.concatenate([of(chunk) for chunk in self._chunks])
-
-    def result(self, about: About) -> TextScored:
-        likelihoods = Likelihoods(about.n_ctx, about.n_chunks, self._all(lambda chunk: chunk.nll).tolist())
-        if self._chunks[0].theirs is None:
-            return TextScored("finished", likelihoods=likelihoods)
-        divergences = Divergences(
-            baseline_nll=self._all(lambda chunk: chunk.theirs["nll"]).tolist(),
-            kl=self._all(lambda chunk: chunk.kl).tolist(),
-            kl_error=self._all(lambda chunk: chunk.kl_error).tolist(),
-            same_top=self._all(lambda chunk: chunk.same_top).tolist(),
-        )
-        return TextScored("finished", likelihoods=likelihoods, divergences=divergences)

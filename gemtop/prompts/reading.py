@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,10 @@ def default_set() -> PromptSet:
     return PromptSet("gemtop's own prompts", tuple(prompt for one in sets for prompt in one.prompts))
 
 
-def few_of_each_kind(count: int) -> PromptSet:
+def few_of_each_kind(count: int, wanted: Collection[str] = KINDS) -> PromptSet:
     """So many of the shipped prompts of each kind, without those that need a long context."""
     every = default_set()
-    kinds = dict.fromkeys(prompt.kind for prompt in every.prompts if prompt.excerpt is None)
+    kinds = dict.fromkeys(prompt.kind for prompt in every.prompts if prompt.kind in wanted and prompt.excerpt is None)
     few = [prompt for kind in kinds for prompt in [p for p in every.prompts if p.kind == kind][:count]]
     return PromptSet(f"{every.title}, {len(few)} of them", tuple(few))
 

@@ -85,7 +85,7 @@ def pass_of_ours(model: str, kept: Path, which: str, chunks: int, threads: int) 
         if isinstance(event, LoadFailed):
             raise SystemExit(event.message)
     request = ScoreRequest(
-        corpus.default().text, 512, chunks, kept if which == "against" else None, kept if which == "kept" else None
+        corpus.default().text, 512, chunks, (kept,) if which == "against" else (), kept if which == "kept" else None
     )
     begin = time.perf_counter()
     engine.score(request)

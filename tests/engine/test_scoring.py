@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gemtop.domain.events import ScoreProgress, TextScored, TopTokens
-from gemtop.domain.fidelity import fidelity, perplexity
+from gemtop.domain.fidelity import Divergences, fidelity, perplexity
 from gemtop.domain.settings import ContextSettings, EngineSettings
 from gemtop.engine import predictions
 from gemtop.engine.predictions import Predictions
@@ -55,7 +55,7 @@ def test_the_text_is_that_of_the_figures() -> None:
 @pytest.mark.parametrize("name", THEIRS["formats"])
 def test_figures_are_llama_perplexitys(engine: EngineDriver, formats: dict[str, str], kept: Path, name: str) -> None:
     base = name == "F16"
-    request = ScoreRequest(corpus.default().text, 512, CHUNKS, None if base else kept, kept if base else None)
+    request = ScoreRequest(corpus.default().text, 512, CHUNKS, () if base else (kept,), kept if base else None)
     found = score(engine, formats[name], request)
     assert (found.status, found.message) == ("finished", None)
     assert found.likelihoods is not None
@@ -64,11 +64,12 @@ def test_figures_are_llama_perplexitys(engine: EngineDriver, formats: dict[str, 
     assert mine.perplexity.value == pytest.approx(theirs["perplexity"], rel=0.001)
     assert mine.perplexity.standard_error == pytest.approx(theirs["perplexity_se"], rel=0.002)
     if base:
-        assert found.divergences is None
+        assert found.divergences == ()
         assert [e.n_done for e in engine.events if isinstance(e, ScoreProgress)] == [1, 2]
         return
-    assert found.divergences is not None
-    far = fidelity(found.likelihoods, found.divergences)
+    (far_from,) = found.divergences
+    assert isinstance(far_from, Divergences)
+    far = fidelity(found.likelihoods, far_from)
     assert far.kl_mean.value == pytest.approx(theirs["kl_mean"], rel=0.01)
     assert far.kl_mean.standard_error == pytest.approx(theirs["kl_mean_se"], rel=0.02)
     assert far.kl_median.value == pytest.approx(theirs["kl_median"], rel=0.02)
@@ -194,13 +195,29 @@ def test_a_text_shorter_than_two_chunks(engine: EngineDriver, model_path: str) -
 
 def test_predictions_of_another_text_or_of_other_chunks(engine: EngineDriver, model_path: str, kept: Path) -> None:
     text = corpus.default().text
-    other = score(engine, model_path, ScoreRequest(text[2000:], 512, CHUNKS, kept))
-    assert (other.status, other.message) == (
-        "failed",
-        "its tokenizer makes other tokens of the text than the baseline's",
-    )
-    found = score(engine, model_path, ScoreRequest(text, 256, CHUNKS, kept))
-    assert found.message == "the baseline's predictions are of 2 chunks of 512 tokens, not of 2 of 256"
+    other = score(engine, model_path, ScoreRequest(text[2000:], 512, CHUNKS, (kept,)))
+    assert other.status == "finished" and other.likelihoods is not None  # alone it is scored all the same
+    assert other.divergences == ("its tokenizer makes other tokens of the text than the baseline's",)
+    found = score(engine, model_path, ScoreRequest(text, 256, CHUNKS, (kept,)))
+    assert found.divergences == ("the baseline's predictions are of 2 chunks of 512 tokens, not of 2 of 256",)
+
+
+def test_two_baselines_in_one_pass(engine: EngineDriver, model_path: str, kept: Path, tmp_path: Path) -> None:
+    own, broken = tmp_path / "own", tmp_path / "broken"
+    broken.write_bytes(kept.read_bytes()[:-1])
+    text = corpus.default().text
+    score(engine, model_path, ScoreRequest(text, 512, CHUNKS, (), own))
+    found = score(engine, model_path, ScoreRequest(text, 512, CHUNKS, (kept, broken, own)))
+    assert found.likelihoods is not None
+    far, none, near = found.divergences
+    assert isinstance(far, Divergences) and isinstance(near, Divergences)
+    assert fidelity(found.likelihoods, near).kl_mean.value < 1e-6 < fidelity(found.likelihoods, far).kl_mean.value
+    assert "is no whole file of predictions: delete it" in str(none)
+
+
+def test_a_text_that_does_not_fit_the_context(engine: EngineDriver, model_path: str) -> None:
+    engine.load(model_path, settings())
+    text = corpus.default().text
     engine.engine.score(ScoreRequest(text, 1024))
     assert engine.wait_for(TextScored).message == "chunks of 1,024 tokens do not fit into a context of 512"
 
@@ -219,7 +236,7 @@ def test_a_file_that_is_no_predictions(tmp_path: Path, kept: Path) -> None:
 
 def test_stopping_leaves_no_file(engine: EngineDriver, model_path: str, tmp_path: Path) -> None:
     engine.load(model_path, settings())
-    engine.engine.score(ScoreRequest(corpus.default().text, 512, None, None, tmp_path / "kept"))
+    engine.engine.score(ScoreRequest(corpus.default().text, 512, None, (), tmp_path / "kept"))
     engine.wait_for(ScoreProgress)
     engine.engine.cancel()
     assert engine.wait_for(TextScored).status == "cancelled"
@@ -231,7 +248,7 @@ def test_a_full_disk_leaves_no_file(engine: EngineDriver, model_path: str, tmp_p
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
     try:
-        engine.engine.score(ScoreRequest(corpus.default().text, 256, 1, None, tmp_path / "kept"))
+        engine.engine.score(ScoreRequest(corpus.default().text, 256, 1, (), tmp_path / "kept"))
         found = engine.wait_for(TextScored)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
