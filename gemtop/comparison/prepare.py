@@ -13,7 +13,7 @@ from gemtop.comparison.job import Asked, Job, Journal, TextToScore, Variant
 from gemtop.config import Paths
 from gemtop.domain.classify import UNQUANTIZED, classify
 from gemtop.domain.comparison import VariantFacts
-from gemtop.domain.errors import BadInputError
+from gemtop.domain.errors import BadInputError, GemtopError
 from gemtop.domain.fidelity import check_length
 from gemtop.domain.model import ModelHeader
 from gemtop.domain.plan import CONTEXT_STEP
@@ -93,6 +93,8 @@ def prepare(
     """The job. `say` is told what is left out. Raises BadInputError."""
     if not wish.prompts.prompts and wish.text is None:
         raise BadInputError("nothing to compare: neither prompts nor a text")
+    if len(headers) * len(wish.cache_types) * (2 if wish.lora else 1) < 2:
+        raise BadInputError("one variant is nothing to compare: name two models, or -ctk f16,q8_0")
     with TokenCounter(headers[0].path) as count:
         _check_text(wish.text, count)
         asked, left_out, n_ctx = _prompts(wish, headers, count, progress)
@@ -102,8 +104,6 @@ def prepare(
             f"{', ...' if len(names) > 4 else ''})")  # fmt: skip
     settings = replace(wish.settings, context=replace(wish.settings.context, n_ctx=n_ctx))
     variants = _variants(wish, headers, settings)
-    if len(variants) < 2:
-        raise BadInputError("one variant is nothing to compare: name two models, or -ctk f16,q8_0")
     baseline = _baseline(wish, headers, variants)
     return Job(
         variants=variants,
@@ -138,13 +138,16 @@ class Room(Protocol):
 def leave_out_what_does_not_fit(job: Job, journal: Journal, room: Room, say: Said) -> None:
     """Variants that do not fit are not loaded: on a machine without a card that would end the process.
 
-    Raises GemtopError for one that cannot be planned.
+    Nor are those that llama.cpp refuses when it is asked.
     """
     for number, variant in enumerate(job.variants):
         if number in journal.progress.failures:
             continue
         request = PlanRequest(variant.facts.model_path, variant.settings, search=False)
-        fits, reason = room.fit(request, variant.facts.model_fingerprint)
+        try:
+            fits, reason = room.fit(request, variant.facts.model_fingerprint)
+        except GemtopError as error:
+            fits, reason = False, one_line(str(error))
         if not fits:
             say(f"{variant.facts.label} is left out: {reason}")
             journal.write("failure", {"variant": number, "reason": reason})

@@ -10,11 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gemtop.config import Paths
 from tests.derived import derive
+from tests.gemma_files import write_gemma
 from tests.history.rows import ask
+from tests.lora_files import write_lora
 
 VARIANT_KEYS = {
     "variant", "quantization", "training", "size_bytes", "vram_peak_bytes", "ram_peak_bytes", "load_s", "ttft_s",
@@ -98,12 +101,12 @@ def test_it_is_stopped_and_goes_on(warm: Paths, models: list[str], prompts: str)
     assert "Against " in done.stdout
 
 
-def wait_for_steps(paths: Paths, kind: str, count: int) -> None:
+def wait_for_steps(paths: Paths, kind: str, count: int, data: object = None) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         files = list(paths.state.glob("compare-*.jsonl"))
         lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-        if sum(line["step"] == kind for line in lines) >= count:
+        if sum(line["step"] == kind and data in (None, line["data"]) for line in lines) >= count:
             return
         time.sleep(0.02)
     raise AssertionError(f"no {count} steps of kind {kind}")
@@ -118,6 +121,77 @@ def test_a_kv_cache_is_a_variant(warm: Paths, models: list[str], prompts: str) -
     assert [label.split(" KV ")[1] for label in labels] == ["f16", "q4_0"]
     assert data["variants"][1]["settings"] == {"type_k": "q4_0", "type_v": "q4_0"}
     assert data["variants"][1]["kl_mean"] > 0
+
+
+def test_an_adapter_on_and_off(warm: Paths, models: list[str], prompts: str, tmp_path: Path) -> None:
+    adapter = write_lora(tmp_path / "adapter.gguf", scale=0.05)
+    done = gemtop("compare", models[0], "--lora", str(adapter), "--prompts", prompts, "--repeat", "1", *SMALL, "--json")
+    assert done.returncode == 0, done.stderr
+    without, with_it = json.loads(done.stdout)["variants"]
+    assert with_it["label"] == f"{without['label']} with LoRA"
+    assert (without["settings"], with_it["settings"]) == ({"lora": []}, {"lora": [str(adapter)]})
+    assert without["kl_mean"] is None and with_it["kl_mean"] > 0.001
+    assert with_it["decode_tokens_per_s"]["n"] == 1
+
+
+def test_a_variant_of_another_tokenizer(warm: Paths, models: list[str], prompts: str, tmp_path: Path) -> None:
+    """Its speed and its perplexity are known, its divergence is not."""
+    other = derive(models[0], tmp_path, "Q4_0", {"tokenizer.ggml.add_bos_token": False})
+    done = gemtop("compare", models[0], str(other), "--prompts", prompts, "--repeat", "1", *SMALL, "--json")
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    base, found = data["variants"]
+    assert (base["failure"], found["failure"]) == (None, None)
+    assert found["kl_mean"] is None and found["perplexity"] > 1
+    assert found["reasons"]["kl_mean"] == "its tokenizer makes other tokens of the text than the baseline's"
+    assert found["ttft_s"]["mean"] > 0
+    assert "was not held against its predictions (its tokenizer makes other tokens" in data["verdict"]
+
+
+def test_a_variant_that_does_not_fit_is_left_out(
+    warm: Paths, models: list[str], model_path: str, prompts: str, tmp_path: Path
+) -> None:
+    large = write_gemma(tmp_path / "large.gguf", "27b", model_path, "f32", "f32")
+    command = ("compare", *models, str(large), "--baseline", models[0], "--prompts", prompts, "--repeat", "1", *SMALL)
+    done = gemtop(*command, "--json")
+    assert done.returncode == 0, done.stderr
+    assert " is left out: " in done.stderr
+    data = json.loads(done.stdout)
+    first, second, left_out = data["variants"]
+    assert (first["failure"], second["failure"]) == (None, None) and second["kl_mean"] > 0
+    assert left_out["failure"] and left_out["runs"] == 0 and left_out["perplexity"] is None
+    assert f"{left_out['label']} could not be measured ({left_out['failure']})" in data["verdict"]
+
+
+def test_a_variant_that_cannot_be_loaded_is_left_out(
+    warm: Paths, models: list[str], prompts: str, tmp_path: Path
+) -> None:
+    """Its header promises a layer more than there is."""
+    broken = derive(models[0], tmp_path, "Q4_0", {"gemma3.block_count": 19})
+    done = gemtop("compare", str(broken), models[0], "--baseline", models[0], "--prompts", prompts, "--repeat", "1",
+                  *SMALL, "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    failed, whole = json.loads(done.stdout)["variants"]
+    assert "'blk.18.attn_norm.weight' not found" in failed["failure"] and failed["runs"] == 0
+    assert whole["failure"] is None and whole["perplexity"] > 1 and whole["runs"] == 2
+
+
+def test_what_llama_cpp_dies_of_is_given_up_and_the_rest_goes_on(warm: Paths, models: list[str], prompts: str) -> None:
+    command = [sys.executable, "-m", "gemtop", "compare", *models, "--prompts", prompts, "--repeat", "1", *SMALL]
+    process = subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for death in (1, 2):
+        wait_for_steps(warm, "begin", death, "runs 1")
+        (child,) = psutil.Process(process.pid).children()
+        child.send_signal(signal.SIGSEGV)
+        child.wait(60)
+    out, talk = process.communicate(timeout=120)
+    assert process.returncode == 0, talk
+    assert talk.count("the program was ended by SIGSEGV") == 2
+    assert talk.count("what was measured is kept; going on") == 2
+    whole, given_up = json.loads(out)["variants"]
+    assert whole["failure"] is None and whole["perplexity"] > 1 and whole["runs"] == 2
+    assert given_up["failure"] == "llama.cpp or gemtop died 2 times with it"
+    assert not list(warm.state.glob("compare-*"))
 
 
 @pytest.mark.parametrize(

@@ -353,14 +353,14 @@ def test_nothing_is_left_where_it_could_not_be_written(
 
 
 def test_the_command_checks_the_folder_before_it_measures(
-    folders: Paths, tmp_path: Path, model_path: str, capsys: pytest.CaptureFixture[str]
+    folders: Paths, tmp_path: Path, model_path: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "Hello"}\n')
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
     arguments = ["compare", model_path, "-ctk", "f16,q8_0", "--prompts", str(tmp_path / "prompts.jsonl")]
     assert main([*arguments, "--report", str(tmp_path / "out")]) == 2
-    said = capsys.readouterr()
+    said = capfd.readouterr()
     assert said.out == "" and said.err.splitlines()[-1].endswith(
         "choose another folder, or --force to replace a report"
     )
