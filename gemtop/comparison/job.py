@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from gemtop.prompts.model import Check
 _TUPLES = ("prompt_tokens", "tokens", "pieces")
 MOST_DEATHS = 2
 """What gemtop died in so often is not tried again."""
+_SCORE_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,21 @@ class Progress:
     partner is the baseline; the partner of a variant is itself."""
     loads_s: dict[int, list[float]] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
+    """Why a variant is not tried any more."""
+    text_only: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """Variants that do not fit as they are to run, but do to have the text put through: layers offloaded, and why."""
     notes: list[str] = field(default_factory=list)
     begun: dict[str, int] = field(default_factory=dict)
     """How often a step was begun that has not ended."""
+
+    @property
+    def shortcomings(self) -> dict[int, str]:
+        """Why a variant could not be measured, or not wholly."""
+        return {number: reason for number, (_, reason) in self.text_only.items()} | self.failures
+
+    def can_run(self, variant: int) -> bool:
+        """Whether it is to be asked prompts."""
+        return variant not in self.failures and variant not in self.text_only
 
     def has_seen(self, variant: int, repeat: int, prompt_id: str) -> bool:
         return any((s.variant, s.repeat, s.prompt_id) == (variant, repeat, prompt_id) for s in self.seen)
@@ -177,6 +190,8 @@ class Progress:
                 self.loads_s.setdefault(data["variant"], []).append(data["load_s"])
             case "failure":
                 self.failures[data["variant"]] = data["reason"]
+            case "text_only":
+                self.text_only[data["variant"]] = (data["n_gpu_layers"], data["reason"])
             case "note":
                 self.notes.append(data)
             case _:
@@ -245,6 +260,15 @@ class Journal:
         """The comparison is over."""
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
+
+
+def scoring_settings(settings: EngineSettings, n_ctx: int) -> EngineSettings:
+    """A variant's settings with a context as long as a chunk.
+
+    A batch of 256 keeps the logits of Gemma's vocabulary at 256 MiB, and the compute buffer as much.
+    """
+    batch = min(_SCORE_BATCH, n_ctx)
+    return replace(settings, context=replace(settings.context, n_ctx=n_ctx, n_batch=batch, n_ubatch=batch))
 
 
 def plain(value: Any) -> Any:

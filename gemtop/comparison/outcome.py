@@ -49,7 +49,7 @@ def outcome(job: Job, progress: Progress) -> Outcome:
     """The figures of what was seen so far."""
     found = figures(
         [variant.facts for variant in job.variants], progress.seen, progress.scores, job.baseline,
-        {asked.id: asked.kind for asked in job.prompts}, progress.failures, progress.loads_s,
+        {asked.id: asked.kind for asked in job.prompts}, progress.shortcomings, progress.loads_s,
         job.checkpoints,
     )  # fmt: skip
     seen: dict[tuple[int, str], Seen] = {}

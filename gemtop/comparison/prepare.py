@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from gemtop.comparison.job import Asked, Job, Journal, TextToScore, Variant
+from gemtop.comparison.job import Asked, Job, Journal, TextToScore, Variant, scoring_settings
 from gemtop.config import Paths
 from gemtop.domain.classify import UNQUANTIZED, classify
 from gemtop.domain.comparison import VariantFacts
 from gemtop.domain.errors import BadInputError, GemtopError
 from gemtop.domain.fidelity import check_length
 from gemtop.domain.model import ModelHeader
-from gemtop.domain.plan import CONTEXT_STEP
+from gemtop.domain.plan import CONTEXT_STEP, Plan
 from gemtop.domain.provenance import SOURCE_FINGERPRINT
 from gemtop.domain.settings import EngineSettings, LoraAdapter
 from gemtop.domain.text import one_line
@@ -134,23 +134,42 @@ class Room(Protocol):
 
     def fit(self, request: PlanRequest, fingerprint: str) -> tuple[bool, str]: ...
 
+    def plan(self, request: PlanRequest) -> Plan: ...
+
 
 def leave_out_what_does_not_fit(job: Job, journal: Journal, room: Room, say: Said) -> None:
     """Variants that do not fit are not loaded: on a machine without a card that would end the process.
 
-    Nor are those that llama.cpp refuses when it is asked.
+    Nor are those that llama.cpp refuses when it is asked. What is too large to be run as the others are may still
+    have the text put through, with fewer layers offloaded: a baseline is worth being slow once.
     """
     for number, variant in enumerate(job.variants):
-        if number in journal.progress.failures:
+        if not journal.progress.can_run(number):
             continue
+        label, fingerprint = variant.facts.label, variant.facts.model_fingerprint
         request = PlanRequest(variant.facts.model_path, variant.settings, search=False)
         try:
-            fits, reason = room.fit(request, variant.facts.model_fingerprint)
+            fits, reason = room.fit(request, fingerprint)
+            layers = None if fits or job.text is None else _layers_for_text(variant, job.text, room)
         except GemtopError as error:
-            fits, reason = False, one_line(str(error))
-        if not fits:
-            say(f"{variant.facts.label} is left out: {reason}")
+            fits, reason, layers = False, one_line(str(error)), None
+        if layers is not None:
+            offloaded = "" if layers == variant.settings.offload.n_gpu_layers else f", {layers} layers offloaded"
+            reason = f"only the text is put through it{offloaded}: {reason}"
+            say(f"{label}: {reason}")
+            journal.write("text_only", {"variant": number, "n_gpu_layers": layers, "reason": reason})
+        elif not fits:
+            say(f"{label} is left out: {reason}")
             journal.write("failure", {"variant": number, "reason": reason})
+
+
+def _layers_for_text(variant: Variant, text: TextToScore, room: Room) -> int | None:
+    """Layers to offload so that there is room for the text, which needs a short context; None where there is none."""
+    settings = scoring_settings(variant.settings, text.n_ctx)
+    request = PlanRequest(variant.facts.model_path, settings, search=False)
+    if room.fit(request, variant.facts.model_fingerprint)[0]:
+        return settings.offload.n_gpu_layers
+    return room.plan(replace(request, search=True)).max_n_gpu_layers
 
 
 def _check_text(text: TextToScore | None, count: TokenCounter) -> None:

@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gemtop.comparison.job import MOST_DEATHS, Asked, Job, Journal, TextToScore, Variant, plain, predictions_file
+from gemtop.comparison.job import (
+    MOST_DEATHS,
+    Asked,
+    Job,
+    Journal,
+    TextToScore,
+    Variant,
+    plain,
+    predictions_file,
+    scoring_settings,
+)
 from gemtop.comparison.recording import fidelity_rows, task_row
 from gemtop.config import Paths
 from gemtop.domain.comparison import Scores, Seen
@@ -40,7 +50,6 @@ PARTS = 200
 """Stretches of the text that figures along it are kept for."""
 _WARM_UP_TOKENS = 16
 _GREEDY = SamplingSettings(temperature=0.0, seed=0)
-_SCORE_BATCH = 256
 _FREED_S = 10.0
 """A driver may take a moment to give memory back."""
 _MEMORY_BACK_BYTES = 64 * 2**20
@@ -133,7 +142,7 @@ class Runner:
         progress, variant = self._journal.progress, self._job.variants[number]
         left = [asked for asked in self._job.prompts if not progress.has_seen(number, repeat, asked.id)]
         name = f"{variant.facts.label}, repeat {repeat + 1} of {self._job.repeat}"
-        if not left or number in progress.failures or self._died(number, f"runs {number}"):
+        if not left or not progress.can_run(number) or self._died(number, f"runs {number}"):
             return
         self._begin(f"runs {number}")
         if (yield from self._load(number, variant.settings, name)):
@@ -244,16 +253,20 @@ class Runner:
             look = {"variant": number, "partner": partner, "prompt_id": asked, "at": at, "top": event.tokens}
             self._journal.write("top", look)
         scoring = scoring and (loaded or not places)  # what could not be loaded once is not tried again
-        if (
-            scoring
-            and job.text
-            and (yield from self._load(number, scoring_settings(variant.settings, job.text.n_ctx), name))
-        ):
+        if scoring and job.text and (yield from self._load(number, self._scoring_settings(number), name)):
             loaded = True
             yield from self._text(number, job.text)
         if loaded:
             yield from self._free(variant)
         self._end(step)
+
+    def _scoring_settings(self, number: int) -> EngineSettings:
+        job, text_only = self._job, self._journal.progress.text_only
+        assert job.text is not None
+        settings = scoring_settings(job.variants[number].settings, job.text.n_ctx)
+        if number not in text_only:
+            return settings
+        return replace(settings, offload=replace(settings.offload, n_gpu_layers=text_only[number][0]))
 
     def _places(self, number: int) -> list[tuple[int, str, int, tuple[int, ...]]]:
         """Where this variant is to be asked what comes: partner, prompt, position, and the tokens before it."""
@@ -370,15 +383,6 @@ class Runner:
             event = yield
             if isinstance(event, kinds):
                 return event
-
-
-def scoring_settings(settings: EngineSettings, n_ctx: int) -> EngineSettings:
-    """A variant's settings with a context as long as a chunk.
-
-    A batch of 256 keeps the logits of Gemma's vocabulary at 256 MiB, and the compute buffer as much.
-    """
-    batch = min(_SCORE_BATCH, n_ctx)
-    return replace(settings, context=replace(settings.context, n_ctx=n_ctx, n_batch=batch, n_ubatch=batch))
 
 
 def _average(values: Sequence[float]) -> float:

@@ -288,7 +288,8 @@ class Pace:
         """In words; empty while nothing can be told."""
         job, progress = self._job, self._journal.progress
         able = len(job.variants) - len(progress.failures)
-        runs = max(0, able * job.repeat * len(job.prompts) - len(progress.seen))
+        asked = sum(progress.can_run(number) for number in range(len(job.variants)))
+        runs = max(0, asked * job.repeat * len(job.prompts) - len(progress.seen))
         texts = max(0, able - len(progress.scores)) if job.text else 0
         measured = self._runs - self._runs_before
         run_s = self._runs_s / measured if measured else None

@@ -68,7 +68,7 @@ def pass_of_ours(model: str, kept: Path, which: str, chunks: int, threads: int) 
     """The same, in this process."""
     import resource
 
-    from gemtop.comparison.runner import scoring_settings
+    from gemtop.comparison.job import scoring_settings
     from gemtop.config import paths
     from gemtop.domain.events import LoadFailed, ModelLoaded, TextScored
     from gemtop.domain.fidelity import perplexity

@@ -163,6 +163,18 @@ def test_a_variant_that_does_not_fit_is_left_out(
     assert f"{left_out['label']} could not be measured ({left_out['failure']})" in data["verdict"]
 
 
+def test_what_fits_for_the_text_alone_has_it_put_through(warm: Paths, models: list[str], prompts: str) -> None:
+    """A context that no machine has room for is needed by the runs, not by the text."""
+    done = gemtop("compare", *models, "--prompts", prompts, "--repeat", "1", *SMALL, "-c", "50000000", "--json")
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    for one in data["variants"]:
+        assert one["failure"].startswith("only the text is put through it: ")
+        assert (one["runs"], one["decode_tokens_per_s"]) == (0, None) and one["perplexity"] > 1
+        assert one["reasons"]["decode_tokens_per_s"] == one["failure"]
+    assert data["variants"][1]["kl_mean"] > 0
+
+
 def test_a_variant_that_cannot_be_loaded_is_left_out(
     warm: Paths, models: list[str], prompts: str, tmp_path: Path
 ) -> None:

@@ -6,6 +6,8 @@ import threading
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from textual.binding import Binding
@@ -52,7 +54,7 @@ class Fits:
         self.too_large = too_large
 
     def plan(self, request: PlanRequest) -> Plan:
-        raise NotImplementedError("a comparison asks what fits")
+        return cast("Plan", SimpleNamespace(max_n_gpu_layers=None))
 
     def fit(self, request: PlanRequest, fingerprint: str) -> tuple[bool, str]:
         fits = Path(request.path).name not in self.too_large
