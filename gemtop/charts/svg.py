@@ -228,13 +228,16 @@ def dash_of(number: int) -> str:
 
 
 def shape(number: int, x: float, y: float, size: float = 6.0, hollow: bool = False) -> str:
-    """Circle, square, diamond, triangles, pentagon, star, hexagon: as many as there are colours."""
+    """Circle, square, diamond, triangles, pentagon, stars: as many as there are colours.
+
+    Where the colours begin again, each has the next one's shape.
+    """
     paint = (
         'class="ground" stroke="currentColor" stroke-width="2"'
         if hollow
         else 'fill="currentColor" stroke="currentColor"'
     )
-    kind = number % len(LIGHT)
+    kind = (number + number // len(LIGHT)) % len(LIGHT)
     if kind == 0:
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:.1f}" {paint}/>'
     corners, turn, inner = _SHAPES[kind]

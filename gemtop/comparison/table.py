@@ -61,7 +61,10 @@ def _estimate(
 
 
 def estimate_cell(found: Estimate, digits: int, scale: float = 1.0) -> str:
-    """A figure and its standard error."""
+    """A figure and its standard error; one that so many digits would show as 0 has as many as it takes."""
+    if 0 < abs(found.value * scale) < 0.5 * 10**-digits:
+        error = "" if found.standard_error is None else f" ± {found.standard_error * scale:.0e}"
+        return f"{found.value * scale:.1e}{error}"
     error = "" if found.standard_error is None else f" ± {found.standard_error * scale:.{digits}f}"
     return f"{found.value * scale:.{digits}f}{error}"
 

@@ -63,9 +63,9 @@ def report(found: Outcome, figures: Sequence[Figure], told: Told) -> Report:
         Section("again", "The same once more", _again(found, told)),
         Section("data", "Data", _data()),
     ]
-    labels = [one.facts.label for one in found.variants]
+    others = len(found.variants) - 1
     return Report(
-        title=f"{len(labels)} variants held against {found.baseline.facts.label}",
+        title=f"{others} variant{'s' * (others != 1)} held against {found.baseline.facts.label}",
         subtitle=f"gemtop {told.gemtop_version}, {told.written_at}, comparison {found.comparison_id or 'not begun'}",
         verdict=found.verdict,
         warning=None if told.finished else _unfinished(found),
