@@ -69,7 +69,7 @@ def add_parser(commands: Any) -> None:
     add("--report", metavar="DIR", help="a folder with all of it as Markdown, a page of HTML and Parquet; it is made")
     add("--force", action="store_true", help="replace a report that is in DIR")
     add("--restart", action="store_true", help="forget what an earlier call that was stopped has measured")
-    options.add_engine(parser, cache=comma_list(options.cache_type))
+    options.add_engine(parser, cache=comma_list(options.cache_type), mapped=False)
     add("-v", "--verbose", action="store_true", help="llama.cpp's log on stderr")
     options.add_db(parser)
     options.add_no_text(parser)

@@ -147,8 +147,13 @@ def add_model(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--demo", action="store_true", help="the demo model, Gemma 3 270M")
 
 
-def add_engine(parser: argparse._ActionsContainer, cache: Callable[[str], Any] | None = None) -> None:
-    """Flags that end in EngineSettings. `cache` reads -ctk and -ctv where they may be lists, without a default."""
+def add_engine(
+    parser: argparse._ActionsContainer, cache: Callable[[str], Any] | None = None, *, mapped: bool = True
+) -> None:
+    """Flags that end in EngineSettings. `cache` reads -ctk and -ctv where they may be lists, without a default.
+
+    `mapped` is whether a model's file is mapped where nothing is said.
+    """
     add = parser.add_argument
     kind, usual = (cache, None) if cache else (cache_type, "f16")
     add(
@@ -193,7 +198,8 @@ def add_engine(parser: argparse._ActionsContainer, cache: Callable[[str], Any] |
     )
     add("-ctv", "--cache-type-v", dest="type_v", type=kind, default=usual, metavar="TYPE", help="V cache")
     add("--swa-full", action="store_true", help="keep the whole context for sliding-window layers too")
-    add("--mmap", action=argparse.BooleanOptionalAction, default=True, help="map the file (default) or read it")
+    usually = "map the file (default) or read it" if mapped else "map the file or read it (default)"
+    add("--mmap", action=argparse.BooleanOptionalAction, default=mapped, help=usually)
     add("--repack", action=argparse.BooleanOptionalAction, default=True, help="repacked CPU weights (default)")
     add_placement(parser)
 

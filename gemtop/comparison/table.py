@@ -97,7 +97,7 @@ def _runs(one: VariantFigures) -> str:
 _ROWS: tuple[tuple[str, Callable[[VariantFigures], str]], ...] = (
     ("file", lambda one: _size(one.facts.size_bytes)),
     ("VRAM peak", lambda one: _size(one.vram_peak_bytes)),
-    ("RAM peak, the mapped file included", lambda one: _size(one.ram_peak_bytes)),
+    ("RAM peak", lambda one: _size(one.ram_peak_bytes)),
     ("load s", lambda one: mean_cell(one.load_s, 2)),
     ("TTFT ms", _speed("ttft_s", 1, 1000)),
     ("prefill tokens/s", _speed("prefill_tokens_per_s", 1)),
@@ -183,6 +183,8 @@ def legend(found: Outcome) -> list[str]:
             f"Speeds: mean over {len(job.prompts)} prompts of {one_line(job.prompts_name)}, {n}, ± the 95 % interval"
             f" {basis}; = is no difference from the baseline beyond the noise, by pairs of the same prompt."
         )
+    if any(variant.settings.offload.use_mmap for variant in job.variants):
+        words.append("RAM peak: the mapped file is in it, and weights that were repacked stand beside it.")
     scored = next((one.scores for one in found.variants if one.scores), None)
     if job.text is not None and scored is not None:
         words.append(

@@ -334,7 +334,12 @@ def wish(paths: tuple[str, ...], chosen: Chosen) -> Wish:
     return Wish(
         paths=paths,
         labels=(),
-        settings=replace(chosen.settings, context=replace(context, n_ctx=None), lora=()),
+        settings=replace(
+            chosen.settings,
+            offload=replace(chosen.settings.offload, use_mmap=False),  # as the command does
+            context=replace(context, n_ctx=None),
+            lora=(),
+        ),
         cache_types=((context.type_k, context.type_v),),
         lora=(),
         checkpoints={},

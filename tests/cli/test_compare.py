@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import signal
@@ -52,10 +53,19 @@ def gemtop(*arguments: str) -> subprocess.CompletedProcess[str]:
 SMALL = ("--ctx", "64", "--chunks", "2", "-t", "2")
 
 
-def test_the_whole_of_it(warm: Paths, models: list[str], prompts: str) -> None:
-    done = gemtop("compare", *models, "--prompts", prompts, "--repeat", "2", *SMALL, "--json")
+def test_the_whole_of_it(warm: Paths, models: list[str], prompts: str, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    done = gemtop(
+        "compare", *models, "--prompts", prompts, "--repeat", "2", *SMALL, "--json", "--report", str(report)
+    )
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
+    told = json.loads((report / "manifest.json").read_text())
+    assert told["finished"] and told["rows"]["variants"] == 2 and told["rows"]["runs"] == 8
+    assert told["rows"]["latencies"] == 2 * 2 * 39  # of the answers of 40 tokens
+    page = (report / "report.html").read_text()
+    assert "<h1>1 variant held against " in page and "<svg" in page
+    assert html.escape(data["verdict"].split("; ")[0]) in page
     assert set(data) >= {"baseline", "corpus", "prompts", "variants", "verdict"}
     base, other = data["variants"]
     for one in (base, other):

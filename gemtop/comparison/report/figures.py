@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 _Z = "1.959964"
 _MEMORY = (
     ("vram_peak_bytes", "peak VRAM of the cards"),
-    ("ram_peak_bytes", "peak RAM of the process, the mapped file included"),
+    ("ram_peak_bytes", "peak RAM of the process"),
     ("size_bytes", "size of the file: no run says more"),
 )
 
