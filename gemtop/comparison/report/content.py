@@ -47,6 +47,8 @@ class Told:
     """The arguments after `gemtop` that made it."""
     written_at: str
     gemtop_version: str
+    processor: str = ""
+    """CPU, cores and memory of the machine."""
 
 
 def report(found: Outcome, figures: Sequence[Figure], told: Told) -> Report:
@@ -59,7 +61,7 @@ def report(found: Outcome, figures: Sequence[Figure], told: Told) -> Report:
         Section("left-out", "Left out and failed", _left_out(found)),
         Section("notes", "Notes", _notes(found)),
         Section("variants", "What the variants are", _variants(found)),
-        Section("settings", "Settings, hardware and builds", _settings(found)),
+        Section("settings", "Settings, hardware and builds", _settings(found, told)),
         Section("again", "The same once more", _again(found, told)),
         Section("data", "Data", _data()),
     ]
@@ -205,22 +207,23 @@ def _variants(found: Outcome) -> list[Block]:
     return [Table(titles, lines, numbers=False)]
 
 
-def _settings(found: Outcome) -> list[Block]:
+def _settings(found: Outcome, told: Told) -> list[Block]:
     """What all variants share in a table, and what differs by variant in another."""
     each = [_flat(settings_to_dict(variant.settings)) for variant in found.job.variants]
     shared = [(name, value) for name, value in each[0].items() if all(one[name] == value for one in each)]
     differing = [name for name in each[0] if any(one[name] != each[0][name] for one in each)]
     job, blocks = found.job, list[Block]()
     hardware = [(title, _distinct(found.runs, name)) for name, title in _HARDWARE]
-    told = [
+    hardware.insert(1, ("Processor", told.processor))
+    about = [
         ("Prompts", f"{len(job.prompts)} of {job.prompts_name}, fingerprint {job.prompts_fingerprint[:16]}"),
         ("Repeats", f"{job.repeat}, each from a fresh load, another variant first in each"),
         ("Sampling", "greedy: the most likely token each time"),
         ("Models' code", "was run, shut off" if job.run_code else "was not run"),
     ]
     if job.text is not None:
-        told.append(("Text", f"{job.text.name}, chunks of {job.text.n_ctx} tokens, SHA-256 {job.text.sha256[:16]}"))
-    pairs = (*((title, value) for title, value in hardware if value), *told, *shared)
+        about.append(("Text", f"{job.text.name}, chunks of {job.text.n_ctx} tokens, SHA-256 {job.text.sha256[:16]}"))
+    pairs = (*((title, value) for title, value in hardware if value), *about, *shared)
     blocks.append(Table(("", ""), tuple(pairs), numbers=False))
     if differing:
         lines = tuple((name, *(one[name] for one in each)) for name in differing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,6 +21,9 @@ from gemtop.comparison.report.figures import figures
 from gemtop.comparison.report.markdown import FIGURES, markdown
 from gemtop.comparison.report.page import page
 from gemtop.config import Paths
+from gemtop.domain.plan import gib
+from gemtop.domain.text import one_line
+from gemtop.engine.cpu import cpuinfo, memory_bytes, physical_cores
 from gemtop.folders import MANIFEST, made_whole, sha256_of
 from gemtop.history.dataset import FOLDER, Dataset
 
@@ -67,7 +71,7 @@ def write_report(
     """Write it; returns the folder. `command` is the arguments that made it. Raises BadInputError, HistoryError."""
     check_report(target, found.job, force=force)
     target = Path(os.path.realpath(target))
-    told = Told(finished, command, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), __version__)
+    told = Told(finished, command, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), __version__, _processor())
     with made_whole(target) as half, Dataset() as data:
         no_latencies = fill(data, found, paths)
         drawn = figures(data, found, no_latencies)
@@ -83,6 +87,11 @@ def write_report(
         (half / TEXT).write_text(markdown(whole), encoding="utf-8")
         _write_manifest(half, found, told, data.rows)
     return target
+
+
+def _processor() -> str:
+    name = cpuinfo("model name") or platform.processor() or platform.machine()
+    return f"{one_line(name)}, {physical_cores()} cores, {gib(memory_bytes()[0])} of memory, {platform.system()}"
 
 
 def _write_manifest(folder: Path, found: Outcome, told: Told, rows: dict[str, int]) -> None:
