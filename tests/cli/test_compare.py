@@ -55,9 +55,7 @@ SMALL = ("--ctx", "64", "--chunks", "2", "-t", "2")
 
 def test_the_whole_of_it(warm: Paths, models: list[str], prompts: str, tmp_path: Path) -> None:
     report = tmp_path / "report"
-    done = gemtop(
-        "compare", *models, "--prompts", prompts, "--repeat", "2", *SMALL, "--json", "--report", str(report)
-    )
+    done = gemtop("compare", *models, "--prompts", prompts, "--repeat", "2", *SMALL, "--json", "--report", str(report))
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     told = json.loads((report / "manifest.json").read_text())
