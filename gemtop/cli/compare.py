@@ -151,7 +151,7 @@ def _wish(args: argparse.Namespace, where: Paths, progress: Callable[[str], None
 
         names = list(labels.values())
         checkpoints = checkpoints or {names.index(name): names.index(own) for name, own in demo.CHECKPOINTS.items()}
-        baseline = names.index(f"{demo.BASELINE} derived") if baseline is None else baseline
+        baseline = names.index(demo.BASELINE) if baseline is None else baseline
         notes = (demo.NOTE,)
     cache = _cache_types(args)
     lora, args.type_k, args.type_v, args.lora = tuple(args.lora), cache[0][0], cache[0][1], []

@@ -28,6 +28,7 @@ from gemtop.domain.text import one_line
 from gemtop.session import Session
 from gemtop.view import SessionEvent
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE_S = 5.0
 """From an interruption until another one leaves at once, with what is in the spool."""
 
@@ -61,7 +62,6 @@ class Headless:
                     timeout=min([*left_s, *([tick_s] if tick_s is not None else [])], default=None)
                 )
             except KeyboardInterrupt:
-                be_patient()
                 self.interrupted = True
                 self.session.stop()
                 give_up_s = time.monotonic() + _PATIENCE_S
@@ -156,7 +156,7 @@ def _code(run: Headless) -> int:
 def be_patient() -> None:
     """What is under way is being ended and written down: further signals are heard only if that takes too long.
 
-    Called once. An interrupted close would lose the end of the session, and keys repeat.
+    An interrupted close would lose the end of the session, and keys repeat.
     """
     since_s = time.monotonic()
 
@@ -164,18 +164,20 @@ def be_patient() -> None:
         if time.monotonic() - since_s > _PATIENCE_S:
             leave(EXIT_INTERRUPTED)
 
-    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _interrupt):
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
+        if signal.getsignal(number) is _interrupt:
             signal.signal(number, hear)
 
 
 def hear_once() -> None:
     """SIGINT, SIGTERM and SIGHUP end the command, and a second one that comes with the first is not heard.
 
-    A supervising parent passes on the Ctrl-C that the terminal has sent to both.
+    A supervising parent passes on the Ctrl-C that the terminal has sent to both. A shell that starts a command in the
+    background has it ignore Ctrl-C: that stays so.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    for number in _ENDING:
+        if number != signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:

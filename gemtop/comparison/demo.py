@@ -18,16 +18,16 @@ from gemtop.domain.quantization import QuantizeOptions
 from gemtop.engine.gguf import read_header
 from gemtop.engine.quantize import Quantizer, check_space
 
-BASELINE = "F16"
-FORMATS = ("F16", "Q8_0", "Q5_0", "Q4_0", "Q2_K")
+BASELINE = "F16 derived"
 GRID, GRID_Q4_0, GRID_WIDENED = "grid F16", "grid Q4_0", "grid Q4_0 in 16 bits"
 CHECKPOINTS = {GRID_Q4_0: GRID, GRID_WIDENED: GRID}
 """What is whose own unquantised checkpoint."""
+_PUBLISHED = "Q4_K_M as published"
 _STEPS = (
-    *(("", name, name) for name in FORMATS),
-    ("Q4_0", "F16", GRID), (GRID, "Q4_0", GRID_Q4_0), (GRID_Q4_0, "F16", GRID_WIDENED),
+    *((_PUBLISHED, name, f"{name} derived") for name in ("F16", "Q8_0", "Q5_0", "Q4_0", "Q2_K")),
+    ("Q4_0 derived", "F16", GRID), (GRID, "Q4_0", GRID_Q4_0), (GRID_Q4_0, "F16", GRID_WIDENED),
 )  # fmt: skip
-"""What each file is made of, the published one where that is empty; its format; and what it is called."""
+"""What each file is made of, its format, and what it is called."""
 
 NOTE = (
     "The demo model is published as Q4_K_M. All else here is made of those weights and is derived: F16 is not the"
@@ -44,13 +44,11 @@ def make(source: str, folder: Path, progress: Callable[[str], None]) -> dict[str
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInputError(f"{folder} cannot be made: {error.strerror}") from error
-    found = {"Q4_K_M as published": source}
-    for origin, name, called in _STEPS:
-        label = f"{called} derived" if called in FORMATS else called
-        made_of = Path(found.get(f"{origin} derived") or found.get(origin) or source)
+    found = {_PUBLISHED: source}
+    for origin, name, label in _STEPS:
         target = folder / f"gemma-3-270m-{label.replace(' ', '-')}.gguf"
         if not target.exists():
-            _quantize(made_of, name, target, progress)
+            _quantize(Path(found[origin]), name, target, progress)
         found[label] = str(target)
     return found
 

@@ -23,9 +23,10 @@ from gemtop.comparison.report.page import page
 from gemtop.config import Paths
 from gemtop.domain.plan import gib
 from gemtop.domain.text import one_line
-from gemtop.engine.cpu import cpuinfo, memory_bytes, physical_cores
+from gemtop.engine.cpu import memory_bytes, physical_cores
 from gemtop.folders import MANIFEST, made_whole, sha256_of
 from gemtop.history.dataset import FOLDER, Dataset
+from gemtop.telemetry.host import cpu_model_name
 
 FORMAT_VERSION = 1
 """Of the folder: names of its files and columns."""
@@ -90,7 +91,7 @@ def write_report(
 
 
 def _processor() -> str:
-    name = cpuinfo("model name") or platform.processor() or platform.machine()
+    name = cpu_model_name() or platform.machine()
     return f"{one_line(name)}, {physical_cores()} cores, {gib(memory_bytes()[0])} of memory, {platform.system()}"
 
 
