@@ -13,6 +13,7 @@ from typing import NoReturn
 from gemtop import __version__
 from gemtop.cli import options
 from gemtop.cli.streams import exit_code
+from gemtop.config import load_config
 from gemtop.domain.errors import EXIT_BAD_INPUT
 
 COMMANDS = {
@@ -33,6 +34,7 @@ COMMANDS = {
     "import": "exports of gemtop's, and results of llama-bench",
     "sync": "send the sessions of this machine to the fleet",
     "top": "watch GPUs and machine without a model",
+    "config": "what is set and where, and the configuration file in an editor",
     "doctor": "what this llama.cpp build can do and what it sees here",
 }
 _MODULES = {"import": "import_"}
@@ -53,8 +55,11 @@ def main(argv: Sequence[str]) -> int:
     def command() -> int:
         args = _parse(argv)
         args.argv = list(argv)  # a report says what made it
-        if not getattr(args, "draws", False):  # a screen starts the log when its first lines stand
+        if not args.draws:  # a screen starts the log when its first lines stand
             options.start_log(args)
+        if not args.reads_config:
+            for warning in load_config().warnings:
+                sys.stderr.write(f"gemtop: {warning}\n")
         return int(args.func(args))
 
     return exit_code(command)
@@ -101,7 +106,7 @@ def build_parser(command: str | None) -> Parser:
         parser = Parser(prog="gemtop", allow_abbrev=False)
         commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
         importlib.import_module(f"gemtop.cli.{_MODULES.get(command, command)}").add_parser(commands)
-        options.add_verbose(commands.choices[command])
+        options.add_common(commands.choices[command])
         return parser
     from gemtop.cli import live
 
@@ -117,5 +122,5 @@ def build_parser(command: str | None) -> Parser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"gemtop {__version__}")
     live.add_options(parser)
-    options.add_verbose(parser)
+    options.add_common(parser)
     return parser

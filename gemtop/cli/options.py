@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gemtop.config import Paths, load_config, paths
+from gemtop.config import Paths, load_config
+from gemtop.config.places import places
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.settings import (
     CACHE_TYPES,
@@ -155,16 +156,24 @@ def add_verbose(parser: argparse.ArgumentParser, *, top: bool = True) -> None:
                 add_verbose(below, top=False)
 
 
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """What every command has."""
+    add_verbose(parser)
+    for name, usual in (("draws", False), ("reads_config", False)):
+        if parser.get_default(name) is None:
+            parser.set_defaults(**{name: usual})
+
+
 def start_log(args: argparse.Namespace) -> None:
     """Start the log of this process; with -v it says what gemtop does."""
     from gemtop import logs
 
-    logs.start_log(paths(), args.verbose)
+    logs.start_log(places(None), args.verbose)  # whatever is wrong with the configuration
 
 
 def record_text(args: argparse.Namespace) -> bool:
     """Whether prompts and outputs go into the history: not with --no-text, nor where the configuration says so."""
-    return not args.no_text and load_config().record_text
+    return not args.no_text and load_config().history_text
 
 
 def add_model(parser: argparse._ActionsContainer) -> None:
