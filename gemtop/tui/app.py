@@ -36,8 +36,10 @@ from gemtop.tui.widgets import spans
 from gemtop.tui.widgets.tabs import SCREENS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
+    from textual.app import SystemCommand
+    from textual.screen import Screen
     from textual.worker import Worker
 
     from gemtop.domain.settings import EngineSettings
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     MakePlans = Callable[[], Plans]
 
 _LAST = "last"
+_OF_TEXTUAL = frozenset({"Theme", "Screenshot", "Maximize", "Minimize"})
 _POLLED = frozenset({"TokenGenerated", "PrefillProgress", "LoadProgress", "LogLine"})
 """Events that come too often for messages; the screen asks for what they tell, at its own rate."""
 
@@ -140,6 +143,16 @@ class GemtopApp(BaseApp):
 
             return LogScreen()
         return self._live
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterator[SystemCommand]:
+        """The palette's: those of the screen, then Textual's own but for what would stand twice."""
+        from gemtop.tui.commands import commands_of
+
+        yield from commands_of(screen)
+        yield from (command for command in super().get_system_commands(screen) if command.title in _OF_TEXTUAL)
+
+    def action_theme(self) -> None:
+        self.search_themes()
 
     def action_show(self, mode: str) -> None:
         """Go to a screen."""

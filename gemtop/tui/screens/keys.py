@@ -15,7 +15,7 @@ from gemtop.charts.grid import Canvas, CellRow
 from gemtop.tui.widgets.cells import clip
 from gemtop.tui.widgets.rows_view import RowsView
 
-_KEYS_CELLS = 22
+_KEYS_CELLS = 26
 _DIALOG_ROWS = 4
 """Of frame, title and note."""
 
@@ -25,7 +25,7 @@ class KeysScreen(ModalScreen[None]):
 
     DEFAULT_CSS = """
     KeysScreen { align: center middle; background: $background 60%; }
-    KeysScreen .dialog { width: 84; }
+    KeysScreen .dialog { width: 92; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,question_mark,f1,enter", "dismiss", "Close", show=False),
