@@ -60,7 +60,10 @@ def main(argv: Sequence[str]) -> int:
         if not args.reads_config:
             for warning in load_config().warnings:
                 sys.stderr.write(f"gemtop: {warning}\n")
-        return int(args.func(args))
+        code = int(args.func(args))
+        if args.verbose:
+            options.log_end(code)
+        return code
 
     return exit_code(command)
 
