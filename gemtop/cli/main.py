@@ -8,13 +8,14 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from gemtop import __version__
 from gemtop.cli import options
 from gemtop.cli.streams import exit_code
 from gemtop.config import load_config
 from gemtop.domain.errors import EXIT_BAD_INPUT
+from gemtop.domain.text import one_line
 
 COMMANDS = {
     "run": "run a prompt without a screen: text on stdout, figures on stderr",
@@ -46,6 +47,23 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+class _Version(argparse.Action):
+    """Prints gemtop's version, and that of llama.cpp as a child process finds it, and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from gemtop.engine.describe import describe_build
+
+        sys.stdout.write(f"gemtop {__version__}\n")
+        sys.stdout.flush()
+        build = describe_build()
+        if build.problem is None:
+            backends = f", backends: {', '.join(build.backends)}" if build.backends else ""
+            sys.stdout.write(f"{one_line(build.llama_build or 'llama.cpp')}{backends}\n")
+        else:
+            sys.stdout.write(f"llama.cpp: {one_line(build.problem)}; see gemtop doctor\n")
+        parser.exit()
 
 
 def main(argv: Sequence[str]) -> int:
@@ -123,7 +141,7 @@ def build_parser(command: str | None) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )  # fmt: skip
-    parser.add_argument("--version", action="version", version=f"gemtop {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of gemtop and of llama.cpp")
     live.add_options(parser)
     options.add_common(parser)
     return parser
