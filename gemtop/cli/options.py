@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gemtop import __version__
-from gemtop.config import Paths, load_config
-from gemtop.config.places import places
+from gemtop.config import Paths, load_config, places
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.settings import (
     CACHE_TYPES,

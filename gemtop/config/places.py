@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 CONFIG_VARIABLE = "GEMTOP_CONFIG"
+DB_VARIABLE = "GEMTOP_DB"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from gemtop.config.kinds import KeyTable, WrongValueError, flat, nearest, shown
 from gemtop.config.lines import lines_of
@@ -18,8 +17,7 @@ from gemtop.domain.text import one_line
 _AT = re.compile(r" ?\(at (?:line (\d+), column (\d+)|end of document)\)\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Where a value is from."""
 
     kind: Literal["default", "file", "environment"]
@@ -29,8 +27,7 @@ class Source:
     """Of the environment."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """Something that cannot be used, and is left at its default."""
 
     where: str
@@ -43,8 +40,7 @@ class Problem:
         return f"{self.where}: {self.words}"
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """All that file and environment say."""
 
     file: Path
@@ -61,17 +57,17 @@ def read_config() -> Reading:
     return _Reader(config_file()).read()
 
 
-@dataclass
 class _Reader:
-    file: Path
-    values: dict[str, Any] = field(default_factory=dict)
-    """By the attribute of Config."""
-    sources: dict[str, Source] = field(default_factory=dict)
-    problems: list[tuple[int, Problem]] = field(default_factory=list)
-    """With their lines, by which they are ordered."""
-    lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
-    version: int = VERSION
-    own_keys: dict[str, str] = field(default_factory=dict)
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.values: dict[str, Any] = {}
+        """By the attribute of Config."""
+        self.sources: dict[str, Source] = {}
+        self.problems: list[tuple[int, Problem]] = []
+        """With their lines, by which they are ordered."""
+        self.lines: Mapping[tuple[str, ...], int] = {}
+        self.version = VERSION
+        self.own_keys: dict[str, str] = {}
 
     def read(self) -> Reading:
         text = self._text()

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any, Literal
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Literal, NamedTuple
 
 from gemtop.config.kinds import Choice, Flag, KeyTable, Kind, Place, Places, Text
+from gemtop.config.places import DB_VARIABLE
 from gemtop.domain.themes import THEMES
 
 VERSION = 1
 """What `version` in a file is for a gemtop with these keys. It goes up when one is added."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """A key of the configuration file."""
 
     table: str
@@ -68,7 +68,7 @@ class Config:
     history_file: str | None = _key(
         "history", "file", Place("the path of a file"), None,
         "The DuckDB file of the history, as `--db` names it.",
-        '"~/gemtop.duckdb"', "GEMTOP_DB", "`gemtop/history.duckdb` in `XDG_DATA_HOME`, else in `~/.local/share`",
+        '"~/gemtop.duckdb"', DB_VARIABLE, "`gemtop/history.duckdb` in `XDG_DATA_HOME`, else in `~/.local/share`",
     )  # fmt: skip
     history_text: bool = _key(
         "history", "text", Flag(), True,
@@ -120,7 +120,7 @@ def _keys() -> tuple[Key, ...]:
         if "key" in each.metadata:
             key: Key = each.metadata["key"]
             default = {} if each.default is MISSING else each.default
-            found.append(replace(key, field=each.name, default=default))
+            found.append(key._replace(field=each.name, default=default))
     return tuple(found)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gemtop.config import Config, config_file, load_config
-from gemtop.config.schema import KEYS
+from gemtop.config import config_file, load_config
+from gemtop.config.schema import KEYS, Config
 from gemtop.keymap import ACTIONS
 from tests.cli.commands import gemtop, refused
 

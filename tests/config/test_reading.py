@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gemtop.config import Config, fleet_address, load_config, paths
+from gemtop.config import fleet_address, load_config, paths
 from gemtop.config.reading import Source, read_config
-from gemtop.config.schema import KEYS
+from gemtop.config.schema import KEYS, Config
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.themes import TEXTUAL_THEMES
 
