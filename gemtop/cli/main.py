@@ -35,6 +35,7 @@ COMMANDS = {
     "import": "exports of gemtop's, and results of llama-bench",
     "sync": "send the sessions of this machine to the fleet",
     "top": "watch GPUs and machine without a model",
+    "completion": "Tab completion for bash, zsh and fish",
     "config": "what is set and where, and the configuration file in an editor",
     "doctor": "what this llama.cpp build can do and what it sees here",
 }
@@ -69,6 +70,10 @@ class _Version(argparse.Action):
 def main(argv: Sequence[str]) -> int:
     """Run a command line and return the exit code."""
     _prepare_streams()
+    if argv[:1] == ["__complete"]:  # a shell asks, in the scripts of gemtop completion
+        from gemtop.cli import complete
+
+        return complete.main(argv[1:])
 
     def command() -> int:
         args = _parse(argv)
