@@ -1,7 +1,7 @@
-"""Writes the tables of keys and of actions in docs/config.md, from the schema and the key map.
+"""Writes the table of keys in docs/config.md, from the schema.
 
-python -m tests.tools.config_docs           writes them
-python -m tests.tools.config_docs --print   shows the page
+python -m tests.tools.config_docs           writes it
+python -m tests.tools.config_docs --print   shows it
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ from pathlib import Path
 from gemtop.config.documents import default_text
 from gemtop.config.kinds import KeyTable
 from gemtop.config.schema import KEYS
-from gemtop.keymap import ACTIONS, key_label
 
 TARGET = Path(__file__).parents[2] / "docs" / "config.md"
-MARKS = {name: (f"<!-- begin of the {name}: python -m tests.tools.config_docs -->", f"<!-- end of the {name} -->")
-         for name in ("keys", "actions")}  # fmt: skip
+BEGIN, END = "<!-- begin of the keys: python -m tests.tools.config_docs -->", "<!-- end of the keys -->"
 
 
 def keys() -> str:
@@ -32,28 +30,15 @@ def keys() -> str:
     return "\n".join(rows)
 
 
-def actions() -> str:
-    """A row for each action that keys can be given to."""
-    rows = ["| action | keys | what it does |", "|---|---|---|"]
-    for name, action in ACTIONS.items():
-        shown = ", ".join(f"`{key_label(key)}`" for key in action.keys.split(","))
-        rows.append(f"| `{name}` | {shown} | {action.help} |".replace("`|`", "`&#124;`"))
-    return "\n".join(rows)
-
-
 def page() -> str:
-    """docs/config.md with the tables as they are now."""
-    text = TARGET.read_text(encoding="utf-8")
-    for name, table in (("keys", keys()), ("actions", actions())):
-        begin, end = MARKS[name]
-        before, rest = text.split(begin)
-        text = f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
-    return text
+    """docs/config.md with the table as the schema has it now."""
+    before, rest = TARGET.read_text(encoding="utf-8").split(BEGIN)
+    return f"{before}{BEGIN}\n{keys()}\n{END}{rest.split(END)[1]}"
 
 
 def main() -> None:
     if "--print" in sys.argv[1:]:
-        print(page(), end="")
+        print(keys())
     else:
         TARGET.write_text(page(), encoding="utf-8")
 
