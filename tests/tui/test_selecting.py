@@ -137,7 +137,7 @@ async def test_ctrl_c_copies_what_is_selected_of_the_output(folders: Paths) -> N
     async with gemtop(folders) as screen:
         await screen.type("Once upon a time\n")
         await screen.until_shown("Once upon a time Once upon", "-n reached")
-        output = screen.app.get_default_screen().query_one("#output", StreamView)
+        output = screen.app.screen.query_one("#output", StreamView)
         await screen.pilot.click(output, offset=(6, 3), times=3)
         await screen.pilot.press("ctrl+c")
         assert screen.app.clipboard == " Once upon a time Once upon"
