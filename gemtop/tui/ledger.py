@@ -205,8 +205,8 @@ def legend(words: Words, *, free: bool) -> list[Entry]:
         texts, unit = words.model(*bar.parts)
         mixed = unit == "MiB"
         names = (("weights", "weights"), ("kv", "KV"), ("compute", "compute"))
-        found = [(part, word, text) for (part, word), text in zip(names, texts, strict=True)]
-        found = _with_unit(found, unit if mixed else "")
+        sized = zip(names, texts, bar.parts, strict=True)
+        found = _with_unit([(*name, text) for name, text, size in sized if size], unit if mixed else "")
     rest: list[Entry] = []
     if words.other_bytes is not None:
         rest.append(("other", "other", words.gib(words.other_bytes)))

@@ -132,7 +132,7 @@ async def test_one_card_with_all_there_is_to_say() -> None:
 
 async def test_a_small_model_is_told_in_mib() -> None:
     shown = await drawn(replace(RAM, planned=HOST), width=70)
-    assert "█ weights 170   ▓ KV 0   ▒ compute 12 MiB   ░ other  9.0 GiB" in shown
+    assert "█ weights 170   ▒ compute 12 MiB   ░ other  9.0 GiB" in shown
     assert "planned 182   measured 182 MiB   · free 54.8 GiB" in shown
 
 

@@ -17,6 +17,8 @@ from gemtop.view import SessionView
 _GLYPHS = dict(zip(PARTS, "█▓▒░·", strict=True))
 _ASCII_GLYPHS = dict(zip(PARTS, "#=+-.", strict=True))
 """Each part can be told without its colour."""
+_LEAST_CUT = 4
+"""Cells of a value, before it is left out rather than cut."""
 _LEAST_BAR = 8
 """A bar of fewer cells says nothing."""
 _MAIN_SHARE = 10
@@ -138,7 +140,7 @@ class MemoryLedger(CellWidget):
                 break
         x = 0
         for mark, part, word, text in texts:
-            if x >= canvas.width:
+            if x and x + text_width(f"{mark}{word} ") + _LEAST_CUT > canvas.width:
                 break
             x = canvas.put(x, y, mark, part)
             x = canvas.put(x, y, f"{clip(word, canvas.width - x)} ", "muted")

@@ -39,8 +39,12 @@ class RunTable(SideList):
     The message is SideList.Chosen, its key the run's number.
     """
 
-    def __init__(self, placeholder: str = "runs are listed here", *, id: str | None = None) -> None:
+    def __init__(
+        self, placeholder: str = "runs are listed here", *, quiet: bool = False, id: str | None = None
+    ) -> None:
+        """`quiet` draws the cursor only while the keys go here."""
         super().__init__("runs", placeholder, id=id)
+        self.quiet = quiet
         self._lines: dict[str, RunLine] = {}
         self._widths: dict[str, int] = dict(_LEAST)
         self._places: tuple[_Place, ...] = ()
