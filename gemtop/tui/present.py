@@ -43,7 +43,7 @@ def header_text(view: SessionView, title: str = "gemtop") -> HeaderText:
         right.append((f"run {view.run.number}", "text"))
         right.append((_state(view.run), _state_role(view.run)))
         if view.run.verdict is not None:
-            right += [(word, role) for word, role in [_verdict_word(view.run.verdict)] if word]
+            right += [(word, role) for word, role in [verdict_word(view.run.verdict)] if word]
     left: tuple[tuple[str, str], ...] = ((title, "title"),)
     if view.model is not None:
         left += model_header(view.model)
@@ -70,7 +70,7 @@ def _state_role(run: RunView) -> str:
     return {"finished": "text", "cancelled": "warn"}.get(run.status, "bad")
 
 
-def _verdict_word(verdict: Verdict) -> tuple[str, str]:
+def verdict_word(verdict: Verdict) -> tuple[str, str]:
     """In a word, and its colour; nothing where it was not judged."""
     return {True: ("valid", "good"), False: ("not valid", "warn"), None: ("", "muted")}[verdict.valid]
 
@@ -101,9 +101,9 @@ def figure_rows(view: SessionView, width: int) -> list[list[Value]]:
     return [first, second, [_outcome(run)]]
 
 
-def _outcome_word(run: RunView) -> tuple[str, str]:
+def outcome_word(run: RunView) -> tuple[str, str]:
     """How a run that went to its end is judged, and how any other ended."""
-    word, role = _verdict_word(run.verdict) if run.verdict else ("", "")
+    word, role = verdict_word(run.verdict) if run.verdict else ("", "")
     return (word, role) if word and run.status == "finished" else (_state(run), _state_role(run))
 
 
@@ -111,7 +111,7 @@ def _outcome(run: RunView) -> Value:
     """What can be said once a run has ended: whether it is valid, and its energy."""
     if run.verdict is None or run.resources is None:
         return Value("", "")
-    word, role = _verdict_word(run.verdict)
+    word, role = verdict_word(run.verdict)
     energy, why = energy_words(run.resources), run.verdict.invalid_reason
     return Value(word, "   ".join(part for part in (why, energy) if part), role if why else "text", role, left=True)
 
@@ -252,7 +252,7 @@ def run_rows(view: SessionView) -> list[list[Value]]:
                 Value(f"{run.number:>3}", run.variant, left=True),
                 Value("decode", "-" if speed is None else f"{speed:.1f}"),
                 Value("TTFT", _seconds(run.timing.ttft_s)),
-                Value("", *_outcome_word(run), left=True),
+                Value("", *outcome_word(run), left=True),
             ]
         )
     return rows or [[Value("", "runs are listed here", "muted", left=True)]]
