@@ -88,7 +88,7 @@ def _show(
         name = os.path.basename(name)  # noqa: PTH119
     what = f"opening {one_line(name)}" if name else "starting"
     assert sys.__stderr__ is not None
-    with first_paint(sys.__stderr__.fileno(), what):
+    with first_paint(sys.__stderr__.fileno(), what, keys=options.screen_keys()):
         options.start_log(args)
         app = _make_app(args, where, path, session_id, attempt, record_text)
     return app.run_and_report()
@@ -113,4 +113,4 @@ def _make_app(
         resumed=attempt > 0,
         record_text=record_text,
     )
-    return GemtopApp(startup, where)
+    return GemtopApp(startup, where, keys=options.screen_keys())

@@ -303,10 +303,12 @@ def _draw(args: argparse.Namespace) -> int:
     assert sys.__stderr__ is not None
     with ExitStack() as stack:
         # Entered inside: a port that is taken gives the screen of before back.
-        with first_paint(sys.__stderr__.fileno(), "starting", title="gemtop top", hints=TOP_KEYS, prompt=""):
+        keys = options.screen_keys()
+        terminal = sys.__stderr__.fileno()
+        with first_paint(terminal, "starting", title="gemtop top", hints=TOP_KEYS, keys=keys, prompt=""):
             options.start_log(args)
             from gemtop.tui.top import TopApp, TopOptions
 
-            app = TopApp(TopOptions(args.interval, _history(args), args.prometheus, args.all_gpus))
+            app = TopApp(TopOptions(args.interval, _history(args), args.prometheus, args.all_gpus), keys=keys)
             stack.enter_context(_served(app.fresh, args.prometheus))
         return app.run_and_report()
