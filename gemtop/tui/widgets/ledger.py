@@ -134,7 +134,10 @@ class MemoryLedger(CellWidget):
         """Words with the glyph of their part before them; with less between them where room is short, then cut."""
         glyphs = {"": "", **(_ASCII_GLYPHS if self.ascii_only else _GLYPHS)}
         for style in _STYLES:
-            texts = [(glyphs[p] and glyphs[p] + style.behind, p, style.word(word), text) for p, word, text in entries]
+            texts = [
+                (glyphs[part] and glyphs[part] + style.behind, part, style.shown(word), style.shown(text))
+                for part, word, text in entries
+            ]
             cells = sum(text_width(f"{mark}{word} {text}") for mark, _, word, text in texts)
             if cells + style.gap * (len(texts) - 1) <= canvas.width:
                 break
@@ -156,11 +159,13 @@ class _Style:
     """Behind the glyph of a part."""
     short: bool = False
 
-    def word(self, word: str) -> str:
-        return _SHORT.get(word, word) if self.short else word
+    def shown(self, words: str) -> str:
+        for whole, part in _SHORT if self.short else ():
+            words = words.replace(whole, part)
+        return words
 
 
-_SHORT = {"compute": "comp"}
+_SHORT = (("compute", "comp"), (" MiB", "M"), (" GiB", "G"))
 _STYLES = (_Style(3, " "), _Style(2, " "), _Style(1, " "), _Style(1, ""), _Style(1, "", True))
 
 
