@@ -207,12 +207,9 @@ def legend(words: Words, *, free: bool) -> list[Entry]:
         names = (("weights", "weights"), ("kv", "KV"), ("compute", "compute"))
         sized = zip(names, texts, bar.parts, strict=True)
         found = _with_unit([(*name, text) for name, text, size in sized if size], unit if mixed else "")
-    rest: list[Entry] = []
-    if words.other_bytes is not None:
-        rest.append(("other", "other", words.gib(words.other_bytes)))
-    if free and words.free_bytes is not None:
-        rest.append(("free", "free", words.gib(words.free_bytes)))
-    return found + _with_unit(rest, "GiB" if mixed else "")
+    rest = [("other", words.other_bytes), ("free", words.free_bytes if free else None)]
+    gib = " GiB" if mixed else ""
+    return [*found, *((part, part, f"{words.gib(size)}{gib}") for part, size in rest if size is not None)]
 
 
 def planned(words: Words) -> list[Entry]:

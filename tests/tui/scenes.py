@@ -102,14 +102,17 @@ def _card_samples(until_s: int, throttled: bool, lost: bool) -> tuple[DeviceSamp
     for tick in range(2 * until_s):
         t_s = tick / 2
         if lost and t_s >= 36:
-            reasons = {name: "the card is lost" for name in ("power_w", "vram_used_bytes", "gpu_util_pct", "temperature_c")}
+            reasons = {
+                name: "the card is lost" for name in ("power_w", "vram_used_bytes", "gpu_util_pct", "temperature_c")
+            }
             made.append(DeviceSample(round(t_s * S), "0", reasons=reasons))
             continue
         busy = 20 <= t_s
         why = ("SwPowerCap",) if throttled and 30 <= t_s < 45 else ()
         made.append(
             DeviceSample(
-                round(t_s * S), "0",
+                round(t_s * S),
+                "0",
                 gpu_util_pct=97.0 if busy else 3.0,
                 mem_util_pct=88.0 if busy else 1.0,
                 vram_used_bytes=round((18.1 if t_s >= 12 else 0.4) * GIB),
@@ -122,8 +125,14 @@ def _card_samples(until_s: int, throttled: bool, lost: bool) -> tuple[DeviceSamp
                 clock_mem_mhz=9751.0 if busy else 405.0,
                 throttle_reasons=why,
                 pstate=2 if busy else 8,
-                fan_pct=62.0, pcie_gen=4, pcie_width=16, pcie_rx_bytes_per_s=10**8, pcie_tx_bytes_per_s=10**8,
-                vram_process_bytes=round(17.7 * GIB), other_processes=0, processes=(),
+                fan_pct=62.0,
+                pcie_gen=4,
+                pcie_width=16,
+                pcie_rx_bytes_per_s=10**8,
+                pcie_tx_bytes_per_s=10**8,
+                vram_process_bytes=round(17.7 * GIB),
+                other_processes=0,
+                processes=(),
             )  # fmt: skip
         )
     return tuple(made)

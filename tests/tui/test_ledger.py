@@ -134,6 +134,7 @@ async def test_a_small_model_is_told_in_mib() -> None:
     shown = await drawn(replace(RAM, planned=HOST), width=70)
     assert "█ weights 170   ▒ compute 12 MiB   ░ other  9.0 GiB" in shown
     assert "planned 182   measured 182 MiB   · free 54.8 GiB" in shown
+    assert "█weights 170 ▒comp 12M ░other  9.0G" in await drawn(replace(RAM, planned=HOST), width=40)
 
 
 async def test_details_go_before_devices_and_devices_are_named() -> None:

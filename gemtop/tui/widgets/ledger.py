@@ -48,6 +48,11 @@ class MemoryLedger(CellWidget):
         self._note = ""
         self._held: dict[str, _Held] = {}
 
+    @property
+    def has_title_row(self) -> bool:
+        """Without a frame the bars stand alone, with their names."""
+        return self.framed
+
     def show_view(self, view: SessionView, note: str = "") -> None:
         """Show the memory of this moment, and below it a line of words where there is room for them."""
         self.show_bars(device_bars(view), note)
@@ -106,10 +111,10 @@ class MemoryLedger(CellWidget):
     def _draw_bar(self, canvas: Canvas, y: int, bar: DeviceBar, words: Words) -> None:
         """The bar over the width; of several devices with its name before it and its sizes behind it."""
         start, end = 0, canvas.width
-        if len(self._bars) > 1:
+        if len(self._bars) > 1 or not self.has_title_row:
             names = min(max(text_width(one.name) for one in self._bars), max(4, canvas.width // 5))
             sizes = max(len(self._words(one).used) for one in self._bars)
-            more = f", {len(self._bars) - 1} more" if canvas.height == 1 else ""
+            more = f", {len(self._bars) - 1} more" if canvas.height == 1 and len(self._bars) > 1 else ""
             canvas.put(0, y, clip(bar.name, names), "muted")
             start = names + 1
             if end - start - sizes - len(more) - 1 >= _LEAST_BAR:
@@ -134,7 +139,10 @@ class MemoryLedger(CellWidget):
         """Words with the glyph of their part before them; with less between them where room is short, then cut."""
         glyphs = {"": "", **(_ASCII_GLYPHS if self.ascii_only else _GLYPHS)}
         for style in _STYLES:
-            texts = [(glyphs[p] and glyphs[p] + style.behind, p, style.word(word), text) for p, word, text in entries]
+            texts = [
+                (glyphs[part] and glyphs[part] + style.behind, part, style.shown(word), style.shown(text))
+                for part, word, text in entries
+            ]
             cells = sum(text_width(f"{mark}{word} {text}") for mark, _, word, text in texts)
             if cells + style.gap * (len(texts) - 1) <= canvas.width:
                 break
@@ -156,11 +164,13 @@ class _Style:
     """Behind the glyph of a part."""
     short: bool = False
 
-    def word(self, word: str) -> str:
-        return _SHORT.get(word, word) if self.short else word
+    def shown(self, words: str) -> str:
+        for whole, part in _SHORT if self.short else ():
+            words = words.replace(whole, part)
+        return words
 
 
-_SHORT = {"compute": "comp"}
+_SHORT = (("compute", "comp"), (" MiB", "M"), (" GiB", "G"))
 _STYLES = (_Style(3, " "), _Style(2, " "), _Style(1, " "), _Style(1, ""), _Style(1, "", True))
 
 
