@@ -1,4 +1,4 @@
-"""Sittings that stand still: what a session shows at one moment, made up so that every screen of it is the same anywhere.
+"""Sittings that stand still: what a session shows at one moment, made up so that it looks the same anywhere.
 
 A clock of their own, two cards, and figures that are functions of time.
 """
@@ -102,12 +102,10 @@ def _card_samples(until_s: int, throttled: bool, lost: bool) -> tuple[DeviceSamp
     for tick in range(2 * until_s):
         t_s = tick / 2
         if lost and t_s >= 36:
-            reasons = {
-                name: "the card is lost" for name in ("power_w", "vram_used_bytes", "gpu_util_pct", "temperature_c")
-            }
+            reasons = dict.fromkeys(("power_w", "vram_used_bytes", "gpu_util_pct", "temperature_c"), "the card is lost")
             made.append(DeviceSample(round(t_s * S), "0", reasons=reasons))
             continue
-        busy = 20 <= t_s
+        busy = t_s >= 20
         why = ("SwPowerCap",) if throttled and 30 <= t_s < 45 else ()
         made.append(
             DeviceSample(
@@ -133,7 +131,7 @@ def _card_samples(until_s: int, throttled: bool, lost: bool) -> tuple[DeviceSamp
                 vram_process_bytes=round(17.7 * GIB),
                 other_processes=0,
                 processes=(),
-            )  # fmt: skip
+            )
         )
     return tuple(made)
 
@@ -163,7 +161,9 @@ def view(
         devices=(CARD,),
         used_devices=("0",) if model else (),
         device_samples=_card_samples(52, throttled, lost),
-        host_samples=tuple(HostSample(n * S, 12.0, 104.0, 9 * GIB, 64 * GIB, GIB, cpu_temperature_c=51.0) for n in range(52)),
+        host_samples=tuple(
+            HostSample(n * S, 12.0, 104.0, 9 * GIB, 64 * GIB, GIB, cpu_temperature_c=51.0) for n in range(52)
+        ),
         cost=CostSample(NOW_NS, 101.0, 1.8, 0.4, 900.0, 0),
         telemetry=TelemetryStatus((CARD,), "570.00", None, "12.8"),
         problem=None,

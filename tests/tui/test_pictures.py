@@ -22,7 +22,8 @@ from tests.tui.scenes import PROMPT, SCENES, TEXT, StillSession
 SIZES = [(80, 24), (120, 40), (200, 60)]
 MODELS = (
     ModelEntry("gemma-3-27b-it-BF16.gguf", "/m/gemma-3-27b-it-BF16.gguf", "folder", (), 54_000_000_000, None,
-               quantization="BF16", training="none", variant="BF16", trained_context=131_072, evidence="file type BF16"),
+               quantization="BF16", training="none", variant="BF16",
+               trained_context=131_072, evidence="file type BF16"),
     ModelEntry("gemma3:27b-it-qat", "/m/blobs/sha256-1", "ollama", (), 18_100_000_000, None, quantization="Q4_0",
                training="qat", variant="QAT Q4_0", trained_context=131_072, evidence="QAT in its name"),
     ModelEntry("gemma3:27b", "/m/blobs/sha256-2", "ollama", (), 17_400_000_000, None, quantization="Q4_K_M",
