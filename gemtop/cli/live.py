@@ -13,6 +13,7 @@ from gemtop.config import Paths, new_session_id, paths
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.text import one_line
 from gemtop.supervisor import supervise
+from gemtop.terminal import ascii_screen
 from gemtop.tui.first_paint import first_paint
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _show(
         name = os.path.basename(name)  # noqa: PTH119
     what = f"opening {one_line(name)}" if name else "starting"
     assert sys.__stderr__ is not None
-    with first_paint(sys.__stderr__.fileno(), what):
+    with first_paint(sys.__stderr__.fileno(), what, ascii_only=ascii_screen()):
         app = _make_app(args, where, path, session_id, attempt, record_text)
     return app.run_and_report()
 

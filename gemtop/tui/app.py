@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from textual import events
-from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.widgets import TextArea
 from textual.worker import WorkerState
@@ -28,8 +27,8 @@ from gemtop.tui.comeback import Comeback
 from gemtop.tui.messages import ComparisonEnded, ModelChosen, SessionHappened, SessionReady
 from gemtop.tui.screens.live import LiveScreen
 from gemtop.tui.startup import Resume, Startup, save_resume, take_resume, without_servers
+from gemtop.tui.terminal_app import TerminalApp
 from gemtop.tui.traffic import Traffic
-from gemtop.tui.widgets import spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -54,7 +53,7 @@ _POLLED = frozenset({"TokenGenerated", "PrefillProgress", "LoadProgress", "LogLi
 """Events that come too often for messages; the screen asks for what they tell, at its own rate."""
 
 
-class GemtopApp(App[int]):
+class GemtopApp(TerminalApp):
     """gemtop's screens over one session."""
 
     CSS_PATH = "gemtop.tcss"
@@ -106,7 +105,7 @@ class GemtopApp(App[int]):
 
     def run_and_report(self) -> int:
         """Run until the user leaves; say in a line what is kept, and return the exit code."""
-        spans.install()
+        self.prepare_terminal()
         paste.install()
         code = self.run()
         if self._exit_words:

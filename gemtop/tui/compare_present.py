@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from gemtop.charts.colours import variant_role
 from gemtop.charts.grid import Canvas, CellRow, blank_row
 from gemtop.comparison.job import Top
 from gemtop.comparison.outcome import Outcome
@@ -14,7 +15,7 @@ from gemtop.domain.text import one_line, shortened, text_width
 from gemtop.domain.word_diff import Piece, word_diff
 from gemtop.tui.comparing import State
 from gemtop.tui.widgets.cells import clip
-from gemtop.tui.widgets.header import HeaderText, variant_role
+from gemtop.tui.widgets.header import HeaderText
 from gemtop.tui.widgets.styled import Span, column_widths, columns, rule, styled_rows
 
 _PROMPT_CHARS = 300

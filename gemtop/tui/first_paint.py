@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from gemtop.domain.ascii_text import CELLS
 from gemtop.tui.hints import LIVE_KEYS, PROMPT_PLACEHOLDER, KeyHint, fitting
 
 _LEAST_WIDTH, _LEAST_HEIGHT = 40, 10
@@ -24,13 +25,15 @@ def first_paint(
     title: str = "gemtop",
     keys: tuple[KeyHint, ...] = LIVE_KEYS,
     prompt: str = PROMPT_PLACEHOLDER,
+    ascii_only: bool = False,
 ) -> Iterator[None]:
     """Paint on this file descriptor; should the body raise, give the screen of before back.
 
     `opening` is what is being opened, harmless on a terminal.
     """
     with contextlib.suppress(OSError):
-        os.write(terminal, _picture(os.get_terminal_size(terminal), opening, title, keys, prompt).encode())
+        picture = _picture(os.get_terminal_size(terminal), opening, title, keys, prompt)
+        os.write(terminal, picture.encode(*(("ascii", CELLS) if ascii_only else ("utf-8", "replace"))))
     try:
         yield
     except BaseException:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.message import Message
@@ -30,9 +30,9 @@ from gemtop.tui.comeback import Comeback
 from gemtop.tui.hints import TOP_KEYS
 from gemtop.tui.painting import Painted, PaintedChart, PaintedGrid, painting
 from gemtop.tui.screens.keys import KeysScreen
+from gemtop.tui.terminal_app import TerminalApp
 from gemtop.tui.top_layout import Layout, arrange
 from gemtop.tui.traffic import Traffic
-from gemtop.tui.widgets import spans
 from gemtop.tui.widgets.header import HeaderLine, HeaderText
 from gemtop.tui.widgets.keyline import KeyLine
 from gemtop.tui.widgets.values import Value
@@ -286,7 +286,7 @@ class TopScreen(Screen[None]):
         self._app.leave(EXIT_OK)
 
 
-class TopApp(App[int]):
+class TopApp(TerminalApp):
     """The monitor's screen over one Monitor."""
 
     CSS = """
@@ -327,7 +327,7 @@ class TopApp(App[int]):
 
     def run_and_report(self) -> int:
         """Run until the user leaves; say in a line what went wrong, and return the exit code."""
-        spans.install()
+        self.prepare_terminal()
         code = self.run()
         if code is None:  # an exception ended the application; Textual has shown it
             self._close("the screen failed")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
+from gemtop.charts.colours import variant_role
 from gemtop.charts.grid import Canvas
 from gemtop.domain.plan import gib
 from gemtop.domain.text import one_line, text_width
 from gemtop.tui.widgets.cells import clip
-from gemtop.tui.widgets.header import variant_role
 from gemtop.tui.widgets.side_list import Item, SideList
 
 if TYPE_CHECKING:
