@@ -90,7 +90,7 @@ ANSI_LIGHT: Mapping[str, int] = {
     "kv": CYAN,
 }
 """On white, where yellow and what is bright cannot be read."""
-ANSI_BADGES: Mapping[str, int] = {"fp16": CYAN, "ptq": YELLOW, "qat": GREEN}
+ANSI_BADGES: Mapping[str, int] = {"fp16": CYAN, "ptq": YELLOW, "qat": GREEN, "other": WHITE}
 """Grounds of badges, under black text."""
 
 
@@ -107,10 +107,18 @@ def contrast(one: tuple[int, int, int], other: tuple[int, int, int]) -> float:
 
 
 def variant_role(training: str, quantization: str) -> str:
-    """The colour of a variant."""
+    """The colour of a variant; `other` where nobody can say how it was quantised."""
     if training == "qat":
         return "qat"
-    return "fp16" if quantization in ("F16", "BF16", "F32") else "ptq"
+    if quantization in ("F16", "BF16", "F32"):
+        return "fp16"
+    return "ptq" if training == "ptq" else "other"
+
+
+def named_variant_role(variant: str) -> str:
+    """The same for a variant of which only the name is known: QAT Q4_0, PTQ Q4_K_M with LoRA, FP16."""
+    kind = variant.partition(" ")[0].partition("+")[0]
+    return {"QAT": "qat", "PTQ": "ptq"}.get(kind, "fp16" if kind in ("FP16", "BF16", "FP32") else "other")
 
 
 def series_of(roles: Sequence[str]) -> tuple[int, ...]:
@@ -121,6 +129,6 @@ def series_of(roles: Sequence[str]) -> tuple[int, ...]:
     spare = iter(range(len(VARIANTS), len(VARIANTS) + len(roles)))
     found: list[int] = []
     for role in roles:
-        own = VARIANTS.index(role)
-        found.append(own if own not in found else next(spare))
+        own = VARIANTS.index(role) if role in VARIANTS else None
+        found.append(next(spare) if own is None or own in found else own)
     return tuple(found)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gemtop.charts.colours import named_variant_role
+from gemtop.charts.grid import badge
 from gemtop.domain import plan
 from gemtop.domain.model import DeviceMemory, LoadedModel
 from gemtop.domain.resources import Resources, error_name
@@ -19,6 +21,7 @@ from gemtop.view import SessionView
 
 _GIB = 2**30
 _UNKNOWN = "N/A"
+_VITAL_CARDS = 2
 _ONE_ROW = 110
 """Columns from which the figures of a run stand in one row."""
 STOP_WORDS = {
@@ -169,13 +172,23 @@ def device_rows(view: SessionView) -> list[list[Value]]:
         first, more = devices.narrow_rows(info, sample)
         rows += first
         rest += [devices.title_row(info), *more] if more and len(shown) > 1 else more
-    if not view.devices:
-        rows += devices.no_gpu_rows(view.telemetry)
     rows += ledger_rows(view.memory)
     rows += roof_rows(view.run.roofs if view.run else ())
     if len(view.host_samples) > 1:  # the first has no CPU load yet
         rows += devices.host_rows(view.host_samples[-1]) + devices.cost_rows(view.cost)
+    if not view.devices:
+        rest += devices.no_gpu_rows(view.telemetry)
     return rows + rest
+
+
+def vital_rows(view: SessionView, width: int) -> list[list[Value]]:
+    """What matters of the first GPUs in use in a line each; of this machine where there is none."""
+    latest = {s.device: s for s in view.device_samples[-64:]}
+    shown = [info for info in view.devices if info.index in view.used_devices] or view.devices
+    if shown:
+        return devices.compact_rows(shown[:_VITAL_CARDS], latest, width) if latest else []
+    rows = devices.host_rows(view.host_samples[-1]) if len(view.host_samples) > 1 else []
+    return [[value for row in rows[:2] for value in row]] if rows else []
 
 
 def cost_note(cost: CostSample | None) -> str:
@@ -238,7 +251,7 @@ def run_rows(view: SessionView) -> list[list[Value]]:
         speed = run.timing.decode_tokens_per_s
         rows.append(
             [
-                Value(f"{run.number:>3}", run.variant, left=True),
+                Value(f"{run.number:>3}", run.variant, badge(named_variant_role(run.variant)), left=True),
                 Value("decode", "-" if speed is None else f"{speed:.1f}"),
                 Value("TTFT", _seconds(run.timing.ttft_s)),
                 Value("", *_outcome_word(run), left=True),

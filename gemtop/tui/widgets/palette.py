@@ -50,8 +50,8 @@ _ORNAMENTS = frozenset({"frame", "free"})
 _INKS = (Color.parse(colours.DARK_INK), Color.parse(colours.LIGHT_INK))
 _TINT = 0.18
 """How much of its colour a tinted ground has."""
-_CURSORS = frozenset({"prompt", "other"})
-"""Grounds of the line one is on, with the keys and without."""
+_CURSORS = frozenset({"prompt", "key"})
+"""Grounds of the line or the screen one is on."""
 
 
 def role_style(widget: Widget, role: str) -> Style:
@@ -68,7 +68,7 @@ def role_style(widget: Widget, role: str) -> Style:
         return _of_sixteen(app, widget, name, ground)
     below = widget.background_colors[1]
     if name == BADGE:
-        filled = _of(app, ground)
+        filled = below + _of(app, ground)
         ink = max(_INKS, key=lambda ink: contrast(filled.rgb, ink.rgb))
         return Style(color=ink.rich_color, bgcolor=filled.rich_color, bold=True)
     if ground:
@@ -109,6 +109,11 @@ _SIXTEEN = Palette([(0, 0, 0), (170, 0, 0), (0, 170, 0), (170, 85, 0), (0, 0, 17
 """What Rich takes the sixteen colours for: each of these comes out as its own number."""
 
 
+_ANSI_GROUNDS = {**dict.fromkeys(_CURSORS, colours.BLUE), "other": colours.GREY, "removed": colours.RED,
+                 "added": colours.MAGENTA}  # fmt: skip
+"""Of what is tinted elsewhere; throttled times are not, their line above them has to do."""
+
+
 def _of_sixteen(app: App[object], widget: Widget, name: str, ground: str) -> Style:
     """Colours of the terminal's own sixteen; grounds are whole colours, since there is nothing between."""
     native, dark = app.current_theme.ansi, app.current_theme.dark
@@ -120,15 +125,14 @@ def _of_sixteen(app: App[object], widget: Widget, name: str, ground: str) -> Sty
     if name == BADGE:
         return Style(color=colour(colours.BLACK), bgcolor=colour(colours.ANSI_BADGES[ground]))
     below = widget.background_colors[1].rich_color
-    if ground in _CURSORS or ground in ("removed", "added"):
-        filled = {"prompt": colours.BLUE, "other": colours.GREY, "removed": colours.RED, "added": colours.MAGENTA}
-        return Style(color=colour(colours.BRIGHT + colours.WHITE), bgcolor=colour(filled[ground]))
+    if ground in _ANSI_GROUNDS:
+        return Style(color=colour(colours.BRIGHT + colours.WHITE), bgcolor=colour(_ANSI_GROUNDS[ground]))
     return Style(color=colour(table.get(name, table["text"])), bgcolor=below, bold=name in _BOLD or None)
 
 
 def _without_colours(name: str, ground: str) -> Style:
     """Bold, faint, underlined and reversed alone."""
-    if name == BADGE or ground == "prompt":
+    if name == BADGE or ground in _CURSORS:
         return Style(reverse=True, bold=name == BADGE or None)
     underlined = ground in ("other", "removed", "added")
     return Style(bold=name in (*_BOLD, "bad") or None, dim=name in _DIM or None, underline=underlined or None)
