@@ -105,7 +105,7 @@ class Meter:
 
 
 def progress_line(arrival: Arrival, rate: float | None, columns: int, *, bar: bool = True) -> str:
-    """One line of at most `columns` cells: name, bar, bytes, rate in bytes a second, time left; any length without bar."""
+    """One line: name, bar, bytes, rate in bytes a second, time left. With a bar it has at most `columns` cells."""
     fraction = arrival.done_bytes / arrival.total_bytes
     total = size_words(arrival.total_bytes)
     tail = f" {fraction:4.0%}  {_in_unit_of(arrival.done_bytes, arrival.total_bytes)} of {total}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 
@@ -25,9 +26,15 @@ def terminal() -> Iterator[Callable[[], str]]:
     """Have stderr be a terminal; gives what it was sent since the last time."""
     reading, writing = os.openpty()
     os.set_blocking(reading, False)
-    with open(writing, "w", encoding="utf-8") as stderr, open(reading, "rb", buffering=0) as master:
+    with os.fdopen(writing, "w", encoding="utf-8") as stderr, os.fdopen(reading, "rb", buffering=0) as master:
+
+        def sent() -> str:
+            termios.tcdrain(writing)
+            parts = iter(lambda: master.read(65536), None)
+            return b"".join(part for part in parts if part).decode().replace("\r\n", "\n")
+
         with redirect_stderr(stderr):
-            yield lambda: (master.read(65536) or b"").decode().replace("\r\n", "\n")
+            yield sent
 
 
 def test_a_terminal_has_one_line_written_over() -> None:
