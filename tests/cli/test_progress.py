@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 
@@ -25,13 +24,15 @@ class Clock:
 def terminal() -> Iterator[Callable[[], str]]:
     """Have stderr be a terminal; gives what it was sent since the last time."""
     reading, writing = os.openpty()
-    os.set_blocking(reading, False)
     with os.fdopen(writing, "w", encoding="utf-8") as stderr, os.fdopen(reading, "rb", buffering=0) as master:
 
         def sent() -> str:
-            termios.tcdrain(writing)
-            parts = iter(lambda: master.read(65536), None)
-            return b"".join(part for part in parts if part).decode().replace("\r\n", "\n")
+            stderr.write("\0")  # what comes before it has arrived when it has
+            stderr.flush()
+            found = b""
+            while not found.endswith(b"\0"):
+                found += master.read(65536)
+            return found[:-1].decode().replace("\r\n", "\n")
 
         with redirect_stderr(stderr):
             yield sent
