@@ -10,6 +10,8 @@ from textual.app import App
 from textual.filter import LineFilter, Monochrome
 
 from gemtop import terminal
+from gemtop.config import config_if_set
+from gemtop.domain.errors import BadInputError
 from gemtop.tui import terminal_text
 from gemtop.tui.themes import DARK_NAME, own_themes
 from gemtop.tui.widgets import spans
@@ -42,6 +44,7 @@ class TerminalApp(App[int]):
 
     def __init__(self) -> None:
         super().__init__()
+        config = config_if_set()
         depth = terminal.colour_depth()
         self.no_color = depth == "none"
         if self.no_color:
@@ -51,19 +54,13 @@ class TerminalApp(App[int]):
             self._filters = [*filters, WithoutColours()]
         if "TEXTUAL_COLOR_SYSTEM" not in os.environ:
             self.console._color_system = _SYSTEMS[depth]
-        self.ascii = terminal.ascii_screen(self._ascii_wanted())
+        self.ascii = terminal.ascii_screen(config.screen_ascii if config else "auto")
         CellWidget.ascii_only, CellWidget.coloured = self.ascii, not self.no_color
         for theme in own_themes(sixteen=depth == "sixteen"):
             self.register_theme(theme)
-        self.theme = self._theme_wanted()
+        self.theme = config.screen_theme if config else DARK_NAME
         self._theme_before: str | None = None
         """The theme in force before others were looked at."""
-
-    def _theme_wanted(self) -> str:
-        return DARK_NAME
-
-    def _ascii_wanted(self) -> str:
-        return "auto"
 
     def prepare_terminal(self) -> None:
         """Once, before the application runs on a real terminal: what is sent to it, and how it is read."""
@@ -114,4 +111,16 @@ class TerminalApp(App[int]):
 
     def choose_theme(self, name: str) -> None:
         """Show this theme from now on, at the next start too."""
+        from gemtop.config.schema import BY_NAME
+        from gemtop.config.writing import save_setting
+
         self.theme = name
+        try:
+            save_setting("screen", "theme", name)
+        except BadInputError as error:
+            self.notify(str(error), title="the theme is not kept", severity="warning", markup=False)
+            return
+        variable = BY_NAME["screen.theme"].variable
+        if os.environ.get(variable, name) != name:
+            words = f"it is in the configuration, but {variable} goes before that at the next start"
+            self.notify(words, title=name, severity="warning", markup=False)

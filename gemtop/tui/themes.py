@@ -5,8 +5,9 @@ from __future__ import annotations
 from textual.theme import Theme
 
 from gemtop.charts.colours import DARK, LIGHT
+from gemtop.domain.themes import OWN_THEMES
 
-DARK_NAME, LIGHT_NAME = "gemtop-dark", "gemtop-light"
+DARK_NAME, LIGHT_NAME = OWN_THEMES
 
 
 def own_themes(*, sixteen: bool = False) -> tuple[Theme, Theme]:

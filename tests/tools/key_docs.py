@@ -30,7 +30,7 @@ SCOPES = {
 """Heading and a sentence for each part of keymap."""
 _HEAD = """# Keys
 
-What a key does is listed by `?` on each screen, and the last line shows the keys that matter; each can be clicked there.
+`?` lists the keys of a screen. Its last line shows those that matter most, and each can be clicked there.
 `Ctrl-P` finds everything by its name.
 
 Keys are changed in [the configuration](config.md), by the name of the action:

@@ -34,6 +34,7 @@ _OF_THE_THEME = {
     "placeholder": "foreground 60%",
     "prompt": "accent",
     "key": "accent",
+    "selection": "primary",
     "other": "foreground 50%",
     "free": "foreground 25%",
 }
@@ -50,8 +51,10 @@ _ORNAMENTS = frozenset({"frame", "free"})
 _INKS = (Color.parse(colours.DARK_INK), Color.parse(colours.LIGHT_INK))
 _TINT = 0.18
 """How much of its colour a tinted ground has."""
-_CURSORS = frozenset({"prompt", "key"})
-"""Grounds of the line or the screen one is on."""
+_TINTS = {"selection": 0.5}
+"""Those of which it has more."""
+_CURSORS = frozenset({"prompt", "key", "selection"})
+"""Grounds of the line or the screen one is on, and of what is selected."""
 
 
 def role_style(widget: Widget, role: str) -> Style:
@@ -72,7 +75,7 @@ def role_style(widget: Widget, role: str) -> Style:
         ink = max(_INKS, key=lambda ink: contrast(filled.rgb, ink.rgb))
         return Style(color=ink.rich_color, bgcolor=filled.rich_color, bold=True)
     if ground:
-        below += _of(app, ground).multiply_alpha(_TINT)
+        below += _of(app, ground).multiply_alpha(_TINTS.get(ground, _TINT))
     known = name if name in ROLES else "text"
     colour = below + _of(app, known)
     if known not in _ORNAMENTS:
