@@ -9,10 +9,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from gemtop.cli import options
-from gemtop.config import Paths, new_session_id, paths
+from gemtop.config import Paths, config_if_set, new_session_id, paths
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.text import one_line
 from gemtop.supervisor import supervise
+from gemtop.terminal import ascii_screen
 from gemtop.tui.first_paint import first_paint
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ def _show(
         name = os.path.basename(name)  # noqa: PTH119
     what = f"opening {one_line(name)}" if name else "starting"
     assert sys.__stderr__ is not None
-    with first_paint(sys.__stderr__.fileno(), what):
+    config = config_if_set()
+    ascii_only = ascii_screen(config.screen_ascii if config else "auto")
+    with first_paint(sys.__stderr__.fileno(), what, ascii_only=ascii_only):
         options.start_log(args)
         app = _make_app(args, where, path, session_id, attempt, record_text)
     return app.run_and_report()

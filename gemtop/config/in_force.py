@@ -30,7 +30,8 @@ def load_config() -> Config:
 
 def check_config() -> tuple[str, ...]:
     """The warnings of the configuration, without reading it where there is none. Raises as load_config does."""
-    return load_config().warnings if _is_set() else ()
+    config = config_if_set()
+    return config.warnings if config else ()
 
 
 def paths(db: str | None = None, config: Config | None = None) -> Paths:
@@ -41,6 +42,11 @@ def paths(db: str | None = None, config: Config | None = None) -> Paths:
     if config is None and not _is_set():
         return places(None)
     return places((config or load_config()).history_file)
+
+
+def config_if_set() -> Config | None:
+    """The configuration; None where nothing is set and all of it is default. Raises as load_config does."""
+    return load_config() if _is_set() else None
 
 
 def _is_set() -> bool:

@@ -32,7 +32,6 @@ from gemtop.tui.messages import ComparisonEnded, ModelChosen, SessionHappened, S
 from gemtop.tui.screens.live import LiveScreen
 from gemtop.tui.startup import Resume, Startup, save_resume, take_resume, without_servers
 from gemtop.tui.traffic import Traffic
-from gemtop.tui.widgets import spans
 from gemtop.tui.widgets.tabs import SCREENS
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ class GemtopApp(BaseApp):
 
     def run_and_report(self) -> int:
         """Run until the user leaves; say in a line what is kept, and return the exit code."""
-        spans.install()
+        self.prepare_terminal()
         paste.install()
         code = self.run()
         if self._exit_words:
@@ -150,9 +149,6 @@ class GemtopApp(BaseApp):
 
         yield from commands_of(screen)
         yield from (command for command in super().get_system_commands(screen) if command.title in _OF_TEXTUAL)
-
-    def action_theme(self) -> None:
-        self.search_themes()
 
     def action_show(self, mode: str) -> None:
         """Go to a screen."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from textual.app import App
-
 from gemtop.keymap import Keys
+from gemtop.tui.terminal_app import TerminalApp
 
 _WIDTHS: list[tuple[int, str]] = [(0, "-tiny"), (40, "-narrow"), (100, "-normal"), (160, "-wide")]
 _HEIGHTS: list[tuple[int, str]] = [(0, "-tiny"), (10, "-flat"), (16, "-low"), (22, "-tall"), (32, "-high")]
 
 
-class BaseApp(App[int]):
+class BaseApp(TerminalApp):
     """An application whose keys the user may have changed."""
 
     HORIZONTAL_BREAKPOINTS = _WIDTHS

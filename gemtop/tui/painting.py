@@ -45,8 +45,8 @@ class Painter:
         at, role = start, row.roles[start]
         for column in range(start, end):
             new = row.roles[column]
-            # Blanks take the colour before them: they look the same.
-            if new != role and not (row.glyphs[column] == BLANK and not new):
+            # Blanks take the colour before them: they look the same, but on a ground of its own.
+            if new != role and not (row.glyphs[column] == BLANK and not new and "@" not in role):
                 self._text(row, at, column, style_of(role))
                 at, role = column, new
         self._text(row, at, end, style_of(role))

@@ -17,7 +17,6 @@ from gemtop.tui.base_app import BaseApp
 from gemtop.tui.bindings import bindings
 from gemtop.tui.comeback import Comeback
 from gemtop.tui.screens.replay import ReplayScreen
-from gemtop.tui.widgets import spans
 
 if TYPE_CHECKING:
     from gemtop.replay import Replay
@@ -40,7 +39,7 @@ class ReplayApp(BaseApp):
 
     def run_and_report(self) -> int:
         """Run until the user leaves; the exit code."""
-        spans.install()
+        self.prepare_terminal()
         code = self.run()
         if code is None:  # an exception ended the application; Textual has shown it
             return self.return_code or EXIT_FAILURE

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from gemtop.charts.colours import named_variant_role
+from gemtop.charts.grid import badge
 from gemtop.domain.plan import gib
 from gemtop.domain.resources import Resources, error_name
 from gemtop.domain.text import one_line, plus_minus
@@ -47,14 +49,6 @@ def run_lines(view: SessionView) -> tuple[RunLine, ...]:
         mark = changes.get(run.number)
         lines.append(RunLine(run, f"{one_line(mark.label)}  {mark.change_s:.1f} s" if mark else ""))
     return tuple(lines)
-
-
-def role_of(variant: str) -> str:
-    """The colour of a variant by its name, as `variant_role` has it."""
-    word = variant.partition(" ")[0]
-    if word.startswith("QAT"):
-        return "qat"
-    return "fp16" if word in ("FP16", "F16", "BF16", "FP32", "F32") else "ptq"
 
 
 # One line ----------------------------------------------------------------------------------------------------
@@ -130,7 +124,7 @@ def _heading(words: str) -> Detail:
 def _outcome(line: RunLine) -> Iterable[Detail]:
     run = line.run
     yield _heading(f"run {run.number}")
-    yield "variant", one_line(run.variant), role_of(run.variant)
+    yield "variant", one_line(run.variant), badge(named_variant_role(run.variant))
     if line.change:
         yield "changed", line.change, "text"
     word, role = outcome_word(run)

@@ -34,7 +34,6 @@ from gemtop.tui.hints import TOP_KEYS
 from gemtop.tui.painting import Painted, PaintedChart, PaintedGrid, painting
 from gemtop.tui.top_layout import Layout, arrange
 from gemtop.tui.traffic import Traffic
-from gemtop.tui.widgets import spans
 from gemtop.tui.widgets.header import HeaderLine, HeaderText
 from gemtop.tui.widgets.keyline import KeyLine
 from gemtop.tui.widgets.values import Value
@@ -309,7 +308,7 @@ class TopApp(BaseApp):
 
     def run_and_report(self) -> int:
         """Run until the user leaves; say in a line what went wrong, and return the exit code."""
-        spans.install()
+        self.prepare_terminal()
         code = self.run()
         if code is None:  # an exception ended the application; Textual has shown it
             self._close("the screen failed")

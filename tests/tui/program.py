@@ -32,9 +32,10 @@ class GemtopTerminal:
         self.exit_code: int | None = None
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            given = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **environment}
+            given = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
             for name in ("COLUMNS", "LINES", "NO_COLOR"):
                 given.pop(name, None)
+            given.update(environment)
             # The size has to be there before the program asks for it.
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
             # Not execv: readline, once loaded, has put COLUMNS into the environment behind Python's back.

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from textual import events
 
-from gemtop.charts.grid import Canvas, Cells
+from gemtop.charts.colours import named_variant_role
+from gemtop.charts.grid import Canvas, Cells, badge
 from gemtop.domain.text import text_width
 from gemtop.tui.present import outcome_word
-from gemtop.tui.run_list import COLUMNS, IMPORTANCE, RunLine, cell, role_of, run_lines
-from gemtop.tui.widgets.cells import clip
+from gemtop.tui.run_list import COLUMNS, IMPORTANCE, RunLine, cell, run_lines
+from gemtop.tui.widgets.cells import clip, plain
 from gemtop.tui.widgets.side_list import Item, SideList
 from gemtop.view import SessionView
 
@@ -132,8 +133,7 @@ class RunTable(SideList):
         numbers = self._widths["number"]
         if line.change:
             canvas.put(0, y, str(line.run.number).rjust(numbers), "muted")
-            change = line.change.replace("→", "->") if self.ascii_only else line.change
-            canvas.put(numbers + _GAP, y, clip(f"changed {change}", width - numbers - _GAP), "muted")
+            canvas.put(numbers + _GAP, y, clip(plain(f"changed {line.change}"), width - numbers - _GAP), "muted")
             return
         lefts = {column.key for column in COLUMNS if column.left}
         for place in self._places:
@@ -145,7 +145,7 @@ class RunTable(SideList):
     def _cell(self, line: RunLine, key: str) -> tuple[str, str]:
         text = cell(line, key)
         if key == "variant":
-            return text, role_of(line.run.variant)
+            return text, badge(named_variant_role(line.run.variant))
         if key == "verdict":
             mark = _MARKS.get(text, ("", ""))[self.ascii_only]
             return mark + text, outcome_word(line.run)[1]
