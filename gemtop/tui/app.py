@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from textual import events
-from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.widgets import TextArea
 from textual.worker import WorkerState
@@ -23,13 +22,11 @@ from gemtop.config import Paths, read_state, write_state
 from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_OK, GemtopError
 from gemtop.domain.text import one_line
 from gemtop.supervisor import RESTART
-from gemtop.tui import paste
 from gemtop.tui.comeback import Comeback
 from gemtop.tui.messages import ComparisonEnded, ModelChosen, SessionHappened, SessionReady
 from gemtop.tui.screens.live import LiveScreen
 from gemtop.tui.startup import Resume, Startup, save_resume, take_resume, without_servers
-from gemtop.tui.traffic import Traffic
-from gemtop.tui.widgets import spans
+from gemtop.tui.terminal_app import TerminalApp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -54,7 +51,7 @@ _POLLED = frozenset({"TokenGenerated", "PrefillProgress", "LoadProgress", "LogLi
 """Events that come too often for messages; the screen asks for what they tell, at its own rate."""
 
 
-class GemtopApp(App[int]):
+class GemtopApp(TerminalApp):
     """gemtop's screens over one session."""
 
     CSS_PATH = "gemtop.tcss"
@@ -75,7 +72,7 @@ class GemtopApp(App[int]):
         make_session: MakeSession | None = None,
         make_plans: MakePlans | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(thrift=startup.thrift)
         self.startup = startup
         self.paths = paths
         self._make_session = make_session or self._real_session
@@ -96,7 +93,6 @@ class GemtopApp(App[int]):
         """The one that goes on, or the last one."""
         self._before: Resume | None = None
         """What was loaded when it began."""
-        self._traffic = Traffic()
         self._leaving = False
         self._exit_words = ""
         self._unrecorded = False
@@ -106,8 +102,6 @@ class GemtopApp(App[int]):
 
     def run_and_report(self) -> int:
         """Run until the user leaves; say in a line what is kept, and return the exit code."""
-        spans.install()
-        paste.install()
         code = self.run()
         if self._exit_words:
             sys.stderr.write(f"gemtop: {self._exit_words}\n")
@@ -122,8 +116,6 @@ class GemtopApp(App[int]):
         return self._live
 
     def on_mount(self) -> None:
-        if self._driver is not None:
-            self._traffic.watch(self._driver)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._leave_at_once, number)
@@ -153,7 +145,7 @@ class GemtopApp(App[int]):
             self.startup.session_id,
             unrecorded_ok=True,
             record_text=self.startup.record_text,
-            terminal_bytes=lambda: self._traffic.sent_bytes,
+            terminal_bytes=lambda: self.pace.sent_bytes,
         )
 
     def _real_plans(self) -> Plans:

@@ -1,4 +1,4 @@
-"""Cells that go to the terminal at once, past Textual's compositor.
+"""Cells that go into the picture of the terminal at once, past Textual's compositor.
 
 Where nothing lies over a screen, the compositor finds out for each changed run which widgets it may belong to and
 renders their lines anew: two thirds of what a frame costs. Widgets of cells know what has changed and where they
@@ -11,29 +11,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.color import ColorSystem
 from rich.style import Style
-from textual.app import App
 from textual.geometry import Region
 
-from gemtop.charts.grid import BLANK, CellRow, Cells, changed_runs
+from gemtop.charts.grid import CellRow, Cells, changed_runs
+from gemtop.tui.terminal import Terminal
 from gemtop.tui.traces import TraceChart
-from gemtop.tui.widgets import spans
 from gemtop.tui.widgets.cells import CellWidget
 from gemtop.tui.widgets.values import ValueGrid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gemtop.tui.picture import PenOf, Picture
+    from gemtop.tui.terminal_app import TerminalApp
+
 
 class Painter:
-    """What one frame sends, as terminal sequences."""
+    """What one frame puts into the picture."""
 
-    def __init__(self, area: Region, color_system: ColorSystem) -> None:
+    def __init__(self, area: Region, picture: Picture, pens: PenOf) -> None:
         self._area = area
-        self._color_system = color_system
-        self._pieces: list[str] = []
-        self._held = spans._BARE
+        self._picture = picture
+        self._pens = pens
+        picture.tick()
 
     def covers(self, region: Region) -> bool:
         """Whether all of a widget's region is on the screen."""
@@ -41,28 +42,8 @@ class Painter:
 
     def put(self, x: int, y: int, row: CellRow, start: int, end: int, style_of: Callable[[str], Style]) -> None:
         """Columns [start, end) of a line that begins in column x of line y of the screen."""
-        self._pieces.append(f"\x1b[{y + 1};{x + start + 1}H")
-        at, role = start, row.roles[start]
-        for column in range(start, end):
-            new = row.roles[column]
-            # Blanks take the colour before them: they look the same.
-            if new != role and not (row.glyphs[column] == BLANK and not new):
-                self._text(row, at, column, style_of(role))
-                at, role = column, new
-        self._text(row, at, end, style_of(role))
-
-    def _text(self, row: CellRow, start: int, end: int, style: Style) -> None:
-        if end <= start:
-            return
-        pen = spans._pen(style, self._color_system)
-        if pen is not None:
-            self._pieces.append(spans._change(self._held, pen))
-            self._held = pen
-        self._pieces.append("".join(row.glyphs[start:end]))
-
-    def sequence(self) -> str:
-        """Everything, with the pen laid down again at the end; empty where nothing has changed."""
-        return "".join(self._pieces) + spans._change(self._held, spans._BARE) if self._pieces else ""
+        pens = {role: self._pens(style_of(role)) for role in set(row.roles[start:end])}
+        self._picture.put_cells(x + start, y, row.glyphs[start:end], [pens[role] for role in row.roles[start:end]])
 
 
 class Painted(CellWidget):
@@ -98,19 +79,19 @@ class PaintedChart(TraceChart, Painted):
     """A chart that paints itself."""
 
 
-def painter_for(app: App[int]) -> Painter | None:
+def painter_for(app: TerminalApp) -> Painter | None:
     """A painter where what is painted is what Textual would: no dialog, no message, no filter over the screen."""
     try:
         covered = app._batch_count or app._notifications or app.screen._layout_required or len(app.screen_stack) != 1
     except AttributeError:  # Textual has moved on: it paints by itself
         return None
-    if covered or app.is_headless or app.is_inline or app.no_color or app._driver is None:
+    if covered or app.no_color or not isinstance(app._driver, Terminal):
         return None
-    return Painter(app.screen.region, app.console._color_system or ColorSystem.TRUECOLOR)
+    return Painter(app.screen.region, app.picture, app.pens)
 
 
 @contextmanager
-def painting(app: App[int], widgets: Sequence[Painted], *, settled: bool) -> Iterator[None]:
+def painting(app: TerminalApp, widgets: Sequence[Painted], *, settled: bool) -> Iterator[None]:
     """Have these widgets paint themselves meanwhile, if they may; `settled` says that the layout stands."""
     painter = painter_for(app) if settled else None
     for widget in widgets:
@@ -120,8 +101,5 @@ def painting(app: App[int], widgets: Sequence[Painted], *, settled: bool) -> Ite
     finally:
         for widget in widgets:
             widget.painter = None
-        if painter is not None and (sequence := painter.sequence()) and app._driver is not None:
-            app._begin_update()
-            app._driver.write(sequence)
-            app._end_update()
-            app._driver.flush()
+        if painter is not None:
+            app.send_picture()

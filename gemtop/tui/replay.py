@@ -8,7 +8,6 @@ import signal
 import time
 from typing import TYPE_CHECKING, ClassVar
 
-from textual.app import App
 from textual.binding import Binding, BindingType
 
 from gemtop.domain.errors import EXIT_FAILURE, EXIT_OK
@@ -16,13 +15,13 @@ from gemtop.domain.playback import Playback
 from gemtop.tui.app import GemtopApp
 from gemtop.tui.comeback import Comeback
 from gemtop.tui.screens.replay import ReplayScreen
-from gemtop.tui.widgets import spans
+from gemtop.tui.terminal_app import TerminalApp
 
 if TYPE_CHECKING:
     from gemtop.replay import Replay
 
 
-class ReplayApp(App[int]):
+class ReplayApp(TerminalApp):
     """The live screen over a Replay."""
 
     CSS_PATH = "gemtop.tcss"
@@ -36,15 +35,14 @@ class ReplayApp(App[int]):
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, priority=True),
     ]
 
-    def __init__(self, replay: Replay, *, position_ns: int = 0, speed: float = 1.0) -> None:
-        super().__init__()
+    def __init__(self, replay: Replay, *, position_ns: int = 0, speed: float = 1.0, thrift: bool = False) -> None:
+        super().__init__(thrift=thrift)
         self.playback = Playback(replay.duration_ns, time.monotonic_ns(), position_ns=position_ns, speed=speed)
         self.spans = replay.run_spans
         self._replay_screen = ReplayScreen(replay)
 
     def run_and_report(self) -> int:
         """Run until the user leaves; the exit code."""
-        spans.install()
         code = self.run()
         if code is None:  # an exception ended the application; Textual has shown it
             return self.return_code or EXIT_FAILURE

@@ -30,6 +30,8 @@ class Startup:
     """Started anew in place after llama.cpp gave up."""
     record_text: bool = True
     """Prompts and outputs go into the history."""
+    thrift: bool = False
+    """Send little to the terminal."""
 
 
 @dataclass(frozen=True, slots=True)

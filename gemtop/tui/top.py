@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.message import Message
@@ -30,9 +30,8 @@ from gemtop.tui.comeback import Comeback
 from gemtop.tui.hints import TOP_KEYS
 from gemtop.tui.painting import Painted, PaintedChart, PaintedGrid, painting
 from gemtop.tui.screens.keys import KeysScreen
+from gemtop.tui.terminal_app import Beat, TerminalApp
 from gemtop.tui.top_layout import Layout, arrange
-from gemtop.tui.traffic import Traffic
-from gemtop.tui.widgets import spans
 from gemtop.tui.widgets.header import HeaderLine, HeaderText
 from gemtop.tui.widgets.keyline import KeyLine
 from gemtop.tui.widgets.values import Value
@@ -72,6 +71,8 @@ class TopOptions:
     """Where the readings are recorded; None where they are not."""
     prometheus: int | None
     all_gpus: bool
+    thrift: bool = False
+    """Send little to the terminal."""
 
 
 class RoundRead(Message):
@@ -99,7 +100,6 @@ class TopScreen(Screen[None]):
         self._offset = 0
         self._problem: str | None = None
         self._notes_told = 0
-        self._shown_s = 0.0
         self._charted_ns = 0
         self._chart_count = 0
         self._settled = False
@@ -122,6 +122,7 @@ class TopScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.query_one("#header", HeaderLine).show_text(HeaderText((("gemtop top", "title"), ("starting", "muted"))))
+        self._beat = Beat(self._app, _LEAST_FRAME_S)
         self._painted = [widget for widget in self.walk_children() if isinstance(widget, Painted)]
         self.set_interval(_WATCH_S, self.watch_readings)
 
@@ -130,9 +131,7 @@ class TopScreen(Screen[None]):
         self.call_after_refresh(self.show_frame)
 
     def on_round_read(self) -> None:
-        now_s = time.monotonic()
-        if now_s - self._shown_s >= _LEAST_FRAME_S:
-            self._shown_s = now_s
+        if self._beat.is_due():
             self.show_frame()
 
     def watch_readings(self) -> None:
@@ -286,7 +285,7 @@ class TopScreen(Screen[None]):
         self._app.leave(EXIT_OK)
 
 
-class TopApp(App[int]):
+class TopApp(TerminalApp):
     """The monitor's screen over one Monitor."""
 
     CSS = """
@@ -309,12 +308,11 @@ class TopApp(App[int]):
     ]
 
     def __init__(self, options: TopOptions, make_monitor: MakeMonitor | None = None) -> None:
-        super().__init__()
+        super().__init__(thrift=options.thrift)
         self.options = options
         self.monitor: Monitor | None = None
         self._make_monitor = make_monitor or self._real_monitor
         self._top = TopScreen()
-        self._traffic = Traffic()
         self._leaving = False
         self._exit_words = ""
 
@@ -327,7 +325,6 @@ class TopApp(App[int]):
 
     def run_and_report(self) -> int:
         """Run until the user leaves; say in a line what went wrong, and return the exit code."""
-        spans.install()
         code = self.run()
         if code is None:  # an exception ended the application; Textual has shown it
             self._close("the screen failed")
@@ -340,8 +337,6 @@ class TopApp(App[int]):
         return self._top
 
     def on_mount(self) -> None:
-        if self._driver is not None:
-            self._traffic.watch(self._driver)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.leave, EXIT_OK)
@@ -368,7 +363,7 @@ class TopApp(App[int]):
             given.period_s,
             on_round,
             all_gpus=given.all_gpus,
-            terminal_bytes=lambda: self._traffic.sent_bytes,
+            terminal_bytes=lambda: self.pace.sent_bytes,
         )
 
     def _round_read(self) -> None:

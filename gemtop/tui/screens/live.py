@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from gemtop.domain.events import EngineCrashed, GenerateRequest, LoadFailed, ModelLoaded, RunStarted
     from gemtop.session import Session
     from gemtop.tui.app import GemtopApp
+    from gemtop.tui.terminal_app import TerminalApp
     from gemtop.view import RunRecorded, SessionEvent, SessionView, Shown
 
-FRAME_S = 0.5
-TEXT_S = 0.125
 _LOG_ROLES = {"warn": "warn", "error": "bad"}
 
 
@@ -108,8 +107,9 @@ class LiveScreen(BaseScreen[None]):
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one("#output"))
-        self.set_interval(FRAME_S, self.show_frame)
-        self.set_interval(TEXT_S, self.show_text)
+        terminal = cast("TerminalApp", self.app)
+        terminal.draw_frames(self, self.show_frame)
+        terminal.draw_text(self, self.show_text)
 
     # What is shown
 
