@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.color import ColorSystem
 from textual._compositor import ChopsUpdate, LayoutUpdate
@@ -86,25 +86,6 @@ class TerminalApp(App[int]):
         usual_s = THRIFTY_FRAME_S if self.thrift else STEPS_S[0]
         step_s = self.pace.step_s
         return f"line slow: 1 frame in {step_s:g} s" if step_s > usual_s else ""
-
-    def draw_frames(self, screen: Screen[Any], draw: Callable[[], None]) -> None:
-        """Have a screen draw charts and figures at the rate the line allows, from its mounting on."""
-        beat = Beat(self, STEPS_S[0])
-
-        def due() -> None:
-            if beat.is_due():
-                draw()
-
-        screen.set_interval(STEPS_S[0], due)
-
-    def draw_text(self, screen: Screen[Any], draw: Callable[[], None]) -> None:
-        """Have a screen draw what streams, all that has come since the last time at once."""
-
-        def due() -> None:
-            if self.may_draw:
-                draw()
-
-        screen.set_interval(THRIFTY_TEXT_S if self.thrift else TEXT_S, due)
 
     # The picture
 
@@ -190,3 +171,25 @@ class TerminalApp(App[int]):
 
     def terminal_lost(self) -> None:
         """Called on the threads that write and read."""
+
+
+def draw_frames(screen: Screen[Any], draw: Callable[[], None]) -> None:
+    """Have a screen draw charts and figures as often as the line allows, from its mounting on."""
+    beat = Beat(cast(TerminalApp, screen.app), STEPS_S[0])
+
+    def due() -> None:
+        if beat.is_due():
+            draw()
+
+    screen.set_interval(STEPS_S[0], due)
+
+
+def draw_text(screen: Screen[Any], draw: Callable[[], None]) -> None:
+    """Have a screen draw what streams, all that has come since the last time at once."""
+    app = cast(TerminalApp, screen.app)
+
+    def due() -> None:
+        if app.may_draw:
+            draw()
+
+    screen.set_interval(THRIFTY_TEXT_S if app.thrift else TEXT_S, due)

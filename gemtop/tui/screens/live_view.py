@@ -9,6 +9,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from gemtop.tui.screens.base import BaseScreen
+from gemtop.tui.terminal_app import TerminalApp, draw_frames, draw_text
 from gemtop.tui.widgets.chart import Chart
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
@@ -17,7 +18,6 @@ from gemtop.tui.widgets.values import ValueGrid
 
 if TYPE_CHECKING:
     from gemtop.charts.live import LiveCharts, Scene
-    from gemtop.tui.terminal_app import TerminalApp
     from gemtop.view import SessionView, Shown
 
 DEFAULT_CHARTS: tuple[str, ...] = ("speed", "memory", "power", "temperature")
@@ -69,9 +69,8 @@ class LiveView(BaseScreen[None]):
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one("#output"))
-        terminal = cast("TerminalApp", self.app)
-        terminal.draw_frames(self, self.show_frame)
-        terminal.draw_text(self, self.show_text)
+        draw_frames(self, self.show_frame)
+        draw_text(self, self.show_text)
 
     def on_screen_resume(self) -> None:
         self.show_text()
@@ -82,7 +81,7 @@ class LiveView(BaseScreen[None]):
     @property
     def line_note(self) -> str:
         """What there is to say of a slow line to the terminal."""
-        return cast("TerminalApp", self.app).line_note
+        return cast(TerminalApp, self.app).line_note
 
     def show_frame(self) -> None:
         """Everything but the text, from one view of the session."""
