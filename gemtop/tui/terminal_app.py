@@ -72,6 +72,7 @@ class TerminalApp(App[int]):
         self.picture = Picture()
         self._line_loop: asyncio.AbstractEventLoop | None = None
         self._again: asyncio.TimerHandle | None = None
+        self._soon = False
 
     # May I draw now?
 
@@ -97,7 +98,7 @@ class TerminalApp(App[int]):
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
         """Put what Textual has rendered into the picture, in place of sending it."""
         update = isinstance(renderable, LayoutUpdate | ChopsUpdate)
-        if not update or self._batch_count or not self._running or self._closed or not self._is_drawn:
+        if not update or self._batch_count or not self._running or self._closed or not self.is_drawn:
             super()._display(screen, renderable)
             return
         try:
@@ -108,7 +109,8 @@ class TerminalApp(App[int]):
         self.post_display_hook()
 
     @property
-    def _is_drawn(self) -> bool:
+    def is_drawn(self) -> bool:
+        """Whether there is a terminal, and not only a test."""
         return isinstance(self._driver, Terminal)
 
     def _take(self, update: LayoutUpdate | ChopsUpdate) -> None:
@@ -148,12 +150,18 @@ class TerminalApp(App[int]):
                 piece = f"\x1b[?2026h{piece}\x1b[?2026l"
             driver.send(piece, asks=self.pace.should_ask(len(piece)))
 
+    def send_soon(self) -> None:
+        """Send what was put into the picture past Textual, when all of the frame is there."""
+        if not self._soon:
+            self._soon = True
+            asyncio.get_running_loop().call_soon(self._send_again)
+
     def _send_later(self) -> None:
         if self._again is None or self._again.when() < asyncio.get_running_loop().time():
             self._again = asyncio.get_running_loop().call_later(_AGAIN_S, self._send_again)
 
     def _send_again(self) -> None:
-        self._again = None
+        self._again, self._soon = None, False
         if self._running and self._screen_stack:
             self.send_picture()
 

@@ -14,6 +14,7 @@ from textual.widget import Widget
 from gemtop.charts.grid import BLANK, Canvas, CellRow, Cells, blank_row, changed_runs
 from gemtop.charts.spec import Reading
 from gemtop.domain.text import cell_width, one_line, text_width
+from gemtop.tui.painting import Place, paint
 from gemtop.tui.widgets.palette import role_style
 
 
@@ -53,6 +54,7 @@ class CellWidget(Widget):
         self._frame = self._cells
         self._frame_key: tuple[object, ...] = ()
         self._enclosed: dict[int, tuple[CellRow, CellRow]] = {}
+        self._uncovered = Place()
 
     # What a subclass does -------------------------------------------------------------------------------
 
@@ -138,7 +140,7 @@ class CellWidget(Widget):
             if was is not is_now
             for start, end in changed_runs(was, is_now)
         ]
-        if regions:
+        if regions and not paint(self, self._uncovered, cells.rows, regions, self._style_of):
             self.refresh(*regions)
 
     def on_resize(self, event: events.Resize) -> None:
