@@ -32,6 +32,8 @@ class Startup:
     """Prompts and outputs go into the history."""
     thrift: bool = False
     """Send little to the terminal."""
+    keep_running: bool = False
+    """Where the terminal goes away, end what runs without it."""
 
 
 @dataclass(frozen=True, slots=True)
