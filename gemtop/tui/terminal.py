@@ -25,10 +25,14 @@ _STUCK_S = 1.0
 """A terminal that takes nothing for so long is not waited for at the end."""
 
 
+_OF_THRIFT = {"\x1b[?1003h": "\x1b[?1002h", "\x1b[?1003l": "\x1b[?1003l\x1b[?1002l"}
+
+
 class Drawn(Protocol):
     """What the driver tells its application."""
 
     pace: Pace
+    thrift: bool
 
     def terminal_taken(self) -> None:
         """The terminal is the program's from now on, and may show anything."""
@@ -127,6 +131,8 @@ class Terminal(LinuxDriver):
 
     def write(self, data: str) -> None:
         """Write sequences that are no part of the picture."""
+        if self._drawn.thrift:  # a mouse that only moves is not reported
+            data = _OF_THRIFT.get(data, data)
         self.send(data, asks=False)
 
     def start_application_mode(self) -> None:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.color import ColorSystem
+from textual import events
 from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App
 
@@ -67,7 +68,10 @@ class TerminalApp(App[int]):
     def __init__(self, *, thrift: bool = False) -> None:
         super().__init__(driver_class=Terminal)
         self.thrift = thrift
-        """Send as little as can be."""
+        """Send as little as can be: fewer frames, 256 colours, nothing that blinks, slides, or dims what is behind."""
+        if thrift:
+            self.animation_level = "none"
+            self.add_class("-thrift")
         self.pace = Pace()
         self.picture = Picture()
         self._line_loop: asyncio.AbstractEventLoop | None = None
@@ -93,7 +97,8 @@ class TerminalApp(App[int]):
     @property
     def pens(self) -> PenOf:
         """Styles as this terminal's colours."""
-        return _pens(self.console._color_system or ColorSystem.TRUECOLOR)
+        system = self.console._color_system or ColorSystem.TRUECOLOR
+        return _pens(ColorSystem.EIGHT_BIT if self.thrift and system is ColorSystem.TRUECOLOR else system)
 
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
         """Put what Textual has rendered into the picture, in place of sending it."""
@@ -164,6 +169,11 @@ class TerminalApp(App[int]):
         self._again, self._soon = None, False
         if self._running and self._screen_stack:
             self.send_picture()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """A cursor that blinks would cost more than the text that streams."""
+        if self.thrift and hasattr(event.widget, "cursor_blink"):
+            event.widget.cursor_blink = False
 
     # What the driver tells
 

@@ -268,6 +268,7 @@ class TopApp(BaseApp):
         width: 74; max-width: 100%; height: auto; max-height: 100%;
         border: round $primary; padding: 0 1; background: $surface; overflow-y: auto;
     }
+    .-thrift KeysScreen { background: transparent; }
     .dialog .title { text-style: bold; }
     .dialog .note { color: $text-muted; }
     """
