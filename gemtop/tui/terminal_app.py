@@ -28,6 +28,8 @@ THRIFTY_FRAME_S, THRIFTY_TEXT_S = 2.0, 0.5
 _EARLY_S = 0.05
 """A timer that fires this much too soon is not sent away."""
 _AGAIN_S = 0.1
+_PIECE_BYTES = 512
+"""Each is asked for: answers that follow each other tell how fast the line is."""
 _WHOLE_BYTES = 300
 """An update of less is not put between the marks of a whole frame (mode 2026)."""
 
@@ -146,9 +148,11 @@ class TerminalApp(App[int]):
         while not picture.is_sent:
             room = self.pace.room()
             if room <= 0:
+                if self.pace.is_mute:
+                    driver.send("", asks=True)
                 self._send_later()
                 return
-            piece = picture.next_piece(room)
+            piece = picture.next_piece(min(room, max(room // 4, _PIECE_BYTES)))
             if not piece:
                 return
             if self._sync_available and len(piece) >= _WHOLE_BYTES and not self.thrift:
