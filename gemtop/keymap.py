@@ -65,6 +65,7 @@ _ACTIONS: dict[str, dict[str, Action]] = {
         "new_line": Action("ctrl+j", "a new line"),
         "save": Action("ctrl+s", "save the prompt under a name"),
         "search": Action("ctrl+r", "search the prompts of before"),
+        "pick": Action("ctrl+o", "saved prompts, earlier ones, and those of the sets"),
         "leave": Action("escape", "stop what runs, and leave the prompt"),
     },
     "compare": {
@@ -114,6 +115,7 @@ _ACTIONS: dict[str, dict[str, Action]] = {
         "card": Action("w", "plan for a card that is not here, such as 24GiB"),
         "adopt": Action("a", "copy the command that the model needs first"),
         "copy": Action("y", "copy the plan (OSC 52: works over SSH)"),
+        "plan": Action("p", "plan at once, while a run goes on"),
         "again": Action("r", "look for models again"),
         "back": Action("escape,q", "back to the live screen"),
     },

@@ -38,7 +38,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     )
     screens.add_thrift(parser)
     options.add_db(parser)
-    parser.set_defaults(func=main)
+    parser.set_defaults(func=main, draws=True)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -69,6 +69,7 @@ def _show(args: argparse.Namespace, where: Paths, speed: float, start_ns: int) -
     terminal = screens.drawing_file()
     gc.disable()  # until the first frame: nothing made on the way to it is garbage
     with first_paint(terminal, replay.session_id, title="gemtop replay", hints=REPLAY_KEYS, prompt=""):
+        options.start_log(args)
         from gemtop.tui.replay import ReplayApp
 
         app = ReplayApp(replay, position_ns=start_ns, speed=speed, thrift=args.thrift)

@@ -62,7 +62,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     add("--all-gpus", action="store_true", help="also the cards that CUDA_VISIBLE_DEVICES hides")
     screens.add_thrift(parser)
     options.add_db(parser)
-    parser.set_defaults(func=main)
+    parser.set_defaults(func=main, draws=True)
 
 
 def port(text: str) -> int:
@@ -75,6 +75,7 @@ def port(text: str) -> int:
 
 def main(args: argparse.Namespace) -> int:
     if args.once:
+        options.start_log(args)
         if args.record or args.prometheus:
             raise BadInputError("--once reads once and leaves; leave out --record and --prometheus")
         return _once(args)
@@ -82,6 +83,7 @@ def main(args: argparse.Namespace) -> int:
     if why is None and not args.json:
         args.thrift = screens.thrift(args)
         return _screen(args)
+    options.start_log(args)
     if args.json or args.record or args.prometheus:
         return _headless(args)
     raise BadInputError(f"{why}; without a screen there are: gemtop top --once, or --json")
@@ -301,6 +303,7 @@ def _draw(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         # Entered inside: a port that is taken gives the screen of before back.
         with first_paint(terminal, "starting", title="gemtop top", hints=TOP_KEYS, prompt=""):
+            options.start_log(args)
             from gemtop.tui.top import TopApp, TopOptions
 
             asked = TopOptions(args.interval, _history(args), args.prometheus, args.all_gpus, args.thrift)
