@@ -91,7 +91,7 @@ def _show(
     what = f"opening {one_line(name)}" if name else "starting"
     config = config_if_set()
     ascii_only = ascii_screen(config.screen_ascii if config else "auto")
-    with first_paint(terminal, what, ascii_only=ascii_only):
+    with first_paint(terminal, what, keys=options.screen_keys(), ascii_only=ascii_only):
         options.start_log(args)
         app = _make_app(args, where, path, session_id, attempt, record_text)
     return app.run_and_report()
@@ -118,4 +118,4 @@ def _make_app(
         thrift=args.thrift,
         keep_running=args.keep_running,
     )
-    return GemtopApp(startup, where)
+    return GemtopApp(startup, where, keys=options.screen_keys())
