@@ -13,7 +13,8 @@ import pytest
 
 from gemtop.cli.main import COMMANDS, build_parser, main
 from gemtop.domain.records import RUN_FIELDS
-from tests.tools import cli_docs, query_docs
+from gemtop.domain.themes import THEMES
+from tests.tools import cli_docs, config_docs, key_docs, query_docs
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -84,6 +85,16 @@ def test_cli_page_is_current() -> None:
 def test_the_list_of_queries_is_current() -> None:
     written = query_docs.TARGET.read_text(encoding="utf-8")
     assert written == query_docs.page(), "run: python -m tests.tools.query_docs"
+
+
+def test_the_keys_of_the_configuration_are_current() -> None:
+    written = config_docs.TARGET.read_text(encoding="utf-8")
+    assert written == config_docs.page(), "run: python -m tests.tools.config_docs"
+    assert all(f"`{theme}`" in written for theme in THEMES)
+
+
+def test_the_list_of_keys_is_current() -> None:
+    assert key_docs.TARGET.read_text(encoding="utf-8") == key_docs.page(), "run: python -m tests.tools.key_docs"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gemtop import __version__
 from gemtop.cli import options
 from gemtop.config import Paths, paths
-from gemtop.domain.errors import EXIT_FAILURE, EXIT_OK, HistoryError
+from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_OK, HistoryError
 from gemtop.domain.text import one_line
 
 if TYPE_CHECKING:
@@ -33,24 +33,29 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="the findings as one JSON object")
     options.add_db(parser)
-    parser.set_defaults(func=main)
+    parser.set_defaults(func=main, reads_config=True)
 
 
 def main(args: argparse.Namespace) -> int:
-    findings = examine(paths(args.db))
+    findings = examine(args.db)
     if args.json:
         sys.stdout.write(json.dumps(findings, indent=2, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write("\n".join(_report(findings)) + "\n")
-    return EXIT_OK if findings["llama_cpp"]["problem"] is None else EXIT_FAILURE
+    if findings["llama_cpp"]["problem"] is not None:
+        return EXIT_FAILURE
+    return EXIT_BAD_INPUT if findings["config"]["problems"] else EXIT_OK
 
 
-def examine(where: Paths) -> dict[str, Any]:
-    """Everything doctor knows, in plain types."""
+def examine(db: str | None) -> dict[str, Any]:
+    """Everything doctor knows, in plain types; `db` is the value of --db."""
+    from gemtop.config.reading import read_config
     from gemtop.engine.describe import describe_build
     from gemtop.telemetry.host import cpu_model_name, total_ram_bytes
     from gemtop.telemetry.nvml import NvmlProbe
 
+    config = read_config()
+    where = paths(db, config.config)
     build = describe_build()
     probe = NvmlProbe()
     status = probe.start()
@@ -65,6 +70,11 @@ def examine(where: Paths) -> dict[str, Any]:
         "cpu": {"name": cpu_model_name(), "flags": _cpu_flags(build)},
         "ram_total_bytes": total_ram_bytes(),
         "data": _data(where),
+        "config": {
+            "file": str(config.file),
+            "exists": config.exists,
+            "problems": [*map(str, config.problems), *config.config.warnings],
+        },
         "advice": advice(build, status),
     }
 
@@ -87,6 +97,7 @@ def _version(package: str) -> str | None:
 
 def _data(where: Paths) -> dict[str, Any]:
     from gemtop.history.recorder import check_history
+    from gemtop.logs import log_file
 
     problem = None
     try:
@@ -102,6 +113,7 @@ def _data(where: Paths) -> dict[str, Any]:
         "spools": str(where.spools),
         "sessions_in_spools": waiting,
         "state": str(where.state),
+        "log": str(log_file(where)),
     }
 
 
@@ -130,7 +142,7 @@ def advice(build: BuildDescription, status: TelemetryStatus) -> list[str]:
 
 
 def _report(found: dict[str, Any]) -> list[str]:
-    build, nvidia, data = found["llama_cpp"], found["nvidia"], found["data"]
+    build, nvidia, data, config = found["llama_cpp"], found["nvidia"], found["data"], found["config"]
     lines = [
         _row("gemtop", str(found["gemtop_version"])),
         _row("python", found["python"]),
@@ -151,6 +163,9 @@ def _report(found: dict[str, Any]) -> list[str]:
         _row("history", _history(data)),
         _row("spools", f"{data['spools']} ({data['sessions_in_spools']} waiting)"),
         _row("state", data["state"]),
+        _row("log", data["log"]),
+        _row("config", config["file"] + ("" if config["exists"] else " (not there; gemtop config edit makes it)")),
+        *(_row("", f"wrong: {problem}") for problem in config["problems"]),
     ]
     if found["advice"]:
         lines += ["", *found["advice"]]

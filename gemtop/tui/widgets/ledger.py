@@ -93,6 +93,11 @@ class MemoryLedger(CellWidget):
         self._note = ""
         self._steady: Steady | None = None
 
+    @property
+    def has_title_row(self) -> bool:
+        """Without a frame the bars stand alone, with their names."""
+        return self.framed
+
     def show_view(self, view: SessionView, note: str = "") -> None:
         """Show the memory of this moment, and below it a line of words where there is room for them."""
         from gemtop.tui.ledger import device_bars
@@ -144,10 +149,10 @@ class MemoryLedger(CellWidget):
     def _draw_bar(self, canvas: Canvas, y: int, bar: BarText) -> None:
         """The bar over the width; of several devices with its name before it and its sizes behind it."""
         start, end, bars = 0, canvas.width, self._text.bars
-        if len(bars) > 1:
+        if len(bars) > 1 or not self.has_title_row:
             names = min(max(text_width(one.name) for one in bars), max(4, canvas.width // 5))
             sizes = max(len(one.used) for one in bars)
-            more = f", {len(bars) - 1} more" if canvas.height == 1 else ""
+            more = f", {len(bars) - 1} more" if canvas.height == 1 and len(bars) > 1 else ""
             canvas.put(0, y, clip(bar.name, names), "muted")
             start = names + 1
             if end - start - sizes - len(more) - 1 >= _LEAST_BAR:
