@@ -15,7 +15,18 @@ from gemtop.cli.main import COMMANDS
 from tests.cli.commands import LIMIT_S, command, gemtop, refused
 from tests.conftest import child_environment
 
-HEAVY = ("textual", "llama_cpp", "plotext", "pynvml", "numpy", "duckdb", "psutil", "huggingface_hub", "httpx2", "tomlkit")
+HEAVY = (
+    "textual",
+    "llama_cpp",
+    "plotext",
+    "pynvml",
+    "numpy",
+    "duckdb",
+    "psutil",
+    "huggingface_hub",
+    "httpx2",
+    "tomlkit",
+)
 
 
 WITHOUT_HISTORY = ("pull", "adopt", "quantize", "devices", "completion", "config")
