@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from gemtop.charts.colours import named_variant_role
+from gemtop.charts.grid import badge
 from gemtop.domain.plan import gib
 from gemtop.domain.resources import Resources, error_name
 from gemtop.domain.text import one_line, plus_minus
@@ -50,14 +52,6 @@ def run_lines(view: SessionView) -> tuple[RunLine, ...]:
     return tuple(lines)
 
 
-def role_of(variant: str) -> str:
-    """The colour of a variant by its name, as `variant_role` has it."""
-    word = variant.partition(" ")[0]
-    if word.startswith("QAT"):
-        return "qat"
-    return "fp16" if word in ("FP16", "F16", "BF16", "FP32", "F32") else "ptq"
-
-
 # One line ----------------------------------------------------------------------------------------------------
 
 
@@ -71,7 +65,7 @@ def _cells(run: RunView) -> dict[str, tuple[str, str]]:
     timing = run.timing
     found = {
         "number": (str(run.number), "muted"),
-        "variant": (one_line(run.variant), role_of(run.variant)),
+        "variant": (one_line(run.variant), badge(named_variant_role(run.variant))),
         "decode": _value(timing.decode_tokens_per_s, 1),
         "prefill": _value(timing.prefill_tokens_per_s, 0),
         "ttft": _value(timing.ttft_s, 2),
@@ -113,7 +107,7 @@ def _heading(words: str) -> Detail:
 def _outcome(line: RunLine) -> Iterable[Detail]:
     run = line.run
     yield _heading(f"run {run.number}")
-    yield "variant", one_line(run.variant), role_of(run.variant)
+    yield "variant", one_line(run.variant), badge(named_variant_role(run.variant))
     if line.change:
         yield "changed", line.change, "text"
     word, role = outcome_word(run)

@@ -8,13 +8,14 @@ from dataclasses import replace
 
 from textual.app import App, ComposeResult
 
+from gemtop.charts.colours import named_variant_role
 from gemtop.config import Paths
 from gemtop.domain.events import GenerateRequest
 from gemtop.domain.resources import Resources
 from gemtop.domain.settings import ContextSettings, EngineSettings, SamplingSettings
 from gemtop.domain.validity import Verdict
 from gemtop.session import Session, begin_session
-from gemtop.tui.run_list import RunLine, details, role_of, run_lines, tsv
+from gemtop.tui.run_list import RunLine, details, run_lines, tsv
 from gemtop.tui.screens.runs import RunsScreen
 from gemtop.tui.widgets.rows_view import RowsView
 from gemtop.tui.widgets.run_table import RunTable
@@ -90,7 +91,7 @@ def test_lines_details_and_text(folders: Paths) -> None:
 
 def test_colours_follow_the_name() -> None:
     names = ("QAT Q4_0", "QAT+PTQ Q4_K_M", "PTQ Q4_K_M", "FP16", "BF16", "Q8_0")
-    assert [role_of(name) for name in names] == ["qat", "qat", "ptq", "fp16", "fp16", "ptq"]
+    assert [named_variant_role(name) for name in names] == ["qat", "qat", "ptq", "fp16", "fp16", "other"]
 
 
 class Program(App[None]):

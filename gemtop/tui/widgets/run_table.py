@@ -10,7 +10,7 @@ from textual import events
 
 from gemtop.charts.grid import Canvas, Cells
 from gemtop.domain.text import text_width
-from gemtop.tui.widgets.cells import clip
+from gemtop.tui.widgets.cells import clip, plain
 from gemtop.tui.widgets.side_list import Item, SideList
 
 if TYPE_CHECKING:
@@ -158,10 +158,9 @@ class RunTable(SideList):
     def draw_item(self, canvas: Canvas, y: int, item: Item, width: int) -> None:
         row = self._rows[item.key]
         if row.change:
-            x, change = self._widths["number"], row.change
+            x = self._widths["number"]
             canvas.put(0, y, item.key.rjust(x), "muted")
-            change = change.replace("→", "->") if self.ascii_only else change
-            canvas.put(x + _GAP, y, clip(f"changed {change}", width - x - _GAP), "muted")
+            canvas.put(x + _GAP, y, clip(plain(f"changed {row.change}"), width - x - _GAP), "muted")
             return
         for place in self._places:
             text, role = row.cells.get(place.column.key, ("", ""))
