@@ -29,6 +29,14 @@ _SYSTEMS = {
 }
 
 
+OF_SIXTEEN = """
+Screen:ansi { background: $background; color: $foreground; }
+ModalScreen:ansi { background: transparent; }
+TextArea:ansi .text-area--placeholder, Input:ansi > .input--placeholder { color: $text-muted; text-style: none; }
+"""
+"""Style of a terminal's own colours. There is nothing between two of them: what lies behind a dialog stays as it is."""
+
+
 class TerminalApp(App[int]):
     """An application in a theme that is chosen live and kept."""
 
@@ -56,6 +64,7 @@ class TerminalApp(App[int]):
             self.console._color_system = _SYSTEMS[depth]
         self.ascii = terminal.ascii_screen(config.screen_ascii if config else "auto")
         CellWidget.ascii_only, CellWidget.coloured = self.ascii, not self.no_color
+        self.stylesheet.add_source(OF_SIXTEEN, read_from=("", "TerminalApp"), is_default_css=False)
         for theme in own_themes(sixteen=depth == "sixteen"):
             self.register_theme(theme)
         self.theme = config.screen_theme if config else DARK_NAME
