@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from rich.color import ColorSystem
 from textual.app import App
 from textual.filter import LineFilter, Monochrome
+from textual.theme import BUILTIN_THEMES
 
 from gemtop import terminal
 from gemtop.config import config_if_set
 from gemtop.domain.errors import BadInputError
 from gemtop.tui import terminal_text
-from gemtop.tui.themes import DARK_NAME, own_themes
+from gemtop.tui.themes import DARK_NAME, LIGHT_NAME, own_themes
 from gemtop.tui.widgets import spans
 from gemtop.tui.widgets.cells import CellWidget
 
@@ -65,11 +66,24 @@ class TerminalApp(App[int]):
         self.ascii = terminal.ascii_screen(config.screen_ascii if config else "auto")
         CellWidget.ascii_only, CellWidget.coloured = self.ascii, not self.no_color
         self.stylesheet.add_source(OF_SIXTEEN, read_from=("", "TerminalApp"), is_default_css=False)
-        for theme in own_themes(sixteen=depth == "sixteen"):
-            self.register_theme(theme)
-        self.theme = config.screen_theme if config else DARK_NAME
+        self._offer_themes(sixteen=depth == "sixteen")
+        self.theme = self._nearest(config.screen_theme if config else DARK_NAME)
         self._theme_before: str | None = None
         """The theme in force before others were looked at."""
+
+    def _offer_themes(self, *, sixteen: bool) -> None:
+        """gemtop's own and Textual's, of which only those remain that the terminal can show."""
+        for name, theme in self.available_themes.items():
+            if sixteen and not theme.ansi:
+                self.unregister_theme(name)
+        for theme in own_themes(sixteen=sixteen):
+            self.register_theme(theme)
+
+    def _nearest(self, name: str) -> str:
+        """The theme, or where the terminal cannot show it gemtop's own that is as dark."""
+        if name in self.available_themes:
+            return name
+        return DARK_NAME if BUILTIN_THEMES[name].dark else LIGHT_NAME
 
     def prepare_terminal(self) -> None:
         """Once, before the application runs on a real terminal: what is sent to it, and how it is read."""

@@ -73,7 +73,11 @@ class GemtopTerminal:
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def type(self, keys: str) -> None:
-        os.write(self.fd, keys.encode())
+        self.type_bytes(keys.encode())
+
+    def type_bytes(self, sent: bytes) -> None:
+        """What a terminal of any encoding may send."""
+        os.write(self.fd, sent)
 
     def read(self, wait_s: float = 0.05) -> bool:
         """Take in what the program sends; False where it sent nothing, or its end of the line is closed."""
