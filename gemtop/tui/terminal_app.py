@@ -179,6 +179,11 @@ class TerminalApp(App[int]):
         if self.thrift and hasattr(event.widget, "cursor_blink"):
             event.widget.cursor_blink = False
 
+    def action_redraw(self) -> None:
+        """Send all of the screen again: something else may have written to the terminal."""
+        self.picture.forget()
+        self.send_picture()
+
     # What the driver tells
 
     def terminal_taken(self) -> None:
