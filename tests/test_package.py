@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from gemtop.cli.completion import SHELLS
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -27,6 +29,14 @@ def test_the_wheel_holds_the_program_the_queries_and_the_licence(wheel: Path) ->
     assert shipped == {path.name for path in (ROOT / "queries").glob("*.sql")}
     assert "gemtop/tui/gemtop.tcss" in names
     assert "gemtop/py.typed" in names
+    shared = {name.partition(".data/data/")[2] for name in names if ".data/data/" in name}
+    assert shared == {
+        "share/man/man1/gemtop.1",
+        "share/bash-completion/completions/gemtop",
+        "share/fish/vendor_completions.d/gemtop.fish",
+        "share/zsh/site-functions/_gemtop",
+    }
+    assert {f"gemtop/cli/shells/gemtop.{shell}" for shell in SHELLS} <= set(names)
     prompts = ROOT / "gemtop" / "prompts" / "shipped"
     assert {str(path.relative_to(ROOT)) for path in prompts.rglob("*.*")} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -44,3 +54,5 @@ def test_installed_elsewhere_it_lists_its_queries(wheel: Path, tmp_path: Path) -
     )  # fmt: skip
     for path in (ROOT / "queries").glob("*.sql"):
         assert path.stem.split("_", 1)[1] in done.stdout
+    page = tmp_path / "venv" / "share" / "man" / "man1" / "gemtop.1"  # where man looks, with venv/bin on the PATH
+    assert page.read_bytes() == (ROOT / "man" / "gemtop.1").read_bytes()

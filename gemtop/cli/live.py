@@ -8,10 +8,11 @@ import os
 from typing import TYPE_CHECKING
 
 from gemtop.cli import options, screens
-from gemtop.config import Paths, new_session_id, paths
+from gemtop.config import Paths, config_if_set, new_session_id, paths
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.text import one_line
 from gemtop.supervisor import supervise
+from gemtop.terminal import ascii_screen
 from gemtop.tui.first_paint import first_paint
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ def _show(
     if name == path and name:
         name = os.path.basename(name)  # noqa: PTH119
     what = f"opening {one_line(name)}" if name else "starting"
-    with first_paint(terminal, what):
+    config = config_if_set()
+    ascii_only = ascii_screen(config.screen_ascii if config else "auto")
+    with first_paint(terminal, what, keys=options.screen_keys(), ascii_only=ascii_only):
         options.start_log(args)
         app = _make_app(args, where, path, session_id, attempt, record_text)
     return app.run_and_report()
@@ -115,4 +118,4 @@ def _make_app(
         thrift=args.thrift,
         keep_running=args.keep_running,
     )
-    return GemtopApp(startup, where)
+    return GemtopApp(startup, where, keys=options.screen_keys())

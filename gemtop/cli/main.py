@@ -13,9 +13,11 @@ from typing import Any, NoReturn
 from gemtop import __version__
 from gemtop.cli import options
 from gemtop.cli.streams import exit_code
-from gemtop.config import check_config
+from gemtop.config import config_if_set
+from gemtop.domain.ascii_text import WORDS
 from gemtop.domain.errors import EXIT_BAD_INPUT
 from gemtop.domain.text import one_line
+from gemtop.terminal import UTF8, charset
 
 COMMANDS = {
     "run": "run a prompt without a screen: text on stdout, figures on stderr",
@@ -81,7 +83,8 @@ def main(argv: Sequence[str]) -> int:
         if not args.draws:  # a screen starts the log when its first lines stand
             options.start_log(args)
         if not args.reads_config:
-            for warning in check_config():
+            config = config_if_set()
+            for warning in config.warnings if config else ():
                 sys.stderr.write(f"gemtop: {warning}\n")
         code = int(args.func(args))
         if args.verbose:
@@ -98,13 +101,18 @@ _NEGATIVE = re.compile(r"-\.?\d")
 
 
 def _prepare_streams() -> None:
-    """Streams that the caller closed lead nowhere; text is UTF-8 whatever the locale, and never an error."""
+    """Streams that the caller closed lead nowhere; text is UTF-8 whatever the locale, and never an error.
+
+    A terminal of another locale is sent ASCII: what it would make of UTF-8 cannot be read.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:  # the files opened from here on would else take its place
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors=_ERRORS[name])
+            if name != "stdin" and stream.isatty() and charset() != UTF8:
+                stream.reconfigure(encoding="ascii", errors=WORDS)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

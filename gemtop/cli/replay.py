@@ -68,11 +68,12 @@ def _show(args: argparse.Namespace, where: Paths, speed: float, start_ns: int) -
 
     terminal = screens.drawing_file()
     gc.disable()  # until the first frame: nothing made on the way to it is garbage
-    with first_paint(terminal, replay.session_id, title="gemtop replay", hints=REPLAY_KEYS, prompt=""):
+    keys, name = options.screen_keys(), replay.session_id
+    with first_paint(terminal, name, title="gemtop replay", hints=REPLAY_KEYS, keys=keys, prompt=""):
         options.start_log(args)
         from gemtop.tui.replay import ReplayApp
 
-        app = ReplayApp(replay, position_ns=start_ns, speed=speed, thrift=args.thrift)
+        app = ReplayApp(replay, position_ns=start_ns, speed=speed, thrift=args.thrift, keys=keys)
     return app.run_and_report()
 
 

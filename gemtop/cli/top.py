@@ -302,11 +302,12 @@ def _draw(args: argparse.Namespace) -> int:
     gc.disable()  # until the first frame: nothing made on the way to it is garbage
     with ExitStack() as stack:
         # Entered inside: a port that is taken gives the screen of before back.
-        with first_paint(terminal, "starting", title="gemtop top", hints=TOP_KEYS, prompt=""):
+        keys = options.screen_keys()
+        with first_paint(terminal, "starting", title="gemtop top", hints=TOP_KEYS, keys=keys, prompt=""):
             options.start_log(args)
             from gemtop.tui.top import TopApp, TopOptions
 
             asked = TopOptions(args.interval, _history(args), args.prometheus, args.all_gpus, args.thrift)
-            app = TopApp(asked)
+            app = TopApp(asked, keys=keys)
             stack.enter_context(_served(app.fresh, args.prometheus))
         return app.run_and_report()

@@ -145,9 +145,6 @@ class GemtopApp(BaseApp):
         yield from commands_of(screen)
         yield from (command for command in super().get_system_commands(screen) if command.title in _OF_TEXTUAL)
 
-    def action_theme(self) -> None:
-        self.search_themes()
-
     def action_show(self, mode: str) -> None:
         """Go to a screen."""
         self.switch_mode(mode)

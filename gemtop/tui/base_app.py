@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from gemtop.keymap import Keys
-from gemtop.tui.terminal_app import TerminalApp
+from gemtop.tui.themed_app import ThemedApp
 
 _WIDTHS: list[tuple[int, str]] = [(0, "-tiny"), (40, "-narrow"), (100, "-normal"), (160, "-wide")]
 _HEIGHTS: list[tuple[int, str]] = [(0, "-tiny"), (10, "-flat"), (16, "-low"), (22, "-tall"), (32, "-high")]
 
 
-class BaseApp(TerminalApp):
+class BaseApp(ThemedApp):
     """An application whose keys the user may have changed."""
 
     HORIZONTAL_BREAKPOINTS = _WIDTHS

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from textual.drivers import linux_driver
 from textual.drivers.linux_driver import LinuxDriver
 
+from gemtop.terminal import UTF8, charset
 from gemtop.tui.pacing import QUERY, Pace
 from gemtop.tui.paste import PasteParser
 from gemtop.tui.pens import RESET
@@ -33,6 +34,9 @@ class Drawn(Protocol):
 
     pace: Pace
     thrift: bool
+
+    def encoded(self, text: str) -> bytes:
+        """Text as the terminal is to have it."""
 
     def terminal_taken(self) -> None:
         """The terminal is the program's from now on, and may show anything."""
@@ -59,7 +63,7 @@ class Writer(threading.Thread):
 
     def write(self, text: str, *, asks: bool = False) -> None:
         """Have this written; returns at once. `asks` says that it ends with a question to the terminal."""
-        data = text.encode("utf-8", "replace")
+        data = self._app.encoded(text)
         with self._ready:
             if self._ending or self._gone:
                 return
@@ -160,7 +164,8 @@ class Terminal(LinuxDriver):
     def run_input_thread(self) -> None:
         """Read keys, mouse and answers until the program ends or the terminal is gone."""
         parser = PasteParser(self._debug, answered=self._answered)
-        decode = getincrementaldecoder("utf-8")("replace").decode
+        own = charset()
+        decode = getincrementaldecoder(UTF8 if own == "ascii" else own)("replace").decode
         waiting = select.poll()
         waiting.register(self.fileno, select.POLLIN)
         while not self.exit_event.is_set():

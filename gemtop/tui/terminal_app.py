@@ -184,7 +184,10 @@ class TerminalApp(App[int]):
         self.picture.forget()
         self.send_picture()
 
-    # What the driver tells
+    # What the driver asks and tells
+
+    def encoded(self, text: str) -> bytes:
+        return text.encode("utf-8", "replace")
 
     def terminal_taken(self) -> None:
         self._line_loop = asyncio.get_running_loop()

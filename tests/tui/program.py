@@ -36,20 +36,28 @@ class AnsweringScreen(pyte.Screen):
 class GemtopTerminal:
     """Starts `gemtop ARGUMENTS` as a user's shell would, and lets a test type and look."""
 
-    def __init__(self, arguments: Sequence[str], columns: int = 120, rows: int = 40, **environment: str) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        columns: int = 120,
+        rows: int = 40,
+        program: Sequence[str] = (sys.executable, "-m", "gemtop"),
+        **environment: str,
+    ) -> None:
         self.screen = AnsweringScreen(columns, rows, self._answer)
         self._stream = pyte.ByteStream(self.screen)
         self.raw = b""
         self.exit_code: int | None = None
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            given = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **environment}
+            given = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
             for name in ("COLUMNS", "LINES", "NO_COLOR"):
                 given.pop(name, None)
+            given.update(environment)
             # The size has to be there before the program asks for it.
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
             # Not execv: readline, once loaded, has put COLUMNS into the environment behind Python's back.
-            os.execve(sys.executable, [sys.executable, "-m", "gemtop", *arguments], given)
+            os.execvpe(program[0], [*program, *arguments], given)
 
     def __enter__(self) -> GemtopTerminal:
         return self

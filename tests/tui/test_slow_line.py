@@ -60,7 +60,9 @@ def has_ended(folders: Paths) -> bool:
     """The run is written down, in the spool or in the history."""
     if any('"run_end"' in path.read_text() for path in folders.spools.glob("*.jsonl")):
         return True
-    return folders.history.exists() and b"finished" in gemtop("query", "SELECT status FROM runs", "--format", "csv").stdout
+    return (
+        folders.history.exists() and b"finished" in gemtop("query", "SELECT status FROM runs", "--format", "csv").stdout
+    )
 
 
 @pytest.mark.parametrize("answers", [True, False])
