@@ -86,9 +86,7 @@ _ACTIONS: dict[str, dict[str, Action]] = {
         "dismiss": Action("escape,q", "back"),
     },
     "history": {
-        "run": Action(
-            "f5,ctrl+r,ctrl+enter,ctrl+j", "run the editor's SQL, or what is selected in it", priority=True
-        ),
+        "run": Action("f5,ctrl+r,ctrl+enter,ctrl+j", "run the editor's SQL, or what is selected in it", priority=True),
         "back": Action("escape", "stop what runs; back from the plot, to live"),
         "leave": Action("q", "outside of the editor: back to the live screen"),
         "complete": Action("ctrl+space,ctrl+@", "show completions before a first letter"),
