@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemtop.cli.installed import installation
 from gemtop.domain.build_steps import builds
-from gemtop.domain.builds import BUILDS, TITLES, Build, Choice, Installation, Machine, Present, choose
+from gemtop.domain.builds import BUILDS, TITLES, Installation, Machine, Present, choose
 from gemtop.domain.text import one_line
 
 if TYPE_CHECKING:
@@ -68,7 +68,9 @@ def script(found: dict[str, Any], wanted: str) -> list[str]:
         lines = _comment(f"{TITLES[found['build']]}: {found['why']}.")
         return lines if found["done"] else [*lines, *_steps(found["builds"][found["build"]])]
     lines = []
-    for name in BUILDS if wanted == ALL else (wanted,):
+    for name in BUILDS:
+        if wanted not in (ALL, name):
+            continue
         here = ", the build for this machine" if name == found["build"] else ""
         lines += [*([""] if lines else []), f"# == {TITLES[name]}{here}", *_steps(found["builds"][name])]
     return lines
@@ -86,5 +88,7 @@ def _steps(build: dict[str, Any]) -> list[str]:
 
 def _comment(text: str) -> list[str]:
     """Wrapped, each line a comment: what a driver or a file says cannot become a command."""
-    options = {"break_long_words": False, "break_on_hyphens": False}
-    return textwrap.wrap(one_line(text), _COLUMNS, initial_indent="# ", subsequent_indent="# ", **options)
+    wrapper = textwrap.TextWrapper(
+        _COLUMNS, initial_indent="# ", subsequent_indent="# ", break_long_words=False, break_on_hyphens=False
+    )
+    return wrapper.wrap(one_line(text))

@@ -19,9 +19,8 @@ def without_names(value: Any, home: Path | None = None, names: tuple[str, ...] |
     patterns = [
         (re.compile(rf"(?<![\w.-]){re.escape(folder)}(?=/|$|[^\w.-])"), "~") for folder in folders if folder != "/"
     ]
-    for name in _own_names() if names is None else names:
-        if name not in _EVERYBODY:
-            patterns.append((re.compile(rf"(?<=[/@]){re.escape(name)}(?![\w.-])"), "…"))
+    told = [name for name in (_own_names() if names is None else names) if name not in _EVERYBODY]
+    patterns += [(re.compile(rf"(?<=[/@]){re.escape(name)}(?![\w.-])"), "…") for name in told]
     return _replaced(value, patterns)
 
 

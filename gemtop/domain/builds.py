@@ -20,7 +20,7 @@ BACKENDS: dict[BuildName, tuple[str, ...]] = {
 """How ggml's registry calls the backend of a build."""
 
 _INSTALL = ("--no-cache-dir", "--force-reinstall", "--no-deps", "--no-binary", "llama-cpp-python")
-"""pip and uv take the same flags. Both keep a wheel they built whatever CMAKE_ARGS said, so both caches are left out."""
+"""pip and uv take the same flags. Both keep a wheel they built whatever CMAKE_ARGS said, so the caches are left out."""
 _APU_TARGETS = frozenset({"gfx902", "gfx909", "gfx90c", "gfx1013", "gfx1033", "gfx1035", "gfx1036", "gfx1103"})
 _NEAR_TARGETS = {**dict.fromkeys(("gfx1031", "gfx1032", "gfx1033", "gfx1034", "gfx1035", "gfx1036"), "gfx1030")}
 _NEAR_TARGETS |= {"gfx1103": "gfx1100"}

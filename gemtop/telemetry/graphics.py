@@ -37,7 +37,7 @@ def _pci(sys: Path) -> list[Gpu]:
     found = []
     for device in sorted((sys / "bus/pci/devices").glob("*")):
         kind, vendor = _line(device / "class"), _line(device / "vendor")
-        if vendor not in _VENDORS or not (kind.startswith(_DISPLAY) or kind.startswith(_PROCESSING)):
+        if vendor not in _VENDORS or not kind.startswith((_DISPLAY, _PROCESSING)):
             continue
         maker, title = _VENDORS[vendor]
         if kind.startswith(_PROCESSING) and maker != "amd":
