@@ -37,6 +37,8 @@ _ACTIONS: dict[str, dict[str, Action]] = {
         "anywhere_log": Action("alt+5", "the same screens, also while typing", "show('log')", True),
         "palette": Action("ctrl+p", "command palette: everything by its name", "command_palette", True),
         "theme": Action("f9", "colours: another theme", "theme"),
+    },
+    "program": {
         "keys": Action("question_mark,f1", "this list; keys in the last line can be clicked"),
         "suspend": Action("ctrl+z", "suspend; fg brings it back", "suspend_process", True),
         "copy_or_leave": Action("ctrl+c", "copy what is selected; else leave", "leave_or_copy", True),
@@ -170,15 +172,15 @@ ACTIONS: Mapping[str, Action] = {
 """By name, `screen.action`: what may stand in the configuration under [keys]."""
 
 TOGETHER: tuple[tuple[str, ...], ...] = (
-    ("app", "live", "text"),
-    ("app", "compare", "list"),
-    ("app", "history", "list"),
-    ("app", "models", "list"),
-    ("app", "log", "text"),
-    ("prompt",),
-    ("outputs", "list"),
-    ("top",),
-    ("replay",),
+    ("program", "app", "live", "text"),
+    ("program", "app", "compare", "list"),
+    ("program", "app", "history", "list"),
+    ("program", "app", "models", "list"),
+    ("program", "app", "log", "text"),
+    ("program", "prompt"),
+    ("program", "outputs", "list"),
+    ("program", "top"),
+    ("program", "replay"),
 )
 """Scopes that are in force at once: within each a key can mean one thing only."""
 

@@ -41,7 +41,7 @@ from gemtop.domain.settings import EngineSettings, SamplingSettings
 from gemtop.domain.telemetry import DeviceSample, HostSample, Sample, TelemetryStatus
 from gemtop.domain.validity import SILENT_S
 from gemtop.engine.protocol import BenchRequest, Engine, EventSink, ScoreRequest
-from gemtop.readings import Readings, Recorder
+from gemtop.readings import COARSE_S, Readings, Recorder
 from gemtop.run import MeasuredRun, RunView, begin_run, changes, decode_roof, ledger_rows
 from gemtop.view import Listener, Mark, RunRecorded, SessionView
 
@@ -269,7 +269,8 @@ class Session:
         Cheap enough for several frames a second.
         """
         run, status = self._run, self._readings.status
-        now_ns, span_ns = time.monotonic_ns(), round(span_s * 1e9)
+        now_ns, coarse = time.monotonic_ns(), span_s > COARSE_S
+        since_ns = now_ns - round(span_s * 1e9)
         return SessionView(
             t_ns=now_ns,
             session_id=self.session_id,
@@ -283,8 +284,8 @@ class Session:
             decode_rate=self._decode_rate.points(),
             devices=status.devices if status else (),
             used_devices=self.used_devices(),
-            device_samples=tuple(self._readings.devices_since(now_ns - span_ns)),
-            host_samples=tuple(self._readings.hosts_since(now_ns - span_ns)),
+            device_samples=tuple(self._readings.devices_since(since_ns, coarse=coarse)),
+            host_samples=tuple(self._readings.hosts_since(since_ns, coarse=coarse)),
             cost=self._readings.cost,
             telemetry=status,
             problem=self._recorder.problem,

@@ -69,7 +69,7 @@ def _show(args: argparse.Namespace, where: Paths, speed: float, start_ns: int) -
         sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
     gc.disable()  # until the first frame: nothing made on the way to it is garbage
     assert sys.__stderr__ is not None
-    with first_paint(sys.__stderr__.fileno(), replay.session_id, title="gemtop replay", keys=REPLAY_KEYS, prompt=""):
+    with first_paint(sys.__stderr__.fileno(), replay.session_id, title="gemtop replay", hints=REPLAY_KEYS, prompt=""):
         from gemtop.tui.replay import ReplayApp
 
         app = ReplayApp(replay, position_ns=start_ns, speed=speed)

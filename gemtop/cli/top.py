@@ -301,7 +301,7 @@ def _draw(args: argparse.Namespace) -> int:
     assert sys.__stderr__ is not None
     with ExitStack() as stack:
         # Entered inside: a port that is taken gives the screen of before back.
-        with first_paint(sys.__stderr__.fileno(), "starting", title="gemtop top", keys=TOP_KEYS, prompt=""):
+        with first_paint(sys.__stderr__.fileno(), "starting", title="gemtop top", hints=TOP_KEYS, prompt=""):
             from gemtop.tui.top import TopApp, TopOptions
 
             app = TopApp(TopOptions(args.interval, _history(args), args.prometheus, args.all_gpus))

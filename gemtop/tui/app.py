@@ -11,34 +11,41 @@ import os
 import signal
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from textual import events
-from textual.app import App
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.widgets import TextArea
 from textual.worker import WorkerState
 
 from gemtop.config import Paths, read_state, write_state
 from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_OK, GemtopError
 from gemtop.domain.text import one_line
+from gemtop.keymap import Keys
 from gemtop.supervisor import RESTART
 from gemtop.tui import paste
+from gemtop.tui.base_app import BaseApp
+from gemtop.tui.bindings import bindings
 from gemtop.tui.comeback import Comeback
 from gemtop.tui.messages import ComparisonEnded, ModelChosen, SessionHappened, SessionReady
 from gemtop.tui.screens.live import LiveScreen
 from gemtop.tui.startup import Resume, Startup, save_resume, take_resume, without_servers
 from gemtop.tui.traffic import Traffic
 from gemtop.tui.widgets import spans
+from gemtop.tui.widgets.tabs import SCREENS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
+    from textual.app import SystemCommand
+    from textual.screen import Screen
     from textual.worker import Worker
 
     from gemtop.domain.settings import EngineSettings
     from gemtop.session import Session
     from gemtop.tui.comparing import Chosen, Comparing
+    from gemtop.tui.screens.base import ModeScreen
     from gemtop.tui.screens.compare import CompareScreen
     from gemtop.tui.screens.history import HistoryScreen
     from gemtop.tui.tuning import Plans
@@ -48,25 +55,19 @@ if TYPE_CHECKING:
     MakePlans = Callable[[], Plans]
 
 _LAST = "last"
-_WIDTHS: list[tuple[int, str]] = [(0, "-tiny"), (40, "-narrow"), (100, "-normal"), (160, "-wide")]
-_HEIGHTS: list[tuple[int, str]] = [(0, "-tiny"), (10, "-flat"), (16, "-low"), (22, "-tall")]
+_OF_TEXTUAL = frozenset({"Theme", "Screenshot", "Maximize", "Minimize"})
 _POLLED = frozenset({"TokenGenerated", "PrefillProgress", "LoadProgress", "LogLine"})
 """Events that come too often for messages; the screen asks for what they tell, at its own rate."""
 
 
-class GemtopApp(App[int]):
-    """gemtop's screens over one session."""
+class GemtopApp(BaseApp):
+    """gemtop's screens over one session; each is a mode, so that dialogs lie over it and it stays as it is left."""
 
     CSS_PATH = "gemtop.tcss"
     TITLE = "gemtop"
     ENABLE_COMMAND_PALETTE = True
-    HORIZONTAL_BREAKPOINTS = _WIDTHS
-    VERTICAL_BREAKPOINTS = _HEIGHTS
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+q", "leave", "Quit", show=False, priority=True),
-        Binding("ctrl+z", "suspend_process", "Suspend", show=False, priority=True),
-        Binding("ctrl+c", "leave_or_copy", "Quit", show=False, priority=True),
-    ]
+    DEFAULT_MODE = "live"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("app"), *bindings("program")]
 
     def __init__(
         self,
@@ -74,8 +75,9 @@ class GemtopApp(App[int]):
         paths: Paths,
         make_session: MakeSession | None = None,
         make_plans: MakePlans | None = None,
+        keys: Keys | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(keys)
         self.startup = startup
         self.paths = paths
         self._make_session = make_session or self._real_session
@@ -92,6 +94,8 @@ class GemtopApp(App[int]):
         self._live = LiveScreen()
         self._history: HistoryScreen | None = None
         self._compare: CompareScreen | None = None
+        for mode in SCREENS:
+            self.add_mode(mode, partial(self._make_screen, mode))
         self.comparison: Comparing | None = None
         """The one that goes on, or the last one."""
         self._before: Resume | None = None
@@ -118,8 +122,52 @@ class GemtopApp(App[int]):
             return self.return_code or 1
         return code
 
-    def get_default_screen(self) -> LiveScreen:
+    def _make_screen(self, mode: str) -> ModeScreen:
+        """A screen, when it is gone to for the first time. All but the live one are imported here."""
+        if mode == "compare":
+            from gemtop.tui.screens.compare import CompareScreen
+
+            self._compare = CompareScreen()
+            return self._compare
+        if mode == "history":
+            from gemtop.tui.screens.history import HistoryScreen
+
+            self._history = HistoryScreen(self.paths)
+            return self._history
+        if mode == "models":
+            from gemtop.tui.screens.models import ModelsScreen
+
+            return ModelsScreen()
+        if mode == "log":
+            from gemtop.tui.screens.log import LogScreen
+
+            return LogScreen()
         return self._live
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterator[SystemCommand]:
+        """The palette's: those of the screen, then Textual's own but for what would stand twice."""
+        from gemtop.tui.commands import commands_of
+
+        yield from commands_of(screen)
+        yield from (command for command in super().get_system_commands(screen) if command.title in _OF_TEXTUAL)
+
+    def action_theme(self) -> None:
+        self.search_themes()
+
+    def action_show(self, mode: str) -> None:
+        """Go to a screen."""
+        self.switch_mode(mode)
+
+    def marks_of_screens(self) -> dict[str, str]:
+        """What goes on in the screens, in a word or two each."""
+        marks: dict[str, str] = {}
+        session = self.session
+        if session is not None and session.busy and not self.comparing:
+            marks["live"] = "running"
+        if self.comparison is not None and self.comparing:
+            doing = self.comparison.state.doing
+            marks["compare"] = f"{doing.done} of {doing.total}" if doing is not None else "preparing"
+        return marks
 
     def on_mount(self) -> None:
         if self._driver is not None:
@@ -194,7 +242,7 @@ class GemtopApp(App[int]):
             return
         self.notify(words, severity="error", timeout=15, markup=False)
         if self.session is not None and not self.session.ready and self.screen is self._live:
-            self.action_models()  # a screen without a model is of no use
+            self.action_show("models")  # a screen without a model is of no use
 
     # Models
 
@@ -213,7 +261,7 @@ class GemtopApp(App[int]):
         elif isinstance(last, str) and os.path.exists(last):  # noqa: PTH110  (one stat, no object)
             self.open_model(last)
         else:
-            self.action_models()
+            self.action_show("models")
 
     def open_model(self, path: str | None) -> None:
         """Load a model; None is the demo model, put together first if need be."""
@@ -245,32 +293,7 @@ class GemtopApp(App[int]):
         if self.model_path:
             write_state(self.paths, _LAST, {"path": os.path.abspath(self.model_path)})  # noqa: PTH100
 
-    def action_models(self) -> None:
-        from gemtop.tui.screens.models import ModelsScreen
-
-        self.push_screen(ModelsScreen())
-
-    # The history
-
-    def action_history(self) -> None:
-        """The SQL screen; it keeps what is in it while it is left."""
-        from gemtop.tui.screens.history import NAME, HistoryScreen
-
-        if self._history is None:
-            self._history = HistoryScreen(self.paths)
-            self.install_screen(self._history, NAME)
-        self.push_screen(NAME)
-
     # Comparisons
-
-    def action_compare(self) -> None:
-        """The Compare screen; what is chosen, goes on or has come of it stays while it is left."""
-        from gemtop.tui.screens.compare import NAME, CompareScreen
-
-        if self._compare is None:
-            self._compare = CompareScreen()
-            self.install_screen(self._compare, NAME)
-        self.push_screen(NAME)
 
     @property
     def comparing(self) -> bool:
@@ -338,6 +361,7 @@ class GemtopApp(App[int]):
             self.notify(state.words, title=f"comparison {state.phase}", severity=severity, timeout=15, markup=False)
 
     def on_model_chosen(self, message: ModelChosen) -> None:
+        self.action_show("live")
         self.open_model(message.path)
 
     # Leaving

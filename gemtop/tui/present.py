@@ -19,6 +19,7 @@ from gemtop.view import SessionView
 
 _GIB = 2**30
 _UNKNOWN = "N/A"
+_VITAL_CARDS = 2
 _ONE_ROW = 110
 """Columns from which the figures of a run stand in one row."""
 STOP_WORDS = {
@@ -176,6 +177,16 @@ def device_rows(view: SessionView) -> list[list[Value]]:
     if len(view.host_samples) > 1:  # the first has no CPU load yet
         rows += devices.host_rows(view.host_samples[-1]) + devices.cost_rows(view.cost)
     return rows + rest
+
+
+def vital_rows(view: SessionView, width: int) -> list[list[Value]]:
+    """What matters of the first GPUs in use in a line each; of this machine where there is none."""
+    latest = {s.device: s for s in view.device_samples[-64:]}
+    shown = [info for info in view.devices if info.index in view.used_devices] or view.devices
+    if shown:
+        return devices.compact_rows(shown[:_VITAL_CARDS], latest, width) if latest else []
+    rows = devices.host_rows(view.host_samples[-1]) if len(view.host_samples) > 1 else []
+    return [[value for row in rows[:2] for value in row]] if rows else []
 
 
 def cost_note(cost: CostSample | None) -> str:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
-from textual.app import App, ComposeResult
-from textual.binding import Binding, BindingType
+from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.screen import Screen
@@ -25,11 +25,13 @@ from textual.worker import WorkerState
 
 from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_OK, GemtopError
 from gemtop.domain.text import one_line
+from gemtop.keymap import Keys
 from gemtop.tui import devices
+from gemtop.tui.base_app import BaseApp
+from gemtop.tui.bindings import bindings
 from gemtop.tui.comeback import Comeback
 from gemtop.tui.hints import TOP_KEYS
 from gemtop.tui.painting import Painted, PaintedChart, PaintedGrid, painting
-from gemtop.tui.screens.keys import KeysScreen
 from gemtop.tui.top_layout import Layout, arrange
 from gemtop.tui.traffic import Traffic
 from gemtop.tui.widgets import spans
@@ -54,13 +56,6 @@ _AROUND_A_CURVE = 9
 """Columns of a chart that its frame and its axis take."""
 _WATCH_S = 2.0
 """How often it is looked whether readings still come."""
-KEYS = (
-    ("p  Space", "hold the picture; readings go on meanwhile"),
-    ("Up Down PgUp PgDn", "scroll the cards, where they are more than fit"),
-    ("Ctrl-Z", "suspend; fg brings it back"),
-    ("?", "this list; keys in the last line can be clicked"),
-    ("q  Ctrl-Q  Ctrl-C", "leave"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +76,9 @@ class RoundRead(Message):
 class TopScreen(Screen[None]):
     """What the machine does now."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("p,space", "pause", "Pause"),
-        Binding("up,k", "scroll(-1)", "Up"),
-        Binding("down,j", "scroll(1)", "Down"),
-        Binding("pageup", "scroll(-8)", "Page up"),
-        Binding("pagedown", "scroll(8)", "Page down"),
-        Binding("question_mark", "keys", "Keys"),
-        Binding("q", "leave", "Quit"),
-    ]
+    key_scopes = ("top", "program")
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("top")
 
     def __init__(self) -> None:
         super().__init__()
@@ -279,21 +268,17 @@ class TopScreen(Screen[None]):
             with self._painting():
                 self._show_tables(found)
 
-    def action_keys(self) -> None:
-        self.app.push_screen(KeysScreen(KEYS))
-
     def action_leave(self) -> None:
         self._app.leave(EXIT_OK)
 
 
-class TopApp(App[int]):
+class TopApp(BaseApp):
     """The monitor's screen over one Monitor."""
 
     CSS = """
     TopScreen { layout: vertical; }
     #charts { height: 1fr; }
     #charts > * { height: 100%; }
-    KeysScreen { align: center middle; background: $background 60%; }
     .dialog {
         width: 74; max-width: 100%; height: auto; max-height: 100%;
         border: round $primary; padding: 0 1; background: $surface; overflow-y: auto;
@@ -303,13 +288,10 @@ class TopApp(App[int]):
     """
     TITLE = "gemtop top"
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+q,ctrl+c", "leave", "Quit", show=False, priority=True),
-        Binding("ctrl+z", "suspend_process", "Suspend", show=False, priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("program")
 
-    def __init__(self, options: TopOptions, make_monitor: MakeMonitor | None = None) -> None:
-        super().__init__()
+    def __init__(self, options: TopOptions, make_monitor: MakeMonitor | None = None, keys: Keys | None = None) -> None:
+        super().__init__(keys)
         self.options = options
         self.monitor: Monitor | None = None
         self._make_monitor = make_monitor or self._real_monitor

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Input, Static, TextArea
@@ -16,8 +16,9 @@ from gemtop.domain import sql_text
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.text import one_line, printable
 from gemtop.history.workbench import Workbench
+from gemtop.tui.bindings import bindings
 from gemtop.tui.completing import complete
-from gemtop.tui.hints import SQL_EDITOR_KEYS, SQL_KEYS, SQL_LIST_KEYS, KeyHint
+from gemtop.tui.hints import SQL_EDITOR_KEYS, SQL_KEYS, SQL_LIST_KEYS
 from gemtop.tui.recorded import read_pair
 from gemtop.tui.screens.history_dialogs import NoteScreen, SaveQueryScreen, SaveScreen, SaveTo, ValueScreen, WriteScreen
 from gemtop.tui.screens.jobs import JobScreen
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from gemtop.history.workbench import SessionLine, View
     from gemtop.tui.app import GemtopApp
 
-NAME = "history"
 _SLIM = 72
 """Below so many columns the lists and the editor take turns."""
 _HEADER_S = 0.5
@@ -73,21 +73,13 @@ class HistoryScreen(JobScreen):
         &.-narrow #about { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f5,ctrl+r,ctrl+enter,ctrl+j", "run", "Run", priority=True),
-        Binding("ctrl+s", "save", "Save", priority=True),
-        Binding("ctrl+w", "write", "Write", priority=True),
-        Binding("f2,ctrl+b", "lists", "Lists", priority=True),
-        Binding("f3", "rows", "Rows", priority=True),
-        Binding("f4", "editor", "Editor", priority=True),
-        Binding("f6", "fleet", "Fleet", priority=True),
-        Binding("escape", "back", "Back"),
-        Binding("q,h", "leave", "Back"),
-        Binding("p", "plot", "Plot"),
-        Binding("e", "annotate", "Note"),
-        Binding("d", "outputs", "Outputs"),
-        Binding("question_mark", "keys", "Keys"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings(
+        "history",
+        *("run", "save", "write", "lists", "rows", "editor", "fleet", "back", "leave", "plot", "annotate", "outputs"),
+    )
+
+    MODE = "history"
+    key_scopes = ("history", "list", "app", "program")
 
     def __init__(self, paths: Paths) -> None:
         super().__init__(Workbench(paths))
@@ -126,7 +118,7 @@ class HistoryScreen(JobScreen):
         return self.query_one("#form", ParameterForm)
 
     def compose(self) -> ComposeResult:
-        yield HeaderLine(id="header")
+        yield from self.compose_top()
         with Horizontal(id="panes"):
             with Vertical(id="side"):
                 yield SideList("queries", id="queries")
@@ -526,12 +518,7 @@ class HistoryScreen(JobScreen):
     def action_leave(self) -> None:
         if self.writing:
             self._allow(False)
-        self.app.pop_screen()
-
-    def action_keys(self) -> None:
-        from gemtop.tui.screens.keys import SQL_SCREEN_KEYS, KeysScreen
-
-        self.app.push_screen(KeysScreen(SQL_SCREEN_KEYS))
+        self._app.action_show("live")
 
     def on_descendant_focus(self) -> None:
         self.show_keys()
@@ -543,7 +530,7 @@ class HistoryScreen(JobScreen):
         focused = self.focused
         typing = isinstance(focused, (SqlEditor, Input))
         lists = isinstance(focused, SideList)
-        hints: tuple[KeyHint, ...] = SQL_EDITOR_KEYS if typing else SQL_LIST_KEYS if lists else SQL_KEYS
+        hints = SQL_EDITOR_KEYS if typing else SQL_LIST_KEYS if lists else SQL_KEYS
         if self.busy:
-            hints = tuple(h._replace(text="Stop") if h.key == "Esc" else h for h in hints)
+            hints = tuple(h._replace(text="Stop") if "history.back" in h.actions else h for h in hints)
         self.query_one("#keys", KeyLine).show_hints(hints)

@@ -11,7 +11,7 @@ from textual.timer import Timer
 
 from gemtop.domain.errors import GemtopError, QueryStoppedError
 from gemtop.history.workbench import Workbench
-from gemtop.tui.screens.base import BaseScreen
+from gemtop.tui.screens.base import ModeScreen
 
 _STOP_S = 0.05
 """A query that is told to stop before it has begun begins all the same: it is told again."""
@@ -33,7 +33,7 @@ class Waiting(Message):
         super().__init__()
 
 
-class JobScreen(BaseScreen[None]):
+class JobScreen(ModeScreen):
     """Subclasses say what comes of it in `say`, and what can be done meanwhile in `show_keys`."""
 
     def __init__(self, bench: Workbench) -> None:

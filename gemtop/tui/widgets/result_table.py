@@ -13,6 +13,7 @@ from gemtop.charts.grid import Canvas, Cells
 from gemtop.charts.spec import Reading
 from gemtop.domain.text import one_line, text_width
 from gemtop.history.formats import NULL, short
+from gemtop.tui.bindings import bindings
 from gemtop.tui.widgets.cells import CellWidget, clip
 
 if TYPE_CHECKING:
@@ -35,19 +36,14 @@ class ResultTable(CellWidget, can_focus=True):
 
     DEFAULT_CSS = "ResultTable { height: 1fr; width: 1fr; min-height: 3; }"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", show=False),
-        Binding("down", "move(1)", show=False),
-        Binding("pageup", "page(-1)", show=False),
-        Binding("pagedown", "page(1)", show=False),
+        *bindings("list", "up", "down", "page_up", "page_down"),
         Binding("ctrl+home,g", "move(-1000000000000)", show=False),
         Binding("ctrl+end,G", "move(1000000000000)", show=False),
         Binding("left", "across(-1)", show=False),
         Binding("right", "across(1)", show=False),
         Binding("home", "across(-100000)", show=False),
         Binding("end", "across(100000)", show=False),
-        Binding("space", "mark", "Mark", show=False),
-        Binding("o", "sort", "Sort", show=False),
-        Binding("enter", "look", "Whole value", show=False),
+        *bindings("history", "mark", "sort", "look"),
     ]
 
     class SortAsked(Message):

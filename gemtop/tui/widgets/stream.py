@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
 from gemtop.charts.grid import Canvas, CellRow, Cells, blank_row
 from gemtop.domain.text import text_width
+from gemtop.tui.bindings import bindings
 from gemtop.tui.widgets.cells import CellWidget, clip
 from gemtop.tui.widgets.wrap import WrappedText
 
@@ -26,14 +28,7 @@ class StreamView(CellWidget, can_focus=True):
     DEFAULT_CSS = """
     StreamView { height: 1fr; width: 1fr; min-height: 1; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "Up", show=False),
-        Binding("down", "move(1)", "Down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "top", "Top", show=False),
-        Binding("end", "bottom", "End", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("text")
 
     def __init__(
         self,
@@ -91,6 +86,12 @@ class StreamView(CellWidget, can_focus=True):
     def add_line(self, text: str, role: str = "text") -> None:
         """Add a line of its own right below the last, as a log does."""
         self._wrapped.line(text, role)
+        self.rebuild()
+
+    def add_lines(self, lines: Iterable[tuple[str, str]]) -> None:
+        """Add many lines, (text, role) each, and draw once."""
+        for text, role in lines:
+            self._wrapped.line(text, role)
         self.rebuild()
 
     def clear(self) -> None:

@@ -13,7 +13,9 @@ from textual.message import Message
 
 from gemtop.charts.grid import Canvas, Cells
 from gemtop.domain.text import text_width
-from gemtop.tui.hints import KeyHint, fitting
+from gemtop.keymap import fitting
+from gemtop.tui.bindings import keys_of
+from gemtop.tui.hints import TUNE_KEYS
 from gemtop.tui.tuning import LedgerLine
 from gemtop.tui.widgets.cells import CellWidget, clip
 
@@ -23,12 +25,6 @@ MESSAGE_LINES = 4
 """Kept free for what stands against a change, so that nothing moves when it comes."""
 _LEAST_ROWS = 4
 """Settings in view where they have to scroll."""
-_KEYS = (
-    KeyHint("Enter", "apply", "apply"),
-    KeyHint("Esc", "leave", "leave"),
-    KeyHint("Left Right", "change", ""),
-    KeyHint("0-9", "type", ""),
-)
 _MARK, _LABEL, _FIELD, _COLUMN = 2, 20, 18, 14
 """Cells of the mark of the selected row, of labels, of the value with its arrows, and of now and then."""
 
@@ -209,8 +205,8 @@ class TunePanel(CellWidget, can_focus=True):
             return
         x, y = 2, canvas.height - 1
         self._key_spans = []
-        for start, hint in fitting(_KEYS, canvas.width - x - 2):
-            end = canvas.put(x + start - 1, y, f" {hint.key} ", "key")
+        for start, label, hint in fitting(TUNE_KEYS, keys_of(self.app), canvas.width - x - 2):
+            end = canvas.put(x + start - 1, y, f" {label} ", "key")
             end = canvas.put(end, y, f"{hint.text} ", "text")
             self._key_spans.append((x + start - 1, end, hint.action))
 
