@@ -114,6 +114,7 @@ _ACTIONS: dict[str, dict[str, Action]] = {
         "card": Action("w", "plan for a card that is not here, such as 24GiB"),
         "adopt": Action("a", "copy the command that the model needs first"),
         "copy": Action("y", "copy the plan (OSC 52: works over SSH)"),
+        "plan": Action("p", "plan at once, while a run goes on"),
         "again": Action("r", "look for models again"),
         "back": Action("escape,q", "back to the live screen"),
     },

@@ -13,7 +13,7 @@ import pytest
 
 from gemtop.cli.main import COMMANDS, build_parser, main
 from gemtop.domain.records import RUN_FIELDS
-from tests.tools import cli_docs, query_docs
+from tests.tools import cli_docs, key_docs, query_docs
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -84,6 +84,10 @@ def test_cli_page_is_current() -> None:
 def test_the_list_of_queries_is_current() -> None:
     written = query_docs.TARGET.read_text(encoding="utf-8")
     assert written == query_docs.page(), "run: python -m tests.tools.query_docs"
+
+
+def test_the_list_of_keys_is_current() -> None:
+    assert key_docs.TARGET.read_text(encoding="utf-8") == key_docs.page(), "run: python -m tests.tools.key_docs"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

@@ -70,7 +70,7 @@ def add_parser(commands: Any) -> None:
     add("--force", action="store_true", help="replace a report that is in DIR")
     add("--restart", action="store_true", help="forget what an earlier call that was stopped has measured")
     options.add_engine(parser, cache=comma_list(options.cache_type), mapped=False)
-    add("-v", "--verbose", action="store_true", help="llama.cpp's log on stderr")
+    add("-v", "--verbose", action="store_true", help=f"{options.VERBOSE}, and llama.cpp's to stderr")
     options.add_db(parser)
     options.add_no_text(parser)
     parser.set_defaults(func=main)

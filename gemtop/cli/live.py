@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     history = parser.add_argument_group("history")
     options.add_db(history)
     options.add_no_text(history)
-    parser.set_defaults(func=main)
+    parser.set_defaults(func=main, draws=True)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -89,6 +89,7 @@ def _show(
     what = f"opening {one_line(name)}" if name else "starting"
     assert sys.__stderr__ is not None
     with first_paint(sys.__stderr__.fileno(), what):
+        options.start_log(args)
         app = _make_app(args, where, path, session_id, attempt, record_text)
     return app.run_and_report()
 

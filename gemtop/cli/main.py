@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from gemtop import __version__
+from gemtop.cli import options
 from gemtop.cli.streams import exit_code
 from gemtop.domain.errors import EXIT_BAD_INPUT
 
@@ -52,6 +53,8 @@ def main(argv: Sequence[str]) -> int:
     def command() -> int:
         args = _parse(argv)
         args.argv = list(argv)  # a report says what made it
+        if not getattr(args, "draws", False):  # a screen starts the log when its first lines stand
+            options.start_log(args)
         return int(args.func(args))
 
     return exit_code(command)
@@ -98,6 +101,7 @@ def build_parser(command: str | None) -> Parser:
         parser = Parser(prog="gemtop", allow_abbrev=False)
         commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
         importlib.import_module(f"gemtop.cli.{_MODULES.get(command, command)}").add_parser(commands)
+        options.add_verbose(commands.choices[command])
         return parser
     from gemtop.cli import live
 
@@ -113,4 +117,5 @@ def build_parser(command: str | None) -> Parser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"gemtop {__version__}")
     live.add_options(parser)
+    options.add_verbose(parser)
     return parser

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gemtop.config import Paths, load_config
+from gemtop.config import Paths, load_config, paths
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.settings import (
     CACHE_TYPES,
@@ -134,6 +134,32 @@ def add_db(parser: argparse._ActionsContainer) -> None:
 
 def add_no_text(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--no-text", action="store_true", help="keep prompts and outputs out of the history")
+
+
+VERBOSE = "write what gemtop does to the log, gemtop/log/gemtop.log in the XDG state folder"
+
+
+def add_verbose(parser: argparse.ArgumentParser, *, top: bool = True) -> None:
+    """-v on a command, and on each thing that it can do."""
+    if not any("-v" in action.option_strings for action in parser._actions):
+        parser.add_argument(
+            "-v",
+            "--verbose",
+            action="store_true",
+            default=False if top else argparse.SUPPRESS,  # what was said before that word holds
+            help=VERBOSE,
+        )
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                add_verbose(below, top=False)
+
+
+def start_log(args: argparse.Namespace) -> None:
+    """Start the log of this process; with -v it says what gemtop does."""
+    from gemtop import logs
+
+    logs.start_log(paths(), args.verbose)
 
 
 def record_text(args: argparse.Namespace) -> bool:

@@ -38,7 +38,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         "--from", dest="start", default="0", metavar="TIME", help="where to begin: seconds, or minutes:seconds"
     )
     options.add_db(parser)
-    parser.set_defaults(func=main)
+    parser.set_defaults(func=main, draws=True)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -70,6 +70,7 @@ def _show(args: argparse.Namespace, where: Paths, speed: float, start_ns: int) -
     gc.disable()  # until the first frame: nothing made on the way to it is garbage
     assert sys.__stderr__ is not None
     with first_paint(sys.__stderr__.fileno(), replay.session_id, title="gemtop replay", hints=REPLAY_KEYS, prompt=""):
+        options.start_log(args)
         from gemtop.tui.replay import ReplayApp
 
         app = ReplayApp(replay, position_ns=start_ns, speed=speed)

@@ -61,7 +61,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     )
     add("--all-gpus", action="store_true", help="also the cards that CUDA_VISIBLE_DEVICES hides")
     options.add_db(parser)
-    parser.set_defaults(func=main)
+    parser.set_defaults(func=main, draws=True)
 
 
 def port(text: str) -> int:
@@ -74,12 +74,14 @@ def port(text: str) -> int:
 
 def main(args: argparse.Namespace) -> int:
     if args.once:
+        options.start_log(args)
         if args.record or args.prometheus:
             raise BadInputError("--once reads once and leaves; leave out --record and --prometheus")
         return _once(args)
     terminal = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     if terminal and not args.json:
         return _screen(args)
+    options.start_log(args)
     if args.json or args.record or args.prometheus:
         return _headless(args)
     raise BadInputError("there is no terminal here to draw on; use: gemtop top --once, or --json")
@@ -302,6 +304,7 @@ def _draw(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         # Entered inside: a port that is taken gives the screen of before back.
         with first_paint(sys.__stderr__.fileno(), "starting", title="gemtop top", hints=TOP_KEYS, prompt=""):
+            options.start_log(args)
             from gemtop.tui.top import TopApp, TopOptions
 
             app = TopApp(TopOptions(args.interval, _history(args), args.prometheus, args.all_gpus))

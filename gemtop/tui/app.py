@@ -91,7 +91,7 @@ class GemtopApp(BaseApp):
         self.n_predict = startup.n_predict
         self.resume: Resume | None = None
         self.model_path: str | None = None
-        self._live = LiveScreen()
+        self.live = LiveScreen()
         self._history: HistoryScreen | None = None
         self._compare: CompareScreen | None = None
         for mode in SCREENS:
@@ -142,7 +142,7 @@ class GemtopApp(BaseApp):
             from gemtop.tui.screens.log import LogScreen
 
             return LogScreen()
-        return self._live
+        return self.live
 
     def get_system_commands(self, screen: Screen[object]) -> Iterator[SystemCommand]:
         """The palette's: those of the screen, then Textual's own but for what would stand twice."""
@@ -221,13 +221,13 @@ class GemtopApp(BaseApp):
     async def on_event(self, event: events.Event) -> None:
         """A key that begins a prompt moves the focus before the next key is passed to whatever has it."""
         # Not is_current: that is true of the screen behind a dialog as well.
-        on_live = isinstance(event, events.Key) and self._live.is_mounted and self.screen is self._live
-        if not (on_live and self._live.begin_prompt(cast("events.Key", event))):
+        on_live = isinstance(event, events.Key) and self.live.is_mounted and self.screen is self.live
+        if not (on_live and self.live.begin_prompt(cast("events.Key", event))):
             await super().on_event(event)
 
     def on_session_happened(self, message: SessionHappened) -> None:
         if not self._leaving:  # what was under way when the user left finds no widgets any more
-            self._live.session_happened(message.event, message.run_number, message.request)
+            self.live.session_happened(message.event, message.run_number, message.request)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.name in ("start", "find"):
@@ -241,7 +241,7 @@ class GemtopApp(BaseApp):
             self.leave_with(EXIT_BAD_INPUT, words)
             return
         self.notify(words, severity="error", timeout=15, markup=False)
-        if self.session is not None and not self.session.ready and self.screen is self._live:
+        if self.session is not None and not self.session.ready and self.screen is self.live:
             self.action_show("models")  # a screen without a model is of no use
 
     # Models

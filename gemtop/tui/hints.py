@@ -6,7 +6,7 @@ from gemtop.keymap import KeyHint, hint
 
 Hints = tuple[KeyHint, ...]
 
-SCREENS = hint("app.live app.log", "Screens", stays=True, fixed="1-5", run="next_screen")
+SCREENS = hint("app.live app.log", "Screens", fixed="1-5", run="next_screen")
 _KEYS = hint("program.keys", "Keys", stays=True)
 _QUIT = hint("live.quit", "Quit", stays=True)
 

@@ -170,12 +170,12 @@ def device_rows(view: SessionView) -> list[list[Value]]:
         first, more = devices.narrow_rows(info, sample)
         rows += first
         rest += [devices.title_row(info), *more] if more and len(shown) > 1 else more
-    if not view.devices:
-        rows += devices.no_gpu_rows(view.telemetry)
     rows += ledger_rows(view.memory)
     rows += roof_rows(view.run.roofs if view.run else ())
     if len(view.host_samples) > 1:  # the first has no CPU load yet
         rows += devices.host_rows(view.host_samples[-1]) + devices.cost_rows(view.cost)
+    if not view.devices:
+        rest += devices.no_gpu_rows(view.telemetry)
     return rows + rest
 
 

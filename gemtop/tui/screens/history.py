@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _SLIM = 72
 """Below so many columns the lists and the editor take turns."""
 _HEADER_S = 0.5
+_MOST_COPIED = 1000
+"""Rows: a terminal takes some 75 KB at once."""
 _OWN = "what you wrote"
 
 
@@ -75,7 +77,21 @@ class HistoryScreen(JobScreen):
     """
     BINDINGS: ClassVar[list[BindingType]] = bindings(
         "history",
-        *("run", "save", "write", "lists", "rows", "editor", "fleet", "back", "leave", "plot", "annotate", "outputs"),
+        *(
+            "run",
+            "save",
+            "write",
+            "lists",
+            "rows",
+            "editor",
+            "fleet",
+            "back",
+            "leave",
+            "plot",
+            "annotate",
+            "outputs",
+            "copy",
+        ),
     )
 
     MODE = "history"
@@ -162,6 +178,7 @@ class HistoryScreen(JobScreen):
         session = self._app.session
         view = session.view() if session is not None else None
         self.query_one("#header", HeaderLine).show_text(sql_header(view, self.writing, self.bench.fleet))
+        self.show_marks()
 
     def say(self, words: str, kind: str = "") -> None:
         said = self.query_one("#said", Static)
@@ -505,6 +522,17 @@ class HistoryScreen(JobScreen):
         if self.app.screen is self:
             self._show_lists(False)
             self.editor.focus()
+
+    def action_copy(self) -> None:
+        """The rows into the clipboard of the terminal (OSC 52), over SSH as well."""
+        result = self.table.result
+        if result is None:
+            self.notify("there are no rows to copy yet", severity="warning")
+            return
+        self.app.copy_to_clipboard(self.table.as_tsv(_MOST_COPIED))
+        count = min(result.count, _MOST_COPIED)
+        rest = f" of {result.count:,}; Ctrl-S saves them all" if count < result.count else ""
+        self.notify(f"{count:,} rows{rest} copied with tabs, if your terminal allows it", timeout=4)
 
     def action_back(self) -> None:
         """Esc: close what is open, stop what runs, else go back to the live screen."""

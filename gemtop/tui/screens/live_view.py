@@ -82,18 +82,22 @@ class LiveView(BaseScreen[None]):
     def show_frame(self) -> None:
         """Everything but the text, from one view of the session."""
         session = self.shown
-        if session is None or not self.is_current:
+        if session is None:
             return
+        view = session.view(self.span_s if self.is_current else 0)
+        self._tell_problem(view.problem)
+        self._tell_notes(view.notes)
+        if self.is_current:
+            self._draw_frame(session, view)
+
+    def _draw_frame(self, session: Shown, view: SessionView) -> None:
         from gemtop.charts.live import LiveCharts
         from gemtop.tui import present
 
-        view = session.view(self.span_s)
         if self._charts is None:
             self._charts = LiveCharts(session.started_ns)
         self._charts.span_s = self.span_s
         self._show_charts(self._charts, view)
-        self._tell_problem(view.problem)
-        self._tell_notes(view.notes)
         self.query_one("#header", HeaderLine).show_text(present.header_text(view, self.heading))
         width = self.size.width
         for name, rows in (

@@ -85,6 +85,9 @@ class ModelsScreen(ModeScreen):
         self._asked: object = None
         """The question that is under way, or whose answer is shown."""
         self._busy = False
+        self._waits = False
+        """A run goes on, and the plan is made behind it."""
+        self._at_once = False
         self._text = ""
         self._n_ctx: int | None = None
         self._cards: tuple[int, ...] = ()
@@ -129,6 +132,8 @@ class ModelsScreen(ModeScreen):
 
         self.query_one("#header", HeaderLine).show_text(header_text(session.view(0)))
         self.show_marks()
+        if self._waits and not session.busy:
+            self._plan()
 
     # The list
 
@@ -171,10 +176,9 @@ class ModelsScreen(ModeScreen):
         """Where the model with the cursor lies, and by what it was told what it is."""
         if entry is None:
             return
-        words = [one_line(entry.path or entry.name)]
-        if entry.trained_context:
-            words.append(f"trained for {entry.trained_context:,} tokens")
-        words += [one_line(word) for word in (entry.evidence, entry.problem or entry.refused) if word]
+        words = [f"trained for {entry.trained_context:,} tokens"] if entry.trained_context else []
+        words += ["adopted copy"] if entry.adopted_from else []
+        words += [one_line(word) for word in (entry.evidence, entry.problem or entry.refused, entry.path) if word]
         self._say("; ".join(words))
 
     def on_side_list_moved(self, message: SideList.Moved) -> None:
@@ -199,8 +203,17 @@ class ModelsScreen(ModeScreen):
         self._timer = self.set_timer(_PLAN_AFTER_S, self._plan)
 
     def _plan(self) -> None:
-        """Ask the planner about the model with the cursor, unless a question is under way: its answer asks again."""
-        entry = self._models.entry
+        """Ask the planner about the model with the cursor, unless a question is under way: its answer asks again.
+
+        Not beside a run: the planner takes a core for a second.
+        """
+        entry, session = self._models.entry, self._app.session
+        self._waits = session is not None and session.busy and not self._at_once
+        if self._waits:
+            label = self._app.keys.label("models.plan")
+            self._asked = None
+            self._show_plan([(f"planned when the run that goes on has ended; {label} plans at once", "muted")], "")
+            return
         if entry is None or self._busy:
             return
         why = entry.problem or (f"llama.cpp refuses it as it is: {entry.refused}" if entry.refused else None)
@@ -217,6 +230,11 @@ class ModelsScreen(ModeScreen):
         self._busy = True
         self._show_plan([("asking llama.cpp ...", "muted")], "")
         self.run_worker(lambda: self._ask(question, entry), thread=True, name="plan", exit_on_error=False)
+
+    def action_plan(self) -> None:
+        self._at_once = True
+        self._plan()
+        self._at_once = False
 
     def _ask(self, question: tuple[str, str, EngineSettings, tuple[int, ...]], entry: ModelEntry) -> None:
         from gemtop.domain.plan_text import plan_lines

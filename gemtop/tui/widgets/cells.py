@@ -86,15 +86,13 @@ class CellWidget(Widget):
 
     def rebuild(self) -> None:
         """Draw anew and refresh what changed."""
-        width, height = self.size
-        if width <= 0 or height <= 0:
-            return
+        if self.size.width > 0 and self.size.height > 0:
+            self.show(self._drawn_anew())
+
+    def _drawn_anew(self) -> Cells:
         inner_width, inner_height = self.inner_size()
         content = self.draw(inner_width, inner_height)
-        if not self.has_title_row:
-            self.show(content)
-            return
-        self.show(self._enclose(content, width, height))
+        return self._enclose(content, *self.size) if self.has_title_row else content
 
     def _enclose(self, content: Cells, width: int, height: int) -> Cells:
         """The content in its frame or below its title. Rows that are the same objects as before stay so."""
@@ -154,6 +152,10 @@ class CellWidget(Widget):
 
     def render_line(self, y: int) -> Strip:
         """The strip of line y."""
+        if (self._cells.width, self._cells.height) != self.size and self.size.width > 0 and self.size.height > 0:
+            # A screen that is shown for the first time paints before its widgets hear of their size.
+            self._cells = self._drawn_anew()
+            self._strips.clear()
         row = self._cells.rows[y] if 0 <= y < self._cells.height else blank_row(self.size.width)
         held = self._strips.get(y)
         if held is not None and held[0] is row:

@@ -34,9 +34,13 @@ class ModelList(SideList):
         return self._entries.get(self.at) if self.at is not None else None
 
     def show_entries(self, entries: Sequence[ModelEntry], placeholder: str) -> None:
-        """Show these; `placeholder` where there are none."""
+        """Show these, at first with the cursor on one that can be opened; `placeholder` where there are none."""
+        fresh = not self._entries
         self._entries = {DEMO if entry.store == DEMO else entry.path: entry for entry in entries}
         self.show_items([Item(key, entry.name) for key, entry in self._entries.items()], placeholder)
+        if fresh:
+            sound = [at for at, entry in enumerate(self._entries.values()) if not entry.problem and not entry.refused]
+            self.action_move(sound[0] if sound else 0)
 
     def draw_item(self, canvas: Canvas, y: int, item: Item, width: int) -> None:
         entry = self._entries[item.key]

@@ -108,6 +108,18 @@ class ResultTable(CellWidget, can_focus=True):
         self._blocks.clear()
         self.rebuild()
 
+    def as_tsv(self, most_rows: int) -> str:
+        """The rows as they are ordered, at most so many, with a line of names; tabs and line ends within are blanks."""
+        result = self._result
+        if result is None:
+            return ""
+        lines = ["\t".join(one_line(column.name) for column in result.columns)]
+        lines += [
+            "\t".join("" if value is None else one_line(str(value)) for value in row)
+            for row in result.rows(0, most_rows)
+        ]
+        return "\n".join(lines) + "\n"
+
     def at_cursor(self, name: str) -> Any:
         """What the row with the cursor has in the column of this name; None where there is none."""
         names = [column.name for column in self._result.columns] if self._result else []
