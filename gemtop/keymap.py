@@ -65,6 +65,7 @@ _ACTIONS: dict[str, dict[str, Action]] = {
         "new_line": Action("ctrl+j", "a new line"),
         "save": Action("ctrl+s", "save the prompt under a name"),
         "search": Action("ctrl+r", "search the prompts of before"),
+        "pick": Action("ctrl+o", "saved prompts, earlier ones, and those of the sets"),
         "leave": Action("escape", "stop what runs, and leave the prompt"),
     },
     "compare": {

@@ -93,15 +93,19 @@ class Readings:
 
     def cards_of(self, devices: Iterable[BackendDevice]) -> dict[str, DeviceInfo]:
         """Cards by llama.cpp's name of them, matched by PCI bus id: CUDA has an order of its own."""
-        cards = self.status.devices if self.status else ()
-        by_bus = {_pci_key(card.pci_bus_id): card for card in cards if card.pci_bus_id}
-        keys = {device.name: _pci_key(device.pci_bus_id) for device in devices if device.pci_bus_id}
-        return {name: by_bus[key] for name, key in keys.items() if key in by_bus}
+        return matched(devices, self.status.devices if self.status else ())
 
     def indices_of(self, devices: Iterable[BackendDevice]) -> tuple[str, ...]:
         """NVML indices of llama.cpp's devices, in NVML's order."""
         found = {card.index for card in self.cards_of(devices).values()}
         return tuple(card.index for card in (self.status.devices if self.status else ()) if card.index in found)
+
+
+def matched(devices: Iterable[BackendDevice], cards: Iterable[DeviceInfo]) -> dict[str, DeviceInfo]:
+    """Of these cards those that are llama.cpp's devices, by its name of them, matched by PCI bus id."""
+    by_bus = {_pci_key(card.pci_bus_id): card for card in cards if card.pci_bus_id}
+    keys = {device.name: _pci_key(device.pci_bus_id) for device in devices if device.pci_bus_id}
+    return {name: by_bus[key] for name, key in keys.items() if key in by_bus}
 
 
 def _pci_key(bus_id: str) -> tuple[int, ...]:

@@ -32,6 +32,7 @@ PROMPT_KEYS: Hints = (
     hint("prompt.leave", "Stop, leave the prompt"),
     hint("prompt.search", "Search"),
     hint("prompt.save", "Save"),
+    hint("prompt.pick", "Saved ones"),
 )
 TOP_KEYS: Hints = (
     hint("top.pause", "Pause"),

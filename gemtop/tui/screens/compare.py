@@ -41,9 +41,9 @@ FIELDS = (
     ("repeats", "repeats", "1"),
 )
 _ABOUT = (
-    "prompts: few is one of each kind, all the sixty that ship; none; kinds such as code,reasoning; or a file. A chunk "
-    "is 512 tokens of the novel that ships, for perplexity and KL divergence; 0 leaves them out. An empty longest "
-    "answer is as the prompts say."
+    "prompts: few is one of each kind, all the sixty that ship; none; kinds such as code,reasoning; saved, your own; "
+    "or a file. A chunk is 512 tokens of the novel that ships, for perplexity and KL divergence; 0 leaves them out. An "
+    "empty longest answer is as the prompts say."
 )
 
 

@@ -62,6 +62,10 @@ class LiveScreen(LiveView, ModeScreen):
         yield PromptArea(id="prompt")
         yield KeyLine(LIVE_KEYS, id="keys")
 
+    def on_mount(self) -> None:
+        kept = self._app.paths.state / _PROMPTS if self._app.startup.record_text else None
+        self.query_one("#prompt", PromptArea).keep_in(kept)
+
     def show_frame(self) -> None:
         super().show_frame()
         self.show_marks()
@@ -328,6 +332,9 @@ class LiveScreen(LiveView, ModeScreen):
 
         self.app.push_screen(TuneScreen(view, self._app.make_plans))
 
+    def action_prompts(self) -> None:
+        self.query_one("#prompt", PromptArea).action_pick()
+
     def action_sampling(self) -> None:
         from gemtop.tui.screens.sampling import SamplingScreen
 
@@ -355,4 +362,6 @@ class LiveScreen(LiveView, ModeScreen):
         self._app.action_leave()
 
 
+_PROMPTS = "prompts.jsonl"
+"""Earlier prompts, in the state folder."""
 _EMPTY = "Press Enter, type a prompt and press Enter again. ? shows every key."

@@ -12,6 +12,9 @@ from gemtop.tui.screens.base import BaseScreen
 from gemtop.tui.widgets.chart import Chart
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
+from gemtop.tui.widgets.ledger import MemoryLedger
+from gemtop.tui.widgets.run_table import RunTable
+from gemtop.tui.widgets.side_list import SideList
 from gemtop.tui.widgets.stream import StreamView
 from gemtop.tui.widgets.values import ValueGrid
 
@@ -60,12 +63,14 @@ class LiveView(BaseScreen[None]):
                         for number in range(1, len(DEFAULT_CHARTS)):
                             yield Chart(framed=True, id=f"chart-{number}")
                 with Vertical(id="facts"):
+                    yield MemoryLedger(id="ledger")
                     yield ValueGrid(title="devices", framed=True, id="devices")
+            yield MemoryLedger(framed=False, id="ledger-line")
             yield ValueGrid(id="vitals")
             yield ValueGrid(id="figures")
             with Horizontal(id="texts"):
                 yield StreamView(title="output", framed=True, id="output", placeholder=empty)
-                yield ValueGrid(title="runs", framed=True, id="runs")
+                yield RunTable(quiet=True, id="runs")
         yield Static("gemtop needs at least 40 x 10 cells; enlarge the terminal, or press q", id="too-small")
 
     def on_mount(self) -> None:
@@ -104,11 +109,14 @@ class LiveView(BaseScreen[None]):
             ("#figures", present.figure_rows(view, width)),
             ("#vitals", present.vital_rows(view, width - 2)),
             ("#devices", present.device_rows(view)),
-            ("#runs", present.run_rows(view)),
         ):
             grid = self.query_one(name, ValueGrid)
             if grid.display:
                 grid.show_rows(rows)
+        for ledger in self.query(MemoryLedger):
+            if ledger.size:
+                ledger.show_view(view)
+        self.query_one("#runs", RunTable).show_view(view)
         self.query_one("#keys", KeyLine).show_note(present.cost_note(view.cost))
 
     def _show_charts(self, charts: LiveCharts, view: SessionView) -> None:
@@ -141,6 +149,21 @@ class LiveView(BaseScreen[None]):
         if number == self._shown_run and text:
             self._shown_text += len(text)
             self.query_one("#output", StreamView).append(text)
+
+    def on_side_list_chosen(self, message: SideList.Chosen) -> None:
+        """A run of the list: all there is to know of it."""
+        message.stop()
+        self._show_runs(int(message.key))
+
+    def action_runs(self) -> None:
+        self._show_runs(None)
+
+    def _show_runs(self, number: int | None) -> None:
+        from gemtop.tui.screens.runs import RunsScreen
+
+        shown = self.shown
+        if shown is not None:
+            self.app.push_screen(RunsScreen(lambda: shown.view(0), number))
 
     def action_copy(self) -> None:
         """The text of the output pane into the clipboard of the terminal (OSC 52), over SSH as well."""

@@ -80,7 +80,7 @@ class OnePair:
 class OutputsScreen(BaseScreen[None]):
     """Left and Right go through variants, `[` and `]` through prompts."""
 
-    key_scopes = ("outputs", "list")
+    key_scopes = ("outputs", "list", "program")
     DEFAULT_CSS = "OutputsScreen #outputs { margin: 0 1; }"
     BINDINGS: ClassVar[list[BindingType]] = bindings("outputs")
 

@@ -40,6 +40,7 @@ _COLOURS: dict[str, tuple[str, str]] = {
     "fp16": ("#56b4e9", "#0072b2"),
     "ptq": ("#e69f00", "#a66300"),
     "qat": ("#009e73", "#00734f"),
+    "selection": ("$primary", "$primary"),
     "removed": ("#d55e00", "#b84a00"),
     "added": ("#cc79a7", "#9c3f78"),
 }
@@ -51,6 +52,8 @@ ROLES = tuple(_COLOURS)
 
 _TINT = 0.18
 """How much of its colour a tinted ground has."""
+_TINTS = {"selection": 0.5}
+"""Those of which it has more."""
 
 
 def role_style(widget: Widget, role: str) -> Style:
@@ -62,7 +65,7 @@ def role_style(widget: Widget, role: str) -> Style:
     known = name if name in _COLOURS else "text"
     ground = widget.background_colors[1]
     if tint:
-        ground += _colour(widget, tint).multiply_alpha(_TINT)
+        ground += _colour(widget, tint).multiply_alpha(_TINTS.get(tint, _TINT))
     colour = _colour(widget, known)
     return Style(color=(ground + colour).rich_color, bgcolor=ground.rich_color, bold=known in _BOLD or None)
 

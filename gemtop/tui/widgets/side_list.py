@@ -33,6 +33,9 @@ class SideList(CellWidget, can_focus=True):
     DEFAULT_CSS = "SideList { height: 1fr; width: 1fr; min-height: 3; }"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("list"), Binding("enter", "choose", show=False)]
 
+    quiet = False
+    """The cursor is drawn only while the keys go here."""
+
     class Chosen(Message):
         """Enter was pressed on a line, or it was clicked."""
 
@@ -81,7 +84,7 @@ class SideList(CellWidget, can_focus=True):
         self._top = max(0, min(self._top, len(self._items) - height))
         for y, item in enumerate(self._items[self._top : self._top + height]):
             self.draw_item(canvas, y, item, width)
-            if self._top + y == self._at:
+            if self._top + y == self._at and (self.has_focus or not self.quiet):
                 canvas.tint(0, y, width, "prompt" if self.has_focus else "other")
         return canvas.freeze()
 
