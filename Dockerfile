@@ -17,7 +17,7 @@ ARG DEBIAN_FRONTEND=noninteractive
 RUN apt-get update -q \
     && apt-get install -qy --no-install-recommends ca-certificates libgomp1 python3-venv tmux \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --uid 10001 --create-home gemtop \
+    && useradd --uid 10001 --create-home --home-dir /gemtop gemtop \
     && install -d -o gemtop -g gemtop /data
 
 FROM cpu-base AS cpu-build
@@ -30,10 +30,10 @@ RUN --mount=type=bind,from=wheels,target=/wheels \
 
 FROM cpu-base AS cpu
 COPY --from=cpu-build /opt/gemtop /opt/gemtop
-ENV PATH=/opt/gemtop/bin:$PATH LANG=C.UTF-8 \
+ENV PATH=/opt/gemtop/bin:$PATH HOME=/gemtop LANG=C.UTF-8 GEMTOP_IMAGE=cpu \
     XDG_DATA_HOME=/data/share XDG_STATE_HOME=/data/state XDG_CACHE_HOME=/data/cache XDG_CONFIG_HOME=/data/config
 USER gemtop
-WORKDIR /home/gemtop
+WORKDIR /gemtop
 VOLUME /data
 ENTRYPOINT ["gemtop"]
 
@@ -58,12 +58,12 @@ ARG DEBIAN_FRONTEND=noninteractive
 RUN apt-get update -q \
     && apt-get install -qy --no-install-recommends ca-certificates libgomp1 python3 tmux \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --uid 10001 --create-home gemtop \
+    && useradd --uid 10001 --create-home --home-dir /gemtop gemtop \
     && install -d -o gemtop -g gemtop /data
 COPY --from=cuda-build /opt/gemtop /opt/gemtop
-ENV PATH=/opt/gemtop/bin:$PATH LANG=C.UTF-8 \
+ENV PATH=/opt/gemtop/bin:$PATH HOME=/gemtop LANG=C.UTF-8 GEMTOP_IMAGE=cuda \
     XDG_DATA_HOME=/data/share XDG_STATE_HOME=/data/state XDG_CACHE_HOME=/data/cache XDG_CONFIG_HOME=/data/config
 USER gemtop
-WORKDIR /home/gemtop
+WORKDIR /gemtop
 VOLUME /data
 ENTRYPOINT ["gemtop"]
