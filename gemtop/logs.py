@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
-from gemtop.config import Paths, paths
+from gemtop.config.places import Paths, places
 from gemtop.domain.text import one_line, printable
 
 LIMIT_BYTES = 1 << 20
@@ -62,7 +62,7 @@ def unexpected(error: BaseException, where: str = "") -> str:
     `where` says what failed: "the live screen". Where the log cannot be written, the traceback is in what is given.
     """
     if _handler is None:
-        start_log(paths(), False)
+        start_log(places(None), False)
     what = one_line(f"{type(error).__name__}: {error}").removesuffix(": ")
     _log.error("%s%s", where and f"in {where}: ", what, exc_info=error)
     place = f" in {where}" if where else ""

@@ -13,6 +13,7 @@ import pytest
 
 from gemtop import logs
 from gemtop.config import Paths
+from tests.cli.commands import QUICK, gemtop, refused
 from tests.conftest import child_environment
 
 _WRITER = """
@@ -120,3 +121,20 @@ def test_what_nobody_expected_is_one_line_and_the_traceback_is_in_the_log(
     said = fail()
     assert "could not be written to the log" in said
     assert "Traceback" in said
+
+
+def test_v_tells_of_a_command_its_loads_and_llama_cpp_and_of_no_prompt(folders: Paths, model_path: str) -> None:
+    file = logs.log_file(folders)
+    done = gemtop("run", model_path, "-p", "Lorem ipsum", "-n", 2, *QUICK, "-v")
+    assert done.returncode == 0
+    text = file.read_text()
+    for words in (
+        "gemtop.cli: command run: ", f"path='{model_path}'", "n_predict=2", "begins: run", f"loaded {model_path}",
+        "INFO gemtop.llama_cpp: ", "memory of CPU: ", "generate of ", "run finished (length)", "decode_tokens_per_s=",
+        "ends after 1 runs", "ends with 0 after ",
+    ):  # fmt: skip
+        assert words in text, words
+    assert "Lorem" not in text
+    assert "Lorem" not in done.stderr.decode()
+    refused(gemtop("run", "/no/such.gguf", "-p", "Hi", "-v"))
+    assert "ends with 2: " in file.read_text()

@@ -15,7 +15,7 @@ from gemtop.cli import fix, options
 from gemtop.cli.private import without_names
 from gemtop.config import Paths, paths
 from gemtop.domain.builds import BUILDS, TITLES
-from gemtop.domain.errors import EXIT_FAILURE, EXIT_OK, HistoryError
+from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_OK, HistoryError
 from gemtop.domain.text import one_line
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ def add_parser(commands: Any) -> None:
         "(default: here), one by name, or all",
     )
     options.add_db(parser)
-    parser.set_defaults(func=main)
+    parser.set_defaults(func=main, reads_config=True)
 
 
 def main(args: argparse.Namespace) -> int:
-    findings = without_names(examine(paths(args.db)))
+    findings = without_names(examine(args.db))
     if args.fix and not args.json:
         sys.stdout.write("\n".join(fix.script(findings["fix"], args.fix)) + "\n")
         return EXIT_OK
@@ -53,15 +53,20 @@ def main(args: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(findings, indent=2, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write("\n".join(_report(findings)) + "\n")
-    return EXIT_OK if findings["llama_cpp"]["problem"] is None else EXIT_FAILURE
+    if findings["llama_cpp"]["problem"] is not None:
+        return EXIT_FAILURE
+    return EXIT_BAD_INPUT if findings["config"]["problems"] else EXIT_OK
 
 
-def examine(where: Paths) -> dict[str, Any]:
-    """Everything doctor knows, in plain types."""
+def examine(db: str | None) -> dict[str, Any]:
+    """Everything doctor knows, in plain types; `db` is the value of --db."""
+    from gemtop.config.reading import read_config
     from gemtop.engine.describe import describe_build
     from gemtop.telemetry.host import cpu_model_name, total_ram_bytes
     from gemtop.telemetry.nvml import NvmlProbe
 
+    config = read_config()
+    where = paths(db, config.config)
     build = describe_build()
     probe = NvmlProbe()
     status = probe.start()
@@ -77,6 +82,11 @@ def examine(where: Paths) -> dict[str, Any]:
         "cpu": {"name": cpu_model_name(), "flags": _cpu_flags(build)},
         "ram_total_bytes": total_ram_bytes(),
         "data": _data(where),
+        "config": {
+            "file": str(config.file),
+            "exists": config.exists,
+            "problems": [*map(str, config.problems), *config.config.warnings],
+        },
         "advice": advice(build, found),
         "fix": found,
     }
@@ -107,6 +117,7 @@ def _version(package: str) -> str | None:
 
 def _data(where: Paths) -> dict[str, Any]:
     from gemtop.history.recorder import check_history
+    from gemtop.logs import log_file
 
     problem = None
     try:
@@ -122,6 +133,7 @@ def _data(where: Paths) -> dict[str, Any]:
         "spools": str(where.spools),
         "sessions_in_spools": waiting,
         "state": str(where.state),
+        "log": str(log_file(where)),
     }
 
 
@@ -137,7 +149,7 @@ def advice(build: BuildDescription, found: dict[str, Any]) -> list[str]:
 
 
 def _report(found: dict[str, Any]) -> list[str]:
-    build, nvidia, data = found["llama_cpp"], found["nvidia"], found["data"]
+    build, nvidia, data, config = found["llama_cpp"], found["nvidia"], found["data"], found["config"]
     lines = [
         _row("gemtop", str(found["gemtop_version"])),
         _row("python", found["python"]),
@@ -158,6 +170,9 @@ def _report(found: dict[str, Any]) -> list[str]:
         _row("history", _history(data)),
         _row("spools", f"{data['spools']} ({data['sessions_in_spools']} waiting)"),
         _row("state", data["state"]),
+        _row("log", data["log"]),
+        _row("config", config["file"] + ("" if config["exists"] else " (not there; gemtop config edit makes it)")),
+        *(_row("", f"wrong: {problem}") for problem in config["problems"]),
     ]
     if found["advice"]:
         lines += ["", *found["advice"]]

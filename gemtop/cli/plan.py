@@ -151,5 +151,5 @@ class _SignOfLife:
 
         with self._lock:
             if not self._over:
-                self._progress = Progress()
+                self._progress = Progress(late=True)
                 self._progress.show(f"{self.doing} …")

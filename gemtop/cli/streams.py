@@ -28,6 +28,10 @@ def exit_code(command: Callable[[], int]) -> int:
         return EXIT_OK
     except GemtopError as error:
         sys.stderr.write(f"gemtop: {error}\n")
+        if "gemtop.logs" in sys.modules:
+            import logging
+
+            logging.getLogger("gemtop.cli").info("ends with %d: %s", error.exit_code, error)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

@@ -24,15 +24,12 @@ from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_OK, GemtopEr
 from gemtop.domain.text import one_line
 from gemtop.keymap import Keys
 from gemtop.supervisor import RESTART
-from gemtop.tui import paste
 from gemtop.tui.base_app import BaseApp
 from gemtop.tui.bindings import bindings
 from gemtop.tui.comeback import Comeback
 from gemtop.tui.messages import ComparisonEnded, ModelChosen, SessionHappened, SessionReady
 from gemtop.tui.screens.live import LiveScreen
 from gemtop.tui.startup import Resume, Startup, save_resume, take_resume, without_servers
-from gemtop.tui.traffic import Traffic
-from gemtop.tui.widgets import spans
 from gemtop.tui.widgets.tabs import SCREENS
 
 if TYPE_CHECKING:
@@ -77,7 +74,7 @@ class GemtopApp(BaseApp):
         make_plans: MakePlans | None = None,
         keys: Keys | None = None,
     ) -> None:
-        super().__init__(keys)
+        super().__init__(keys, thrift=startup.thrift)
         self.startup = startup
         self.paths = paths
         self._make_session = make_session or self._real_session
@@ -100,7 +97,6 @@ class GemtopApp(BaseApp):
         """The one that goes on, or the last one."""
         self._before: Resume | None = None
         """What was loaded when it began."""
-        self._traffic = Traffic()
         self._leaving = False
         self._exit_words = ""
         self._unrecorded = False
@@ -110,8 +106,6 @@ class GemtopApp(BaseApp):
 
     def run_and_report(self) -> int:
         """Run until the user leaves; say in a line what is kept, and return the exit code."""
-        spans.install()
-        paste.install()
         code = self.run()
         if self._exit_words:
             sys.stderr.write(f"gemtop: {self._exit_words}\n")
@@ -151,9 +145,6 @@ class GemtopApp(BaseApp):
         yield from commands_of(screen)
         yield from (command for command in super().get_system_commands(screen) if command.title in _OF_TEXTUAL)
 
-    def action_theme(self) -> None:
-        self.search_themes()
-
     def action_show(self, mode: str) -> None:
         """Go to a screen."""
         self.switch_mode(mode)
@@ -170,8 +161,6 @@ class GemtopApp(BaseApp):
         return marks
 
     def on_mount(self) -> None:
-        if self._driver is not None:
-            self._traffic.watch(self._driver)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._leave_at_once, number)
@@ -201,7 +190,7 @@ class GemtopApp(BaseApp):
             self.startup.session_id,
             unrecorded_ok=True,
             record_text=self.startup.record_text,
-            terminal_bytes=lambda: self._traffic.sent_bytes,
+            terminal_bytes=lambda: self.pace.sent_bytes,
         )
 
     def _real_plans(self) -> Plans:

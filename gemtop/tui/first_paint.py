@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 
+from gemtop.domain.ascii_text import CELLS
 from gemtop.keymap import KeyHint, Keys, fitting
 from gemtop.tui.hints import LIVE_KEYS, PROMPT_PLACEHOLDER
 
@@ -26,6 +27,7 @@ def first_paint(
     hints: tuple[KeyHint, ...] = LIVE_KEYS,
     keys: Keys | None = None,
     prompt: str = PROMPT_PLACEHOLDER,
+    ascii_only: bool = False,
 ) -> Iterator[None]:
     """Paint on this file descriptor; should the body raise, give the screen of before back.
 
@@ -34,7 +36,8 @@ def first_paint(
     with contextlib.suppress(OSError):
         size = os.get_terminal_size(terminal)
         fitted = fitting(hints, keys or Keys(), size.columns)
-        os.write(terminal, _picture(size, opening, title, fitted, prompt).encode())
+        encoding = ("ascii", CELLS) if ascii_only else ("utf-8", "replace")
+        os.write(terminal, _picture(size, opening, title, fitted, prompt).encode(*encoding))
     try:
         yield
     except BaseException:

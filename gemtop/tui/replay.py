@@ -17,7 +17,6 @@ from gemtop.tui.base_app import BaseApp
 from gemtop.tui.bindings import bindings
 from gemtop.tui.comeback import Comeback
 from gemtop.tui.screens.replay import ReplayScreen
-from gemtop.tui.widgets import spans
 
 if TYPE_CHECKING:
     from gemtop.replay import Replay
@@ -32,15 +31,22 @@ class ReplayApp(BaseApp):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = bindings("program")
 
-    def __init__(self, replay: Replay, *, position_ns: int = 0, speed: float = 1.0, keys: Keys | None = None) -> None:
-        super().__init__(keys)
+    def __init__(
+        self,
+        replay: Replay,
+        *,
+        position_ns: int = 0,
+        speed: float = 1.0,
+        keys: Keys | None = None,
+        thrift: bool = False,
+    ) -> None:
+        super().__init__(keys, thrift=thrift)
         self.playback = Playback(replay.duration_ns, time.monotonic_ns(), position_ns=position_ns, speed=speed)
         self.spans = replay.run_spans
         self._replay_screen = ReplayScreen(replay)
 
     def run_and_report(self) -> int:
         """Run until the user leaves; the exit code."""
-        spans.install()
         code = self.run()
         if code is None:  # an exception ended the application; Textual has shown it
             return self.return_code or EXIT_FAILURE

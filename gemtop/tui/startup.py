@@ -30,6 +30,10 @@ class Startup:
     """Started anew in place after llama.cpp gave up."""
     record_text: bool = True
     """Prompts and outputs go into the history."""
+    thrift: bool = False
+    """Send little to the terminal."""
+    keep_running: bool = False
+    """Where the terminal goes away, end what runs without it."""
 
 
 @dataclass(frozen=True, slots=True)

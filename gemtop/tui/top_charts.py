@@ -13,7 +13,7 @@ from gemtop.monitor import MonitorView
 from gemtop.tui.devices import GIB
 from gemtop.tui.traces import without_values
 
-_ROLES = ("load", "prefill", "decode", "memory", "power", "kv", "compute", "other")
+_ROLES = ("load", "prefill", "decode", "memory", "power", "throttle", "weights", "text")
 _LEAST_SPAN_S = 60.0
 _RAM_STEP_GIB = 4.0
 """The axis of the memory ends at a multiple of it, so that its quarters are whole."""

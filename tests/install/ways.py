@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from gemtop.cli.completion import SHELLS
+
 ROOT = Path(__file__).parents[2]
 DIST = Path(os.environ["GEMTOP_DIST"])
 WHEELS = Path(os.environ["GEMTOP_WHEELS"])
@@ -121,7 +123,14 @@ def test_the_wheel_holds_the_program_its_data_and_the_licence_and_no_tests() -> 
     prompts = ROOT / "gemtop" / "prompts" / "shipped"
     assert {str(path.relative_to(ROOT)) for path in prompts.rglob("*.*")} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
-    assert any(name.endswith(".data/data/share/systemd/user/gemtop-top.service") for name in names)
+    assert {f"gemtop/cli/shells/gemtop.{shell}" for shell in SHELLS} <= set(names)
+    assert {name.partition(".data/data/")[2] for name in names if ".data/data/" in name} == {
+        "share/man/man1/gemtop.1",
+        "share/systemd/user/gemtop-top.service",
+        "share/bash-completion/completions/gemtop",
+        "share/fish/vendor_completions.d/gemtop.fish",
+        "share/zsh/site-functions/_gemtop",
+    }
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"gemtop"}, "nothing lands beside the package"
     assert not any("/tests/" in name or name.endswith((".gguf", ".pyc")) for name in names)
 
@@ -169,8 +178,9 @@ def _check_program(way: Way, wheel: Path, home: Path) -> None:
 def _check_data(way: Way, wheel: Path) -> None:
     """What lies beside the package: units, manual pages, completions, wherever the wheel has them."""
     beside = [name.partition(".data/data/")[2] for name in zipfile.ZipFile(wheel).namelist() if ".data/data/" in name]
-    assert beside
     for name in beside:
         assert (way.prefix / name).is_file(), f"{way.name} leaves out {name}"
+    if way.name == "pipx":  # which links them to where man and shells look
+        assert (way.folder / "man/man1/gemtop.1").is_file()
     asked = "from gemtop.prompts.reading import default_set; print(len(default_set().prompts))"
     assert int(way.run(way.prefix / "bin/python", "-I", "-c", asked)) == 60

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gemtop.charts.grid import Canvas, Cells
+from gemtop.charts.colours import variant_role
+from gemtop.charts.grid import Canvas, Cells, badge
 from gemtop.domain.text import one_line, text_width
-from gemtop.tui.widgets.cells import CellWidget, clip
+from gemtop.tui.widgets.cells import CellWidget, clip, plain
 
 if TYPE_CHECKING:
     from gemtop.domain.model import LoadedModel
@@ -37,6 +38,8 @@ class HeaderLine(CellWidget):
         self._text = HeaderText()
 
     def show_text(self, text: HeaderText) -> None:
+        if self.ascii_only:
+            text = HeaderText(_plain(text.left), _plain(text.right))
         if text != self._text:
             self._text = text
             self.rebuild()
@@ -69,15 +72,17 @@ class HeaderLine(CellWidget):
 _RIGHT_SHARE = 0.6
 
 
+def _plain(parts: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((plain(text), role) for text, role in parts)
+
+
 def _cells(parts: Sequence[tuple[str, str]]) -> int:
     return sum(text_width(text) + 2 for text, _ in parts)
 
 
-def variant_role(training: str, quantization: str) -> str:
-    """The colour of a variant, the same on every screen."""
-    if training == "qat":
-        return "qat"
-    return "fp16" if quantization in ("F16", "BF16", "F32") else "ptq"
+def variant_badge(variant: str, training: str, quantization: str) -> tuple[str, str]:
+    """What a variant is called, on a ground of its colour: (text, role), for a header or a canvas."""
+    return f" {one_line(variant)} ", badge(variant_role(training, quantization))
 
 
 def model_header(model: LoadedModel) -> tuple[tuple[str, str], ...]:
@@ -88,7 +93,7 @@ def model_header(model: LoadedModel) -> tuple[tuple[str, str], ...]:
     layers = f"ngl {model.n_gpu_layers}" + (f"/{model.n_layers}" if model.n_layers else "")
     return (
         (one_line(model.header.name), "title"),
-        (label.variant, variant_role(label.training, label.quantization)),
+        variant_badge(label.variant, label.training, label.quantization),
         (f"ctx {model.n_ctx}", "text"),
         (layers, "text"),
         (f"kv {cache}", "text"),

@@ -9,7 +9,7 @@ from gemtop.charts.grid import Canvas
 from gemtop.domain.plan import gib
 from gemtop.domain.text import one_line, text_width
 from gemtop.tui.widgets.cells import clip
-from gemtop.tui.widgets.header import variant_role
+from gemtop.tui.widgets.header import variant_badge
 from gemtop.tui.widgets.side_list import Item, SideList
 
 if TYPE_CHECKING:
@@ -57,10 +57,12 @@ class ModelList(SideList):
             return
         canvas.put(width - text_width(end), y, end, end_role)
         room -= _END_CELLS
-        variant = clip(one_line(entry.variant or ""), _VARIANT_CELLS)
+        variant = clip(one_line(entry.variant or ""), _VARIANT_CELLS - 2)
         if entry.store == DEMO:
             name, variant = "the demo model, Gemma 3 270M", variant or "Q4_K_M"
         else:
             name = one_line(entry.name)
         canvas.put(x, y, clip(name, room - _VARIANT_CELLS - 1), "text")
-        canvas.put(x + room - _VARIANT_CELLS, y, variant, variant_role(entry.training or "", entry.quantization or ""))
+        if variant:
+            words, role = variant_badge(variant, entry.training or "", entry.quantization or "")
+            canvas.put(x + room - _VARIANT_CELLS, y, words, role)

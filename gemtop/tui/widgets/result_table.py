@@ -9,7 +9,8 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from gemtop.charts.grid import Canvas, Cells
+from gemtop.charts.colours import named_variant_role
+from gemtop.charts.grid import Canvas, Cells, badge
 from gemtop.charts.spec import Reading
 from gemtop.domain.text import one_line, text_width
 from gemtop.history.formats import NULL, short
@@ -158,8 +159,9 @@ class ResultTable(CellWidget, can_focus=True):
             if row is None:
                 break
             for index, x, room in self._columns(width):
-                self._draw_cell(canvas, row[index], index, x, y, room)
-                if number == self._row and index == self._column:
+                here = number == self._row and index == self._column
+                self._draw_cell(canvas, row[index], index, x, y, room, here)
+                if here:
                     canvas.tint(x, y, room, "prompt" if self.has_focus else "other")
             if number == self._row:
                 canvas.put(0, y, self._stroke("▸", ">"), "prompt")
@@ -188,12 +190,16 @@ class ResultTable(CellWidget, can_focus=True):
         start = x + room - text_width(words) if column.numeric and room == self._widths[index] else x
         canvas.put(start, 0, words, "key" if index in self.marks else "title")
 
-    def _draw_cell(self, canvas: Canvas, value: Any, index: int, x: int, y: int, room: int) -> None:
+    def _draw_cell(self, canvas: Canvas, value: Any, index: int, x: int, y: int, room: int, here: bool) -> None:
         assert self._result is not None
+        column = self._result.columns[index]
         text = clip(_cell(value), room)
-        if self._result.columns[index].numeric and room == self._widths[index]:
+        if column.numeric and room == self._widths[index]:
             x += room - text_width(text)
-        canvas.put(x, y, text, "muted" if value is None else "text")
+        role = "muted" if value is None else "text"
+        if column.name == "variant" and isinstance(value, str):
+            role = named_variant_role(value) if here else badge(named_variant_role(value))
+        canvas.put(x, y, text, role)
 
     def _settle(self, width: int, height: int) -> None:
         """Bring the cursor into view, by half a view where it has left it."""

@@ -17,7 +17,7 @@ from gemtop.keymap import fitting
 from gemtop.tui.bindings import keys_of
 from gemtop.tui.hints import TUNE_KEYS
 from gemtop.tui.tuning import LedgerLine
-from gemtop.tui.widgets.cells import CellWidget, clip
+from gemtop.tui.widgets.cells import CellWidget, clip, plain
 
 TYPED = frozenset("0123456789.,-")
 """Characters that begin a value or go on with one."""
@@ -140,7 +140,7 @@ class TunePanel(CellWidget, can_focus=True):
             index = self._first + y
             self._draw_row(canvas, y, text.rows[index], selected=index == text.selected)
         for y, (words, role) in enumerate(below, self._shown_rows):
-            canvas.put(_MARK, y, clip(self._plain(words), width - _MARK), role)
+            canvas.put(_MARK, y, clip(plain(words), width - _MARK), role)
         return canvas.freeze()
 
     def _below(self, width: int, height: int) -> list[tuple[str, str]]:
@@ -160,9 +160,6 @@ class TunePanel(CellWidget, can_focus=True):
                 if len(lines) + rows <= height:
                     return lines
         return said if text.message else memory
-
-    def _plain(self, words: str) -> str:
-        return words.replace("→", "->") if self.ascii_only else words
 
     def _memory_line(self, line: LedgerLine, role: str, width: int) -> tuple[str, str]:
         beginning = f"memory {clip(line.name, 7):<7}"

@@ -1,0 +1,62 @@
+"""What the three commands with a screen share: whether there is a terminal, and how it is to be used."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from gemtop.domain.errors import BadInputError
+
+_YES, _NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+
+
+def add_thrift(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--thrift", action="store_true", help="send as little as can be to the terminal, for a slow line"
+    )
+
+
+def add_keep_running(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--keep-running",
+        action="store_true",
+        help="when the terminal goes away, end the run or the comparison without it, and leave then",
+    )
+
+
+def thrift(args: argparse.Namespace) -> bool:
+    """--thrift, or GEMTOP_SCREEN_THRIFT. Raises BadInputError."""
+    return bool(args.thrift) or _is_set("GEMTOP_SCREEN_THRIFT")
+
+
+def keep_running(args: argparse.Namespace) -> bool:
+    """--keep-running, or GEMTOP_SCREEN_KEEP_RUNNING. Raises BadInputError."""
+    return bool(args.keep_running) or _is_set("GEMTOP_SCREEN_KEEP_RUNNING")
+
+
+def _is_set(variable: str) -> bool:
+    value = os.environ.get(variable, "").lower()
+    if value not in (*_YES, *_NO):
+        raise BadInputError(f"{variable} is neither true nor false; set it to 1, or to 0")
+    return value in _YES
+
+
+def why_no_screen() -> str | None:
+    """Why no screen can be drawn here; None where one can."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return "there is no terminal here to draw on"
+    term = os.environ.get("TERM", "")
+    if term in ("dumb", "unknown"):
+        return f"TERM={term} says that this terminal cannot show a screen"
+    if not term:
+        return "TERM is not set, so nobody knows what this terminal can show; set it, to xterm-256color for most"
+    return None
+
+
+def drawing_file() -> int:
+    """The terminal's descriptor: Textual draws on stderr; where that goes to a file, the terminal is on stdout."""
+    if sys.__stderr__ is None or not sys.__stderr__.isatty():
+        sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
+    assert sys.__stderr__ is not None
+    return sys.__stderr__.fileno()
