@@ -72,7 +72,7 @@ def role_style(widget: Widget, role: str) -> Style:
     if name == BADGE:
         filled = below + _of(app, ground)
         ink = max(_INKS, key=lambda ink: contrast(filled.rgb, ink.rgb))
-        return Style(color=ink.rich_color, bgcolor=filled.rich_color, bold=True)
+        return Style(color=ink.rich_color, bgcolor=standing_out(filled, ink, _LEAST_OF_TEXT).rich_color, bold=True)
     if ground:
         below += _of(app, ground).multiply_alpha(_TINTS.get(ground, _TINT))
     known = name if name in ROLES else "text"
