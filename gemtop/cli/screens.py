@@ -6,9 +6,7 @@ import argparse
 import os
 import sys
 
-from gemtop.domain.errors import BadInputError
-
-_YES, _NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+from gemtop.config import load_config
 
 
 def add_thrift(parser: argparse._ActionsContainer) -> None:
@@ -26,20 +24,13 @@ def add_keep_running(parser: argparse._ActionsContainer) -> None:
 
 
 def thrift(args: argparse.Namespace) -> bool:
-    """--thrift, or GEMTOP_SCREEN_THRIFT. Raises BadInputError."""
-    return bool(args.thrift) or _is_set("GEMTOP_SCREEN_THRIFT")
+    """Whether little is sent to the terminal: --thrift, or the configuration. Raises BadInputError."""
+    return bool(args.thrift) or load_config().screen_thrift
 
 
 def keep_running(args: argparse.Namespace) -> bool:
-    """--keep-running, or GEMTOP_SCREEN_KEEP_RUNNING. Raises BadInputError."""
-    return bool(args.keep_running) or _is_set("GEMTOP_SCREEN_KEEP_RUNNING")
-
-
-def _is_set(variable: str) -> bool:
-    value = os.environ.get(variable, "").lower()
-    if value not in (*_YES, *_NO):
-        raise BadInputError(f"{variable} is neither true nor false; set it to 1, or to 0")
-    return value in _YES
+    """Whether a run goes on without its terminal: --keep-running, or the configuration. Raises BadInputError."""
+    return bool(args.keep_running) or load_config().screen_keep_running
 
 
 def why_no_screen() -> str | None:
