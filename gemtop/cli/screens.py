@@ -6,7 +6,9 @@ import argparse
 import os
 import sys
 
-from gemtop.config import load_config
+from gemtop.config import config_if_set
+from gemtop.terminal import ascii_screen
+from gemtop.tui.first_paint import SPAN_S
 
 
 def add_thrift(parser: argparse._ActionsContainer) -> None:
@@ -25,12 +27,26 @@ def add_keep_running(parser: argparse._ActionsContainer) -> None:
 
 def thrift(args: argparse.Namespace) -> bool:
     """Whether little is sent to the terminal: --thrift, or the configuration. Raises BadInputError."""
-    return bool(args.thrift) or load_config().screen_thrift
+    config = config_if_set()
+    return bool(args.thrift) or (config is not None and config.screen_thrift)
 
 
 def keep_running(args: argparse.Namespace) -> bool:
     """Whether a run goes on without its terminal: --keep-running, or the configuration. Raises BadInputError."""
-    return bool(args.keep_running) or load_config().screen_keep_running
+    config = config_if_set()
+    return bool(args.keep_running) or (config is not None and config.screen_keep_running)
+
+
+def span_s() -> float:
+    """Seconds that the live charts show at first. Raises BadInputError."""
+    config = config_if_set()
+    return float(config.screen_span_s) if config else SPAN_S
+
+
+def is_ascii() -> bool:
+    """Whether the screen is drawn in plain ASCII. Raises BadInputError."""
+    config = config_if_set()
+    return ascii_screen(config.screen_ascii if config else "auto")
 
 
 def why_no_screen() -> str | None:

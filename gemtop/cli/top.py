@@ -302,7 +302,8 @@ def _draw(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         # Entered inside: a port that is taken gives the screen of before back.
         keys = options.screen_keys()
-        with first_paint(terminal, "starting", title="gemtop top", hints=TOP_KEYS, keys=keys, prompt=""):
+        shown = {"title": "gemtop top", "prompt": ""}
+        with first_paint(terminal, "starting", **shown, hints=TOP_KEYS, keys=keys, ascii_only=screens.is_ascii()):
             options.start_log(args)
             from gemtop.tui.top import TopApp, TopOptions
 

@@ -88,6 +88,7 @@ class GemtopApp(BaseApp):
         self.resume: Resume | None = None
         self.model_path: str | None = None
         self.live = LiveScreen()
+        self.live.span_s = startup.span_s
         self._history: HistoryScreen | None = None
         self._compare: CompareScreen | None = None
         for mode in SCREENS:

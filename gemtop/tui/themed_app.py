@@ -67,8 +67,14 @@ class ThemedApp(TerminalApp):
         self.stylesheet.add_source(OF_SIXTEEN, read_from=("", "ThemedApp"), is_default_css=False)
         self._offer_themes(sixteen=depth == "sixteen")
         self.theme = self._nearest(config.screen_theme if config else DARK_NAME)
+        self._warnings = config.warnings if config else ()
+        """What is to be said of the configuration."""
         self._theme_before: str | None = None
         """The theme in force before others were looked at."""
+
+    def on_mount(self) -> None:
+        for warning in self._warnings:
+            self.notify(warning, title="configuration", severity="warning", timeout=15, markup=False)
 
     def _offer_themes(self, *, sixteen: bool) -> None:
         """gemtop's own and Textual's, of which only those remain that the terminal can show."""
