@@ -82,11 +82,11 @@ ANSI_DARK: Mapping[str, int] = {
 """The same of a terminal's sixteen colours, on black."""
 ANSI_LIGHT: Mapping[str, int] = {
     **dict.fromkeys(ANSI_DARK, BLACK),
-    **dict.fromkeys(("frame", "free", "axis", "mark", "muted", "placeholder", "other"), GREY),
+    **dict.fromkeys(("frame", "free", "axis", "mark", "muted", "placeholder"), GREY),
     **dict.fromkeys(("frame-focus", "key", "prompt", "prefill", "weights", "fp16"), BLUE),
-    **dict.fromkeys(("bad", "power", "decode", "ptq", "removed", "compute"), RED),
+    **dict.fromkeys(("bad", "decode", "ptq", "removed", "compute"), RED),
     **dict.fromkeys(("warn", "load", "throttle", "added"), MAGENTA),
-    **dict.fromkeys(("good", "memory", "qat"), GREEN),
+    **dict.fromkeys(("good", "memory", "qat", "power"), GREEN),
     "kv": CYAN,
 }
 """On white, where yellow and what is bright cannot be read."""

@@ -8,11 +8,10 @@ import os
 from typing import TYPE_CHECKING
 
 from gemtop.cli import options, screens
-from gemtop.config import Paths, config_if_set, new_session_id, paths
+from gemtop.config import Paths, new_session_id, paths
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.text import one_line
 from gemtop.supervisor import supervise
-from gemtop.terminal import ascii_screen
 from gemtop.tui.first_paint import first_paint
 
 if TYPE_CHECKING:
@@ -89,9 +88,7 @@ def _show(
     if name == path and name:
         name = os.path.basename(name)  # noqa: PTH119
     what = f"opening {one_line(name)}" if name else "starting"
-    config = config_if_set()
-    ascii_only = ascii_screen(config.screen_ascii if config else "auto")
-    with first_paint(terminal, what, keys=options.screen_keys(), ascii_only=ascii_only):
+    with first_paint(terminal, what, keys=options.screen_keys(), ascii_only=screens.is_ascii()):
         options.start_log(args)
         app = _make_app(args, where, path, session_id, attempt, record_text)
     return app.run_and_report()
@@ -115,6 +112,7 @@ def _make_app(
         session_id=session_id if not attempt else new_session_id(),
         resumed=attempt > 0,
         record_text=record_text,
+        span_s=screens.span_s(),
         thrift=args.thrift,
         keep_running=args.keep_running,
     )

@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
             options.start_log(args)
         if not args.reads_config:
             config = config_if_set()
-            for warning in config.warnings if config else ():
+            for warning in config.warnings if config and not args.draws else ():  # a screen shows them itself
                 sys.stderr.write(f"gemtop: {warning}\n")
         code = int(args.func(args))
         if args.verbose:

@@ -69,7 +69,8 @@ def _show(args: argparse.Namespace, where: Paths, speed: float, start_ns: int) -
     terminal = screens.drawing_file()
     gc.disable()  # until the first frame: nothing made on the way to it is garbage
     keys, name = options.screen_keys(), replay.session_id
-    with first_paint(terminal, name, title="gemtop replay", hints=REPLAY_KEYS, keys=keys, prompt=""):
+    shown = {"title": "gemtop replay", "prompt": ""}
+    with first_paint(terminal, name, **shown, hints=REPLAY_KEYS, keys=keys, ascii_only=screens.is_ascii()):
         options.start_log(args)
         from gemtop.tui.replay import ReplayApp
 

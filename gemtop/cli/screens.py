@@ -6,9 +6,9 @@ import argparse
 import os
 import sys
 
-from gemtop.domain.errors import BadInputError
-
-_YES, _NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+from gemtop.config import config_if_set
+from gemtop.terminal import ascii_screen
+from gemtop.tui.first_paint import SPAN_S
 
 
 def add_thrift(parser: argparse._ActionsContainer) -> None:
@@ -26,20 +26,27 @@ def add_keep_running(parser: argparse._ActionsContainer) -> None:
 
 
 def thrift(args: argparse.Namespace) -> bool:
-    """--thrift, or GEMTOP_SCREEN_THRIFT. Raises BadInputError."""
-    return bool(args.thrift) or _is_set("GEMTOP_SCREEN_THRIFT")
+    """Whether little is sent to the terminal: --thrift, or the configuration. Raises BadInputError."""
+    config = config_if_set()
+    return bool(args.thrift) or (config is not None and config.screen_thrift)
 
 
 def keep_running(args: argparse.Namespace) -> bool:
-    """--keep-running, or GEMTOP_SCREEN_KEEP_RUNNING. Raises BadInputError."""
-    return bool(args.keep_running) or _is_set("GEMTOP_SCREEN_KEEP_RUNNING")
+    """Whether a run goes on without its terminal: --keep-running, or the configuration. Raises BadInputError."""
+    config = config_if_set()
+    return bool(args.keep_running) or (config is not None and config.screen_keep_running)
 
 
-def _is_set(variable: str) -> bool:
-    value = os.environ.get(variable, "").lower()
-    if value not in (*_YES, *_NO):
-        raise BadInputError(f"{variable} is neither true nor false; set it to 1, or to 0")
-    return value in _YES
+def span_s() -> float:
+    """Seconds that the live charts show at first. Raises BadInputError."""
+    config = config_if_set()
+    return float(config.screen_span_s) if config else SPAN_S
+
+
+def is_ascii() -> bool:
+    """Whether the screen is drawn in plain ASCII. Raises BadInputError."""
+    config = config_if_set()
+    return ascii_screen(config.screen_ascii if config else "auto")
 
 
 def why_no_screen() -> str | None:

@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from gemtop.cli import options, screens
+from gemtop.cli.signals import hear, hear_again
 from gemtop.config import Paths, paths
 from gemtop.domain.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError, GemtopError, HistoryError
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample
@@ -231,20 +232,18 @@ def _signals(heard: SimpleQueue[int]) -> Iterator[None]:
     """Signals become exit codes in the queue; while the session is written down they wait, but not for ever."""
     first_s: float | None = None
 
-    def hear(number: int, _frame: object) -> None:
+    def heard_one(number: int, _frame: object) -> None:
         nonlocal first_s
         if first_s is not None and time.monotonic() - first_s > _PATIENCE_S:
             os._exit(EXIT_INTERRUPTED)
         first_s = first_s or time.monotonic()
         heard.put(EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_OK)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, hear) for number in numbers}
+    before = hear(heard_one, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        hear_again(before)
 
 
 @contextmanager
@@ -303,7 +302,8 @@ def _draw(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         # Entered inside: a port that is taken gives the screen of before back.
         keys = options.screen_keys()
-        with first_paint(terminal, "starting", title="gemtop top", hints=TOP_KEYS, keys=keys, prompt=""):
+        shown = {"title": "gemtop top", "prompt": ""}
+        with first_paint(terminal, "starting", **shown, hints=TOP_KEYS, keys=keys, ascii_only=screens.is_ascii()):
             options.start_log(args)
             from gemtop.tui.top import TopApp, TopOptions
 

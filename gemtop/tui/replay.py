@@ -47,10 +47,9 @@ class ReplayApp(BaseApp):
 
     def run_and_report(self) -> int:
         """Run until the user leaves; the exit code."""
-        code = self.run()
-        if code is None:  # an exception ended the application; Textual has shown it
-            return self.return_code or EXIT_FAILURE
-        return code
+        code = self.run_screen()
+        self.tell(self.failure)
+        return EXIT_FAILURE if code is None else code
 
     def get_default_screen(self) -> ReplayScreen:
         return self._replay_screen

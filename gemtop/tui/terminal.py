@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import threading
 import time
 from codecs import getincrementaldecoder
@@ -90,9 +91,7 @@ class Writer(threading.Thread):
             try:
                 self._put(memoryview(data))
             except OSError:  # the terminal has gone
-                with self._ready:
-                    self._gone = True
-                    self._pending = []
+                self.discard()
                 self._lose()
                 return
             self._app.line_moved()
@@ -108,6 +107,12 @@ class Writer(threading.Thread):
             self._progress += count
             self._app.pace.wrote(count, time.monotonic() - begun_s)
             data = data[count:]
+
+    def discard(self) -> None:
+        """Write nothing more, whatever is asked."""
+        with self._ready:
+            self._gone = True
+            self._pending = []
 
     def stop(self) -> None:
         """Have the rest written, as long as the terminal takes it, and end."""
@@ -183,6 +188,24 @@ class Terminal(LinuxDriver):
                 self.process_message(message)
         for message in parser.feed(""):
             self.process_message(message)
+
+    def _run_input_thread(self) -> None:
+        try:
+            self.run_input_thread()
+        except Exception as error:
+            self._app.call_later(self._app._handle_exception, error)
+
+    def let_go(self) -> None:
+        """Neither read nor write any more, and hold the terminal open at none of the three standard files."""
+        self._is_lost = True
+        if isinstance(self._writer_thread, Writer):
+            self._writer_thread.discard()
+        self.exit_event.set()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for fd in range(3):
+            if stat.S_ISCHR(os.fstat(fd).st_mode):  # files and pipes stay; a terminal that has gone says it is none
+                os.dup2(nowhere, fd)
+        os.close(nowhere)
 
     def _answered(self) -> None:
         self._drawn.pace.answered()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,7 +15,10 @@ from rich.color import ColorSystem
 from textual import events
 from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App
+from textual.worker import WorkerFailed
 
+from gemtop import logs
+from gemtop.domain.errors import EXIT_FAILURE
 from gemtop.tui.pacing import STEPS_S, Pace
 from gemtop.tui.pens import pen_of
 from gemtop.tui.picture import Picture
@@ -76,15 +82,67 @@ class TerminalApp(App[int]):
             self.add_class("-thrift")
         self.pace = Pace()
         self.picture = Picture()
+        self.is_detached = False
+        """The terminal has gone, and what runs is ended without it."""
+        self.failure = ""
+        """The exception that ended the application, in one line."""
         self._line_loop: asyncio.AbstractEventLoop | None = None
         self._again: asyncio.TimerHandle | None = None
         self._soon = False
+
+    # From start to end
+
+    def run_screen(self) -> int | None:
+        """Run until it is left. Returns the exit code; None where an exception has ended it: `failure` says which."""
+        try:
+            return self.run()
+        except Exception as error:
+            self._failed(error)
+            if self._driver is not None:
+                self._driver.stop_application_mode()
+                self._driver.close()
+            return None
+
+    def _handle_exception(self, error: Exception) -> None:
+        """End the application for an exception; the terminal gets a line about it and not what Textual says."""
+        if not isinstance(self._driver, Terminal):
+            super()._handle_exception(error)
+            return
+        self._failed(error)
+        self._close_messages_no_wait()
+
+    def _failed(self, error: Exception) -> None:
+        self._return_code = EXIT_FAILURE
+        if self._exception is None:  # what comes after the first comes of it
+            self._exception = error
+            self._exception_event.set()
+            cause = error.error if isinstance(error, WorkerFailed) else error
+            self.failure = logs.unexpected(cause, "the screen")
+
+    def tell(self, words: str) -> None:
+        """A line for who started the program, when the screen has gone; nothing where that cannot be said any more."""
+        if words:
+            with suppress(OSError):
+                sys.stderr.write(f"gemtop: {words}\n")
+                sys.stderr.flush()
+
+    def hung_up(self) -> None:
+        """The terminal has gone, by SIGHUP or by an error on it: end well, and soon."""
+        self.exit(128 + signal.SIGHUP)
+
+    def detach(self) -> None:
+        """Go on without a terminal: draw nothing more, and hold none open."""
+        self.is_detached = True
+        if isinstance(self._driver, Terminal):
+            self._driver.let_go()
 
     # May I draw now?
 
     @property
     def may_draw(self) -> bool:
         """Whether all that was drawn before has arrived; where not, a frame drawn now would only come later."""
+        if self.is_detached:
+            return False
         return not isinstance(self._driver, Terminal) or (self.picture.is_sent and self.pace.is_clear())
 
     @property
@@ -118,7 +176,7 @@ class TerminalApp(App[int]):
     @property
     def is_drawn(self) -> bool:
         """Whether there is a terminal, and not only a test."""
-        return isinstance(self._driver, Terminal)
+        return isinstance(self._driver, Terminal) and not self.is_detached
 
     def _take(self, update: LayoutUpdate | ChopsUpdate) -> None:
         picture, pens = self.picture, self.pens
@@ -141,7 +199,7 @@ class TerminalApp(App[int]):
     def send_picture(self) -> None:
         """Send as much of what has changed as there is room for; the rest when there is room again."""
         driver, picture = self._driver, self.picture
-        if not isinstance(driver, Terminal):
+        if not isinstance(driver, Terminal) or self.is_detached:
             return
         typing = hasattr(self.focused, "cursor_location") or hasattr(self.focused, "cursor_position")
         picture.home = self.screen.outer_size.clamp_offset(self.cursor_position) if typing else None
@@ -171,13 +229,21 @@ class TerminalApp(App[int]):
 
     def _send_again(self) -> None:
         self._again, self._soon = None, False
-        if self._running and self._screen_stack:
-            self.send_picture()
+        try:
+            if self._running and self._screen_stack:
+                self.send_picture()
+        except Exception as error:
+            self._handle_exception(error)
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """A cursor that blinks would cost more than the text that streams."""
         if self.thrift and hasattr(event.widget, "cursor_blink"):
             event.widget.cursor_blink = False
+
+    def action_redraw(self) -> None:
+        """Send all of the screen again: something else may have written to the terminal."""
+        self.picture.forget()
+        self.send_picture()
 
     # What the driver asks and tells
 
@@ -196,6 +262,8 @@ class TerminalApp(App[int]):
 
     def terminal_lost(self) -> None:
         """Called on the threads that write and read."""
+        if self._line_loop is not None and not self._line_loop.is_closed():
+            self._line_loop.call_soon_threadsafe(self.hung_up)
 
 
 def draw_frames(screen: Screen[Any], draw: Callable[[], None]) -> None:

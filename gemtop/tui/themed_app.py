@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from rich.color import ColorSystem
 from textual.filter import LineFilter, Monochrome
+from textual.theme import BUILTIN_THEMES
 
 from gemtop import terminal
 from gemtop.config import config_if_set
 from gemtop.domain.ascii_text import CELLS
 from gemtop.domain.errors import BadInputError
 from gemtop.tui.terminal_app import TerminalApp
-from gemtop.tui.themes import DARK_NAME, own_themes
+from gemtop.tui.themes import DARK_NAME, LIGHT_NAME, own_themes
 from gemtop.tui.widgets.cells import CellWidget
 
 if TYPE_CHECKING:
@@ -26,6 +27,14 @@ _SYSTEMS = {
     "256": ColorSystem.EIGHT_BIT,
     "truecolour": ColorSystem.TRUECOLOR,
 }
+
+
+OF_SIXTEEN = """
+Screen:ansi { background: $background; color: $foreground; }
+ModalScreen:ansi { background: transparent; }
+TextArea:ansi .text-area--placeholder, Input:ansi > .input--placeholder { color: $text-muted; text-style: none; }
+"""
+"""Style of a terminal's own colours. There is nothing between two of them: what lies behind a dialog stays as it is."""
 
 
 class ThemedApp(TerminalApp):
@@ -55,11 +64,31 @@ class ThemedApp(TerminalApp):
             self.console._color_system = _SYSTEMS[depth]
         self.ascii = terminal.ascii_screen(config.screen_ascii if config else "auto")
         CellWidget.ascii_only, CellWidget.coloured = self.ascii, not self.no_color
-        for theme in own_themes(sixteen=depth == "sixteen"):
-            self.register_theme(theme)
-        self.theme = config.screen_theme if config else DARK_NAME
+        self.stylesheet.add_source(OF_SIXTEEN, read_from=("", "ThemedApp"), is_default_css=False)
+        self._offer_themes(sixteen=depth == "sixteen")
+        self.theme = self._nearest(config.screen_theme if config else DARK_NAME)
+        self._warnings = config.warnings if config else ()
+        """What is to be said of the configuration."""
         self._theme_before: str | None = None
         """The theme in force before others were looked at."""
+
+    def on_mount(self) -> None:
+        for warning in self._warnings:
+            self.notify(warning, title="configuration", severity="warning", timeout=15, markup=False)
+
+    def _offer_themes(self, *, sixteen: bool) -> None:
+        """gemtop's own and Textual's, of which only those remain that the terminal can show."""
+        for name, theme in self.available_themes.items():
+            if sixteen and not theme.ansi:
+                self.unregister_theme(name)
+        for theme in own_themes(sixteen=sixteen):
+            self.register_theme(theme)
+
+    def _nearest(self, name: str) -> str:
+        """The theme, or where the terminal cannot show it gemtop's own that is as dark."""
+        if name in self.available_themes:
+            return name
+        return DARK_NAME if BUILTIN_THEMES[name].dark else LIGHT_NAME
 
     def encoded(self, text: str) -> bytes:
         """What is sent to the terminal: where it shows ASCII alone, whatever else is drawn as many cells of that."""

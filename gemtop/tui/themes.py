@@ -89,15 +89,17 @@ def _light() -> Theme:
 
 def _dark_of_sixteen() -> Theme:
     return _of_sixteen(DARK_NAME, dark=True, ground="ansi_black", ink="ansi_bright_white", colour="ansi_bright_cyan",
-                       faint="ansi_bright_black", bright="bright_")  # fmt: skip
+                       muted="ansi_white", faint="ansi_bright_black", bright="bright_")  # fmt: skip
 
 
 def _light_of_sixteen() -> Theme:
     return _of_sixteen(LIGHT_NAME, dark=False, ground="ansi_bright_white", ink="ansi_black", colour="ansi_blue",
-                       faint="ansi_bright_black", bright="")  # fmt: skip
+                       muted="ansi_bright_black", faint="ansi_bright_black", bright="")  # fmt: skip
 
 
-def _of_sixteen(name: str, *, dark: bool, ground: str, ink: str, colour: str, faint: str, bright: str) -> Theme:
+def _of_sixteen(
+    name: str, *, dark: bool, ground: str, ink: str, colour: str, muted: str, faint: str, bright: str
+) -> Theme:
     """Whole colours of the terminal's own, the ground too: what that is otherwise nobody can know."""
     return Theme(
         name=name,
@@ -121,9 +123,9 @@ def _of_sixteen(name: str, *, dark: bool, ground: str, ink: str, colour: str, fa
             "panel": ground,
             "boost": ground,
             "text": ink,
-            "text-muted": ink,
+            "text-muted": muted,
             "text-disabled": faint,
-            "foreground-muted": ink,
+            "foreground-muted": muted,
             "border": colour,
             "border-blurred": faint,
             "block-cursor-foreground": "ansi_bright_white",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -294,13 +293,12 @@ class TopApp(BaseApp):
 
     def run_and_report(self) -> int:
         """Run until the user leaves; say in a line what went wrong, and return the exit code."""
-        code = self.run()
-        if code is None:  # an exception ended the application; Textual has shown it
+        code = self.run_screen()
+        if code is None:
+            self.tell(self.failure)
             self._close("the screen failed")
-            code = self.return_code or EXIT_FAILURE
-        if self._exit_words:
-            sys.stderr.write(f"gemtop: {self._exit_words}\n")
-        return code
+        self.tell(self._exit_words)
+        return EXIT_FAILURE if code is None else code
 
     def get_default_screen(self) -> TopScreen:
         return self._top
@@ -309,7 +307,7 @@ class TopApp(BaseApp):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.leave, EXIT_OK)
-        loop.add_signal_handler(signal.SIGHUP, self._leave_at_once)
+        loop.add_signal_handler(signal.SIGHUP, self.hung_up)
         Comeback(self._driver).install()
         # The first frame is on the screen before anything big is imported.
         self.call_after_refresh(self._start)
@@ -377,8 +375,10 @@ class TopApp(BaseApp):
             self._exit_words = f"recorded as session {monitor.begin.session_id}"
         return EXIT_OK
 
-    def _leave_at_once(self) -> None:
-        """The terminal is gone: keep what is recorded, then end."""
+    def hung_up(self) -> None:
+        """The terminal has gone: keep what is recorded, then end."""
+        if self._leaving:
+            return
         self._leaving = True
         self._close("ended by SIGHUP")
         self.exit(128 + signal.SIGHUP)

@@ -91,7 +91,11 @@ class GemtopTerminal:
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def type(self, keys: str) -> None:
-        os.write(self.fd, keys.encode())
+        self.type_bytes(keys.encode())
+
+    def type_bytes(self, sent: bytes) -> None:
+        """What a terminal of any encoding may send."""
+        os.write(self.fd, sent)
 
     def _answer(self, data: bytes) -> None:
         with contextlib.suppress(OSError):

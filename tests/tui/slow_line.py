@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
+import struct
+import termios
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tests.tui.program import GemtopTerminal
 
@@ -29,6 +32,8 @@ class SlowTerminal(GemtopTerminal):
         self.bytes_per_s = bytes_per_s
         self.answers = answers
         self.stopped = False
+        self.most_waiting = 0
+        """Bytes that were sent and not read at one time, the most of them; the kernel counts 4,095 of them."""
         self._credit, self._since_s = 0.0, time.monotonic()
         super().__init__(arguments, columns, rows, **environment)
 
@@ -38,6 +43,7 @@ class SlowTerminal(GemtopTerminal):
 
     def read(self, wait_s: float = 0.02) -> bool:
         """Take in what the line has carried since the last time."""
+        self.most_waiting = max(self.most_waiting, self._waiting())
         now_s = time.monotonic()
         earned = self.bytes_per_s * (now_s - self._since_s)
         # A line carries on while the reader of this test is busy, but it saves nothing up.
@@ -54,9 +60,5 @@ class SlowTerminal(GemtopTerminal):
         self.feed(sent)
         return bool(sent)
 
-    def press_until(self, key: str, shown: Callable[[], bool], what: str) -> int:
-        """Press a key and wait until its effect is on the screen; the bytes that came over the line until then."""
-        before = len(self.raw)
-        self.type(key)
-        self.wait_until(shown, what)
-        return len(self.raw) - before
+    def _waiting(self) -> int:
+        return int(struct.unpack("i", fcntl.ioctl(self.fd, termios.FIONREAD, bytes(4)))[0])

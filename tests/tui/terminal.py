@@ -32,7 +32,7 @@ Cell = tuple[str, str, str, bool]
 class Terminal:
     """Runs a script of this folder and shows what it sends."""
 
-    def __init__(self, script: str, folder: Path, columns: int = 120, rows: int = 40) -> None:
+    def __init__(self, script: str, folder: Path, columns: int = 120, rows: int = 40, **environment: str) -> None:
         self.folder = folder
         self.screen = AnsweringScreen(columns, rows, self._answer)
         self.stream = pyte.ByteStream(self.screen)
@@ -44,6 +44,7 @@ class Terminal:
             os.environ.update(TERM="xterm-256color", COLORTERM="truecolor", COLUMNS="", LINES="")
             for name in ("COLUMNS", "LINES", "NO_COLOR"):
                 os.environ.pop(name, None)
+            os.environ.update(environment)
             # The size has to be there before the program asks for it.
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
             here = Path(__file__).parent

@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
+from gemtop.tui.first_paint import SPAN_S
 from gemtop.tui.screens.base import BaseScreen
 from gemtop.tui.terminal_app import TerminalApp, draw_frames, draw_text
 from gemtop.tui.widgets.chart import Chart
@@ -33,7 +34,7 @@ class LiveView(BaseScreen[None]):
     def __init__(self) -> None:
         super().__init__()
         self.charts = DEFAULT_CHARTS
-        self.span_s = 60.0
+        self.span_s = SPAN_S
         self._charts: LiveCharts | None = None
         self._shown_run = 0
         self._shown_text = 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.color import Color as RichColor
-from rich.palette import Palette
 from rich.style import Style
 from textual.color import Color
 
@@ -67,13 +66,13 @@ def role_style(widget: Widget, role: str) -> Style:
     app = widget.app
     if app.no_color:
         return _without_colours(name, ground)
-    if app.current_theme.ansi or app.console.color_system == "standard":
-        return _of_sixteen(app, widget, name, ground)
+    if app.current_theme.ansi:
+        return _of_sixteen(widget, name, ground, dark=app.current_theme.dark)
     below = widget.background_colors[1]
     if name == BADGE:
         filled = below + _of(app, ground)
         ink = max(_INKS, key=lambda ink: contrast(filled.rgb, ink.rgb))
-        return Style(color=ink.rich_color, bgcolor=filled.rich_color, bold=True)
+        return Style(color=ink.rich_color, bgcolor=standing_out(filled, ink, _LEAST_OF_TEXT).rich_color, bold=True)
     if ground:
         below += _of(app, ground).multiply_alpha(_TINTS.get(ground, _TINT))
     known = name if name in ROLES else "text"
@@ -106,25 +105,14 @@ def standing_out(colour: Color, ground: Color, least: float) -> Color:
 
 # Terminals that show less ----------------------------------------------------------------------------------
 
-_SIXTEEN = Palette([(0, 0, 0), (170, 0, 0), (0, 170, 0), (170, 85, 0), (0, 0, 170), (170, 0, 170), (0, 170, 170),
-                    (170, 170, 170), (85, 85, 85), (255, 85, 85), (85, 255, 85), (255, 255, 85), (85, 85, 255),
-                    (255, 85, 255), (85, 255, 255), (255, 255, 255)])  # fmt: skip
-"""What Rich takes the sixteen colours for: each of these comes out as its own number."""
-
-
 _ANSI_GROUNDS = {**dict.fromkeys(_CURSORS, colours.BLUE), "other": colours.GREY, "removed": colours.RED,
                  "added": colours.MAGENTA}  # fmt: skip
 """Of what is tinted elsewhere; throttled times are not, their line above them has to do."""
 
 
-def _of_sixteen(app: App[object], widget: Widget, name: str, ground: str) -> Style:
-    """Colours of the terminal's own sixteen; grounds are whole colours, since there is nothing between."""
-    native, dark = app.current_theme.ansi, app.current_theme.dark
-    table = colours.ANSI_DARK if dark else colours.ANSI_LIGHT
-
-    def colour(number: int) -> RichColor:
-        return RichColor.from_ansi(number) if native else RichColor.from_triplet(_SIXTEEN[number])
-
+def _of_sixteen(widget: Widget, name: str, ground: str, *, dark: bool) -> Style:
+    """The terminal's own sixteen colours; grounds are whole ones, since there is nothing between."""
+    table, colour = colours.ANSI_DARK if dark else colours.ANSI_LIGHT, RichColor.from_ansi
     if name == BADGE:
         return Style(color=colour(colours.BLACK), bgcolor=colour(colours.ANSI_BADGES[ground]))
     below = widget.background_colors[1].rich_color

@@ -163,9 +163,9 @@ class TunePanel(CellWidget, can_focus=True):
 
     def _memory_line(self, line: LedgerLine, role: str, width: int) -> tuple[str, str]:
         beginning = f"memory {clip(line.name, 7):<7}"
-        words = f"{beginning}{line.total:>22}  {line.difference:>10}  {line.left}"
+        words = f"{beginning}{plain(line.total):>22}  {line.difference:>10}  {line.left}"
         if text_width(words) > width - _MARK:  # whether it fits goes before by how much it differs
-            words = f"{beginning}{line.total:>16}  {line.left or line.difference}"
+            words = f"{beginning}{plain(line.total):>16}  {line.left or line.difference}"
         return words, role if line.fits or self._text.stale else "bad"
 
     def _draw_row(self, canvas: Canvas, y: int, row: Row, *, selected: bool) -> None:
