@@ -40,6 +40,7 @@ _ACTIONS: dict[str, dict[str, Action]] = {
     },
     "program": {
         "keys": Action("question_mark,f1", "this list; keys in the last line can be clicked"),
+        "redraw": Action("ctrl+l", "draw the whole screen anew", priority=True),
         "suspend": Action("ctrl+z", "suspend; fg brings it back", "suspend_process", True),
         "copy_or_leave": Action("ctrl+c", "copy what is selected; else leave", "leave_or_copy", True),
         "leave": Action("ctrl+q", "leave; everything is recorded", priority=True),

@@ -145,6 +145,11 @@ class Session:
         return self._model is not None and self.crashed is None
 
     @property
+    def loading(self) -> bool:
+        """A model is on its way."""
+        return self._loading is not None
+
+    @property
     def busy(self) -> bool:
         """A run was asked for and has not been recorded yet, or settings are being changed."""
         return self._running or self.applying

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from gemtop import __version__
 from gemtop.cli import options
 from gemtop.cli.streams import exit_code
-from gemtop.config import check_config
+from gemtop.config import config_if_set
 from gemtop.domain.ascii_text import WORDS
 from gemtop.domain.errors import EXIT_BAD_INPUT
 from gemtop.domain.text import one_line
@@ -83,7 +83,8 @@ def main(argv: Sequence[str]) -> int:
         if not args.draws:  # a screen starts the log when its first lines stand
             options.start_log(args)
         if not args.reads_config:
-            for warning in check_config():
+            config = config_if_set()
+            for warning in config.warnings if config and not args.draws else ():  # a screen shows them itself
                 sys.stderr.write(f"gemtop: {warning}\n")
         code = int(args.func(args))
         if args.verbose:

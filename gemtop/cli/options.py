@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gemtop import __version__
-from gemtop.config import Paths, load_config, places
+from gemtop.config import Paths, config_if_set, load_config, places
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.settings import (
     CACHE_TYPES,
@@ -26,6 +26,7 @@ from gemtop.domain.settings import (
 
 if TYPE_CHECKING:
     from gemtop.domain.events import GenerateRequest
+    from gemtop.keymap import Keys
 
 _BEGUN_S = time.perf_counter()
 _FLASH: dict[str, FlashAttention] = {"auto": "auto", "on": "on", "off": "off", "1": "on", "0": "off", "-1": "auto"}
@@ -199,6 +200,14 @@ def _log_command(args: argparse.Namespace) -> None:
         if value not in (None, False, []) and (isinstance(value, int | float) or name in _TOLD)
     ]
     log.info("command %s: %s", args.func.__module__.rpartition(".")[2].strip("_"), " ".join(told))
+
+
+def screen_keys() -> Keys:
+    """The keys of the screens, with the user's own."""
+    from gemtop.keymap import Keys
+
+    config = config_if_set()
+    return Keys(config.keys) if config else Keys()
 
 
 def record_text(args: argparse.Namespace) -> bool:

@@ -5,12 +5,11 @@ The schema is `schema.Config`; it and what reads it are imported when they are n
 
 from __future__ import annotations
 
-from gemtop.config.in_force import check_config, config_if_set, fleet_address, load_config, paths
+from gemtop.config.in_force import config_if_set, fleet_address, load_config, paths
 from gemtop.config.places import Paths, config_file, new_session_id, places, read_state, write_state
 
 __all__ = [
     "Paths",
-    "check_config",
     "config_file",
     "config_if_set",
     "fleet_address",

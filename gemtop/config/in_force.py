@@ -28,10 +28,9 @@ def load_config() -> Config:
     return reading.config
 
 
-def check_config() -> tuple[str, ...]:
-    """The warnings of the configuration, without reading it where there is none. Raises as load_config does."""
-    config = config_if_set()
-    return config.warnings if config else ()
+def config_if_set() -> Config | None:
+    """The same, but None where nothing is set: that is known in no time. Raises as load_config does."""
+    return load_config() if _is_set() else None
 
 
 def paths(db: str | None = None, config: Config | None = None) -> Paths:
@@ -39,14 +38,8 @@ def paths(db: str | None = None, config: Config | None = None) -> Paths:
     chosen = db or os.environ.get(DB_VARIABLE)
     if chosen:
         return places(str(Path(chosen).expanduser().absolute()))
-    if config is None and not _is_set():
-        return places(None)
-    return places((config or load_config()).history_file)
-
-
-def config_if_set() -> Config | None:
-    """The configuration; None where nothing is set and all of it is default. Raises as load_config does."""
-    return load_config() if _is_set() else None
+    config = config or config_if_set()
+    return places(config.history_file if config else None)
 
 
 def _is_set() -> bool:

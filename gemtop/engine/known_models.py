@@ -18,8 +18,11 @@ _LONGEST_S = 1.0
 
 def known_models(paths: Paths) -> Names:
     """Every name that `gemtop models` lists, its headers unread; those seen last where the folders do not answer."""
+    from gemtop.config.reading import read_config
+
+    configured = read_config().config.models_folders
     stored: list[StoredModel] = []
-    thread = threading.Thread(target=lambda: stored.extend(stored_models()), name="gemtop-names", daemon=True)
+    thread = threading.Thread(target=lambda: stored.extend(stored_models(configured)), name="gemtop-names", daemon=True)
     thread.start()
     thread.join(_LONGEST_S)
     if thread.is_alive():

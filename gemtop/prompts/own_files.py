@@ -9,27 +9,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_WAIT_S = 1.0
-_AGAIN_S = 0.02
+_AGAIN_S = 0.01
 _MODE = 0o600
 """Of new files: prompts are nobody else's business."""
 
 
 @contextmanager
-def held(file: Path) -> Iterator[int]:
+def held(file: Path, wait_s: float) -> Iterator[int]:
     """The file, made if need be, open for reading and writing while no other gemtop has it.
 
-    Raises OSError where it cannot be opened, or another program holds it for longer than a second.
+    Raises OSError where it cannot be opened, or others hold it for longer than `wait_s`.
     """
-    descriptor = _lock(file)
+    descriptor = _lock(file, wait_s)
     try:
         yield descriptor
     finally:
         os.close(descriptor)  # and with it the lock
 
 
-def _lock(file: Path) -> int:
-    deadline = time.monotonic() + _WAIT_S
+def _lock(file: Path, wait_s: float) -> int:
+    deadline = time.monotonic() + wait_s
     while True:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _MODE)
         try:

@@ -14,6 +14,8 @@ MOST_PROMPTS = 500
 MOST_BYTES = 1 << 20
 LONGEST_BYTES = MOST_BYTES // 4
 """A longer prompt is not kept: it would push out most of the others."""
+_WAIT_S = 60.0
+"""For other gemtops to be done with the file: nobody waits for this one."""
 _MOST_READ = 4 * MOST_BYTES
 """Of a file that something else made large, its end."""
 
@@ -34,7 +36,7 @@ def keep(file: Path, prompt: str) -> None:
         return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with held(file) as descriptor:
+        with held(file, _WAIT_S) as descriptor:
             raw = _tail(descriptor)
             before = _prompts(raw)
             after = _bounded([*before, storable(prompt)])

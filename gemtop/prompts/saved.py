@@ -18,6 +18,8 @@ from gemtop.prompts.reading import HEADER, read_set
 
 SAVED = "saved"
 """Name of the set that the screen saves into."""
+_WAIT_S = 2.0
+"""For another gemtop to be done with the file, while the user waits."""
 _SUFFIXES = (".toml", ".jsonl", ".ndjson")
 _BEGINNING = (
     "# Prompts saved in gemtop, a [[prompt]] for each. Checks and longest answers may stand here too:\n"
@@ -100,7 +102,7 @@ def save(name: str, text: str, *, replacing: bool = False) -> Path:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file = file.resolve()  # it may be a link into a folder of dotfiles
-        with held(file):
+        with held(file, _WAIT_S):
             before = file.read_text(encoding="utf-8")
             at = _position(_rows(file, before), name)
             if at is not None:
@@ -118,7 +120,7 @@ def delete(name: str) -> None:
     file = saved_file().resolve()
     _check(file)
     try:
-        with held(file):
+        with held(file, _WAIT_S):
             before = file.read_text(encoding="utf-8")
             at = _position(_rows(file, before), name)
             if at is None:

@@ -9,7 +9,6 @@ import asyncio
 import gc
 import os
 import signal
-import sys
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
@@ -20,18 +19,16 @@ from textual.widgets import TextArea
 from textual.worker import WorkerState
 
 from gemtop.config import Paths, read_state, write_state
-from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_OK, GemtopError
+from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_FAILURE, EXIT_OK, GemtopError
 from gemtop.domain.text import one_line
 from gemtop.keymap import Keys
 from gemtop.supervisor import RESTART
-from gemtop.tui import paste
 from gemtop.tui.base_app import BaseApp
 from gemtop.tui.bindings import bindings
 from gemtop.tui.comeback import Comeback
 from gemtop.tui.messages import ComparisonEnded, ModelChosen, SessionHappened, SessionReady
 from gemtop.tui.screens.live import LiveScreen
 from gemtop.tui.startup import Resume, Startup, save_resume, take_resume, without_servers
-from gemtop.tui.traffic import Traffic
 from gemtop.tui.widgets.tabs import SCREENS
 
 if TYPE_CHECKING:
@@ -76,7 +73,7 @@ class GemtopApp(BaseApp):
         make_plans: MakePlans | None = None,
         keys: Keys | None = None,
     ) -> None:
-        super().__init__(keys)
+        super().__init__(keys, thrift=startup.thrift)
         self.startup = startup
         self.paths = paths
         self._make_session = make_session or self._real_session
@@ -91,6 +88,7 @@ class GemtopApp(BaseApp):
         self.resume: Resume | None = None
         self.model_path: str | None = None
         self.live = LiveScreen()
+        self.live.span_s = startup.span_s
         self._history: HistoryScreen | None = None
         self._compare: CompareScreen | None = None
         for mode in SCREENS:
@@ -99,7 +97,6 @@ class GemtopApp(BaseApp):
         """The one that goes on, or the last one."""
         self._before: Resume | None = None
         """What was loaded when it began."""
-        self._traffic = Traffic()
         self._leaving = False
         self._exit_words = ""
         self._unrecorded = False
@@ -109,17 +106,14 @@ class GemtopApp(BaseApp):
 
     def run_and_report(self) -> int:
         """Run until the user leaves; say in a line what is kept, and return the exit code."""
-        self.prepare_terminal()
-        paste.install()
-        code = self.run()
-        if self._exit_words:
-            sys.stderr.write(f"gemtop: {self._exit_words}\n")
+        code = self.run_screen()
+        if code is None:
+            self.tell(self.failure)
+            self._close_session("the screen failed")
+        self.tell(self._exit_words)
         if code == EXIT_OK and self._unrecorded and self.startup.quit_when_done:
             return EXIT_BAD_INPUT  # as the headless commands have it: a script must not take this for done
-        if code is None:  # an exception ended the application; Textual has shown it
-            self._close_session("the screen failed")
-            return self.return_code or 1
-        return code
+        return EXIT_FAILURE if code is None else code
 
     def _make_screen(self, mode: str) -> ModeScreen:
         """A screen, when it is gone to for the first time. All but the live one are imported here."""
@@ -166,11 +160,9 @@ class GemtopApp(BaseApp):
         return marks
 
     def on_mount(self) -> None:
-        if self._driver is not None:
-            self._traffic.watch(self._driver)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._leave_at_once, number)
+        loop.add_signal_handler(signal.SIGTERM, self._leave_at_once, signal.SIGTERM)
+        loop.add_signal_handler(signal.SIGHUP, self.hung_up)
         Comeback(self._driver).install()
         # The first frame is on the screen before anything big is imported.
         self.call_after_refresh(self._start)
@@ -197,7 +189,7 @@ class GemtopApp(BaseApp):
             self.startup.session_id,
             unrecorded_ok=True,
             record_text=self.startup.record_text,
-            terminal_bytes=lambda: self._traffic.sent_bytes,
+            terminal_bytes=lambda: self.pace.sent_bytes,
         )
 
     def _real_plans(self) -> Plans:
@@ -346,6 +338,9 @@ class GemtopApp(BaseApp):
         before, self._before = self._before, None
         if self._leaving or self.session is None:
             return
+        if self.is_detached:
+            self.leave(EXIT_FAILURE if comparing.state.phase == "failed" else EXIT_OK)
+            return
         if comparing.asked and self.session.crashed is None and before is not None and before.path:
             self.resume, self.settings = before, before.settings
             self.open_model(before.path)
@@ -386,8 +381,12 @@ class GemtopApp(BaseApp):
         self.notify("writing the session down ...", timeout=30)
 
         def close() -> None:
-            self._close_session(None)
-            self.call_from_thread(self.exit, code)
+            try:
+                self._close_session(None)
+            except Exception as error:
+                self.call_from_thread(self._handle_exception, error)
+            else:
+                self.call_from_thread(self.exit, code)
 
         self.run_worker(close, thread=True, name="close", exit_on_error=False)
 
@@ -436,6 +435,18 @@ class GemtopApp(BaseApp):
             self._exit_words = self._exit_words or session.problem
         elif runs and not self._exit_words:
             self._exit_words = f"{runs} {'run' if runs == 1 else 'runs'} recorded; see them with: gemtop query sessions"
+
+    def hung_up(self) -> None:
+        """The terminal has gone: keep the session and end, or, where that was asked for, end what runs first."""
+        if self._leaving or self.is_detached:
+            return
+        session, asked = self.session, self.startup
+        runs = session is not None and (session.busy or (session.loading and bool(asked.prompt)))
+        if not asked.keep_running or not (runs or self.comparing):
+            self._leave_at_once(signal.SIGHUP)
+            return
+        self.startup = replace(asked, quit_when_done=True)
+        self.detach()
 
     def _leave_at_once(self, number: int) -> None:
         """The terminal is gone or somebody wants this to end: keep the session, then end."""

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from gemtop.keymap import Keys
-from gemtop.tui.terminal_app import TerminalApp
+from gemtop.tui.themed_app import ThemedApp
 
 _WIDTHS: list[tuple[int, str]] = [(0, "-tiny"), (40, "-narrow"), (100, "-normal"), (160, "-wide")]
 _HEIGHTS: list[tuple[int, str]] = [(0, "-tiny"), (10, "-flat"), (16, "-low"), (22, "-tall"), (32, "-high")]
 
 
-class BaseApp(TerminalApp):
+class BaseApp(ThemedApp):
     """An application whose keys the user may have changed."""
 
     HORIZONTAL_BREAKPOINTS = _WIDTHS
     VERTICAL_BREAKPOINTS = _HEIGHTS
 
-    def __init__(self, keys: Keys | None = None) -> None:
-        super().__init__()
+    def __init__(self, keys: Keys | None = None, *, thrift: bool = False) -> None:
+        super().__init__(thrift=thrift)
         self.keys = keys or Keys()
         self.set_keymap(dict(self.keys.own))
 

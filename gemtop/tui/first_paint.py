@@ -14,6 +14,8 @@ from gemtop.domain.ascii_text import CELLS
 from gemtop.keymap import KeyHint, Keys, fitting
 from gemtop.tui.hints import LIVE_KEYS, PROMPT_PLACEHOLDER
 
+SPAN_S = 60.0
+"""What the live charts show at first, where nothing else is set."""
 _LEAST_WIDTH, _LEAST_HEIGHT = 40, 10
 """Below this the live screen shows only that the terminal is too small."""
 

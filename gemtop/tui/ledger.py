@@ -1,15 +1,16 @@
-"""The memory of each device by what it is for, as bars and their words: pure, for the ledger to draw."""
+"""The memory of each device by what it is for, as bars and their words, for the ledger to draw."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gemtop.domain.model import BackendDevice, DeviceMemory
 from gemtop.domain.plan import GIB, MIB, MemoryUse
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample
 from gemtop.domain.text import one_line
 from gemtop.readings import matched
+from gemtop.tui.widgets.ledger import BarText, Entry, LedgerText
 from gemtop.view import SessionView
 
 HOST = "CPU"
@@ -18,6 +19,8 @@ STEP_BYTES = GIB // 10
 """What other programs hold is shown in steps of this much."""
 _ROUND = 64
 """The last reading of each device is among so many."""
+_MAIN_SHARE = 10
+"""A device that holds a tenth of the model matters."""
 _NOT_READ = "not read yet"
 _NO_SENSORS = "it has no sensors here"
 
@@ -42,7 +45,7 @@ class DeviceBar:
     """Why nothing was planned."""
 
     @property
-    def parts(self) -> tuple[int, int, int]:
+    def model_parts(self) -> tuple[int, int, int]:
         """Weights, KV cache, and compute with the logits handed over."""
         return self.use.weights_bytes, self.use.kv_bytes, self.use.compute_bytes + self.use.output_bytes
 
@@ -151,7 +154,7 @@ def short_name(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class _Words:
     """Sizes of one bar in words whose widths do not change while the sizes do."""
 
     bar: DeviceBar
@@ -192,30 +195,22 @@ class Words:
         return [self.gib(size).lstrip() for size in sizes_bytes], "GiB"
 
 
-Entry = tuple[str, str, str]
-"""The part that a word is of (weights, kv, compute, other, free, or empty), the word, its value."""
-PARTS = ("weights", "kv", "compute", "other", "free")
-
-
-def legend(words: Words, *, free: bool) -> list[Entry]:
+def _legend(words: _Words, *, free: bool) -> list[Entry]:
     """What each part of the bar is; `free` is left out where another line has it."""
     bar, found = words.bar, list[Entry]()
     mixed = False
     if bar.use.total_bytes:
-        texts, unit = words.model(*bar.parts)
+        texts, unit = words.model(*bar.model_parts)
         mixed = unit == "MiB"
         names = (("weights", "weights"), ("kv", "KV"), ("compute", "compute"))
-        sized = zip(names, texts, bar.parts, strict=True)
+        sized = zip(names, texts, bar.model_parts, strict=True)
         found = _with_unit([(*name, text) for name, text, size in sized if size], unit if mixed else "")
-    rest: list[Entry] = []
-    if words.other_bytes is not None:
-        rest.append(("other", "other", words.gib(words.other_bytes)))
-    if free and words.free_bytes is not None:
-        rest.append(("free", "free", words.gib(words.free_bytes)))
-    return found + _with_unit(rest, "GiB" if mixed else "")
+    rest = [("other", words.other_bytes), ("free", words.free_bytes if free else None)]
+    gib = " GiB" if mixed else ""
+    return [*found, *((part, part, f"{words.gib(size)}{gib}") for part, size in rest if size is not None)]
 
 
-def planned(words: Words) -> list[Entry]:
+def _planned(words: _Words) -> list[Entry]:
     """What was planned beside what came of it, and what is free; or why something is not known."""
     bar, found = words.bar, list[Entry]()
     unit = ""
@@ -245,3 +240,64 @@ def _unknown(bar: DeviceBar) -> Iterator[Entry]:
         yield "", "free", f"N/A ({one_line(bar.reason)})"
     if bar.planned is None and bar.planned_reason and bar.use.total_bytes:
         yield "", "planned", f"N/A ({one_line(bar.planned_reason)})"
+
+
+# What is shown -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What others hold of a device, as it is shown."""
+
+    model_parts: tuple[int, int, int]
+    """With another model it begins anew."""
+    number_bytes: int | None
+    bar_bytes: int | None
+
+
+@dataclass(slots=True)
+class Steady:
+    """Bars of one moment after the other. Readings that go to and fro by less than a step move nothing."""
+
+    _held: dict[str, _Held] = field(default_factory=dict)
+
+    def texts(self, bars: Sequence[DeviceBar], width: int) -> LedgerText:
+        """What to draw on `width` cells."""
+        self._held = {bar.name: _hold(self._held.get(bar.name), bar, max(1, width)) for bar in bars}
+        model = sum(bar.use.total_bytes for bar in bars)
+        found = [_bar_text(bar, self._held[bar.name], model) for bar in bars]
+        if len(bars) == 1:
+            reading = (bars[0].title, found[0].used)
+        else:
+            reading = ("model", f"{model / GIB:.1f} GiB") if model else ("", "")
+        return LedgerText(tuple(found), *reading)
+
+
+def _bar_text(bar: DeviceBar, held: _Held, model_bytes: int) -> BarText:
+    words = _Words(bar, held.number_bytes)
+    used = (*bar.model_parts, held.bar_bytes or 0)
+    known = bar.other_bytes is not None and bar.total_bytes is not None
+    return BarText(
+        name=bar.name,
+        used=words.used,
+        parts=(*used, max(0, (bar.total_bytes or 0) - sum(used))),
+        free_known=known,
+        reason=one_line(bar.reason or ""),
+        main=bar.use.total_bytes * _MAIN_SHARE >= model_bytes,
+        whole=tuple(_legend(words, free=True) + ([] if bar.other_bytes is not None else _planned(words))),
+        legend=tuple(_legend(words, free=False)),
+        planned=tuple(_planned(words)),
+    )
+
+
+def _hold(held: _Held | None, bar: DeviceBar, width: int) -> _Held:
+    now, parts = bar.other_bytes, bar.model_parts
+    known = held is not None and held.model_parts == parts
+    if now is None or held is None or not known or held.number_bytes is None or held.bar_bytes is None:
+        return _Held(parts, now, now)
+    cell = (bar.total_bytes or 0) // width
+    return _Held(
+        parts,
+        now if abs(now - held.number_bytes) >= STEP_BYTES else held.number_bytes,
+        now if abs(now - held.bar_bytes) >= max(cell, STEP_BYTES) else held.bar_bytes,
+    )

@@ -31,19 +31,25 @@ class ReplayApp(BaseApp):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = bindings("program")
 
-    def __init__(self, replay: Replay, *, position_ns: int = 0, speed: float = 1.0, keys: Keys | None = None) -> None:
-        super().__init__(keys)
+    def __init__(
+        self,
+        replay: Replay,
+        *,
+        position_ns: int = 0,
+        speed: float = 1.0,
+        keys: Keys | None = None,
+        thrift: bool = False,
+    ) -> None:
+        super().__init__(keys, thrift=thrift)
         self.playback = Playback(replay.duration_ns, time.monotonic_ns(), position_ns=position_ns, speed=speed)
         self.spans = replay.run_spans
         self._replay_screen = ReplayScreen(replay)
 
     def run_and_report(self) -> int:
         """Run until the user leaves; the exit code."""
-        self.prepare_terminal()
-        code = self.run()
-        if code is None:  # an exception ended the application; Textual has shown it
-            return self.return_code or EXIT_FAILURE
-        return code
+        code = self.run_screen()
+        self.tell(self.failure)
+        return EXIT_FAILURE if code is None else code
 
     def get_default_screen(self) -> ReplayScreen:
         return self._replay_screen

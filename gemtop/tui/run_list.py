@@ -12,6 +12,7 @@ from gemtop.domain.resources import Resources, error_name
 from gemtop.domain.text import one_line, plus_minus
 from gemtop.run import RunView
 from gemtop.tui.present import STOP_WORDS, outcome_word, verdict_word
+from gemtop.tui.widgets.run_table import RunRow
 from gemtop.view import SessionView
 
 _ENERGY = (
@@ -54,55 +55,37 @@ def run_lines(view: SessionView) -> tuple[RunLine, ...]:
 # One line ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    key: str
-    head: str
-    left: bool = False
-    """Words, not numbers."""
+def table_rows(lines: Iterable[RunLine]) -> tuple[RunRow, ...]:
+    """The rows of the table."""
+    return tuple(RunRow(line.run.number, line.change, {} if line.change else _cells(line.run)) for line in lines)
 
 
-COLUMNS = (
-    Column("number", "run"),
-    Column("variant", "variant", left=True),
-    Column("decode", "decode"),
-    Column("prefill", "prefill"),
-    Column("ttft", "TTFT s"),
-    Column("tokens", "tokens"),
-    Column("energy", "J/token"),
-    Column("verdict", "verdict", left=True),
-    Column("why", "", left=True),
-)
-IMPORTANCE = ("number", "variant", "verdict", "decode", "ttft", "tokens", "energy", "prefill", "why")
-"""Where there is no room for all columns, the last of these are left out."""
+def _cells(run: RunView) -> dict[str, tuple[str, str]]:
+    """Text and colour role by column."""
+    timing = run.timing
+    found = {
+        "number": (str(run.number), "muted"),
+        "variant": (one_line(run.variant), badge(named_variant_role(run.variant))),
+        "decode": _value(timing.decode_tokens_per_s, 1),
+        "prefill": _value(timing.prefill_tokens_per_s, 0),
+        "ttft": _value(timing.ttft_s, 2),
+        "tokens": (f"{timing.generated_tokens:,}", "text"),
+        "energy": _energy_cell(run.resources),
+        "verdict": outcome_word(run),
+    }
+    if run.verdict is not None and run.verdict.invalid_reason:
+        found["why"] = (one_line(run.verdict.invalid_reason), "muted")
+    return found
 
 
-def cell(line: RunLine, key: str) -> str:
-    """What stands in a column."""
-    run, timing = line.run, line.run.timing
-    if key == "number":
-        return str(run.number)
-    if key == "variant":
-        return one_line(run.variant)
-    if key == "verdict":
-        return outcome_word(run)[0]
-    if key == "why":
-        return one_line(run.verdict.invalid_reason or "") if run.verdict else ""
-    if key == "tokens":
-        return f"{timing.generated_tokens:,}"
-    if key == "energy":
-        return _with_error(run.resources, "decode_j_per_token")
-    value, digits = {
-        "decode": (timing.decode_tokens_per_s, 1),
-        "prefill": (timing.prefill_tokens_per_s, 0),
-        "ttft": (timing.ttft_s, 2),
-    }[key]
-    return "-" if value is None else f"{value:,.{digits}f}"
+def _value(value: float | None, digits: int) -> tuple[str, str]:
+    return ("-", "muted") if value is None else (f"{value:,.{digits}f}", "text")
 
 
-def _with_error(used: Resources | None, name: str) -> str:
-    value, error = (getattr(used, name), getattr(used, error_name(name))) if used else (None, None)
-    return "-" if value is None or error is None else plus_minus(value, error)
+def _energy_cell(used: Resources | None) -> tuple[str, str]:
+    if used is None or used.decode_j_per_token is None or used.decode_j_per_token_error is None:
+        return "-", "muted"
+    return plus_minus(used.decode_j_per_token, used.decode_j_per_token_error), "text"
 
 
 # All of one --------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 if TYPE_CHECKING:
-    from gemtop.tui.terminal_app import TerminalApp
+    from gemtop.tui.themed_app import ThemedApp
 
 
 class ThemeSearch(Provider):
@@ -16,7 +16,7 @@ class ThemeSearch(Provider):
 
     def __init__(self, *args: object, **named: object) -> None:
         super().__init__(*args, **named)  # type: ignore[arg-type]
-        app = cast("TerminalApp", self.app)
+        app = cast("ThemedApp", self.app)
         self._commands = [(theme.name, partial(app.choose_theme, theme.name)) for theme in app.themes_in_order]
 
     async def discover(self) -> Hits:

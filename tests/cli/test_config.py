@@ -15,6 +15,7 @@ from gemtop.config import config_file, load_config
 from gemtop.config.schema import KEYS, Config
 from gemtop.keymap import ACTIONS
 from tests.cli.commands import gemtop, refused
+from tests.tui.program import GemtopTerminal
 
 
 @pytest.fixture
@@ -114,3 +115,11 @@ def test_what_config_does_not_take(file: Path) -> None:
     refused(gemtop("config", "edit", EDITOR="no-such-editor -w"), "no-such-editor cannot be started: No such file")
     refused(gemtop("config", "edit", EDITOR="'vi"), "EDITOR has a quotation that is not closed")
     refused(gemtop("config", "edit", EDITOR="false"), "the editor false ended with 1")
+
+
+def test_keys_that_are_set_work_on_the_screen_and_stand_in_its_last_line(file: Path) -> None:
+    file.write_text('[keys]\n"top.quit" = "f10"\n')
+    with GemtopTerminal(["top"]) as terminal:
+        terminal.wait_for_text("F10 Quit", "machine")
+        terminal.type("\x1b[21~")
+        assert terminal.wait() == 0

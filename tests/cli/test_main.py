@@ -15,10 +15,21 @@ from gemtop.cli.main import COMMANDS
 from tests.cli.commands import LIMIT_S, command, gemtop, refused
 from tests.conftest import child_environment
 
-HEAVY = ("textual", "llama_cpp", "plotext", "pynvml", "numpy", "duckdb", "psutil", "huggingface_hub", "httpx2")
+HEAVY = (
+    "textual",
+    "llama_cpp",
+    "plotext",
+    "pynvml",
+    "numpy",
+    "duckdb",
+    "psutil",
+    "huggingface_hub",
+    "httpx2",
+    "tomlkit",
+)
 
 
-WITHOUT_HISTORY = ("pull", "adopt", "quantize", "devices")
+WITHOUT_HISTORY = ("pull", "adopt", "quantize", "devices", "completion", "config")
 """Commands that neither read nor write the history."""
 
 

@@ -6,7 +6,7 @@ from textual.app import ComposeResult
 
 from gemtop.charts.colours import VARIANTS
 from gemtop.charts.grid import Canvas, Cells, badge
-from gemtop.tui.terminal_app import TerminalApp
+from gemtop.tui.themed_app import ThemedApp
 from gemtop.tui.widgets.cells import CellWidget
 from gemtop.tui.widgets.palette import ROLES
 
@@ -22,7 +22,7 @@ class Roles(CellWidget):
         return canvas.freeze()
 
 
-class PaletteProgram(TerminalApp):
+class PaletteProgram(ThemedApp):
     def compose(self) -> ComposeResult:
         yield Roles()
 
@@ -32,5 +32,4 @@ class PaletteProgram(TerminalApp):
 
 if __name__ == "__main__":
     program = PaletteProgram()
-    program.prepare_terminal()
     program.run()

@@ -19,6 +19,8 @@ from typing import Any
 
 import pyte
 
+from .program import AnsweringScreen
+
 # pyte prints the keyboard protocol's sequences as text.
 _KEYBOARD = re.compile(rb"\x1b\[[<>=?][0-9;]*u")
 LIMIT_S = 30.0
@@ -32,7 +34,7 @@ class Terminal:
 
     def __init__(self, script: str, folder: Path, columns: int = 120, rows: int = 40, **environment: str) -> None:
         self.folder = folder
-        self.screen = pyte.Screen(columns, rows)
+        self.screen = AnsweringScreen(columns, rows, self._answer)
         self.stream = pyte.ByteStream(self.screen)
         self.bytes_seen = 0
         self.raw = b""
@@ -70,6 +72,9 @@ class Terminal:
                 return
             before = dump
             assert time.monotonic() < deadline, f"still {dump['size']}"
+
+    def _answer(self, data: bytes) -> None:
+        os.write(self.fd, data)
 
     def read(self, wait_s: float = 0.05) -> bool:
         ready, _, _ = select.select([self.fd], [], [], wait_s)

@@ -54,7 +54,7 @@ def test_a_card_holds_the_model_and_what_others_and_the_driver_take() -> None:
     )  # fmt: skip
     assert [bar.name for bar in bars] == ["CUDA0", "RAM"]
     assert bars[0].free_bytes == 5 * GIB and bars[0].total_bytes == 24 * GIB and bars[0].planned == MODEL
-    assert sum(bars[0].parts) + (bars[0].other_bytes or 0) == 19 * GIB
+    assert sum(bars[0].model_parts) + (bars[0].other_bytes or 0) == 19 * GIB
 
 
 def test_a_mapped_file_counts_beside_what_the_machine_has_in_use() -> None:
@@ -134,6 +134,7 @@ async def test_a_small_model_is_told_in_mib() -> None:
     shown = await drawn(replace(RAM, planned=HOST), width=70)
     assert "█ weights 170   ▒ compute 12 MiB   ░ other  9.0 GiB" in shown
     assert "planned 182   measured 182 MiB   · free 54.8 GiB" in shown
+    assert "█weights 170 ▒comp 12M ░other  9.0G" in await drawn(replace(RAM, planned=HOST), width=40)
 
 
 async def test_details_go_before_devices_and_devices_are_named() -> None:

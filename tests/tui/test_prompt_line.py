@@ -16,7 +16,9 @@ from gemtop.keymap import Keys
 from gemtop.prompts import recent, saved
 from gemtop.tui import base_app
 from gemtop.tui.base_app import BaseApp
+from gemtop.tui.hints import PROMPT_KEYS
 from gemtop.tui.screens.prompts import DeleteScreen, PromptList, PromptsScreen, SavePromptScreen
+from gemtop.tui.widgets.keyline import KeyLine
 from gemtop.tui.widgets.prompt import PromptArea
 from gemtop.tui.widgets.stream import StreamView
 
@@ -35,6 +37,10 @@ class Program(BaseApp):
     def compose(self) -> ComposeResult:
         yield Button("something else")
         yield PromptArea()
+        yield KeyLine(PROMPT_KEYS)
+
+    async def action_leave(self) -> None:
+        raise AssertionError("the program is left")
 
     def on_mount(self) -> None:
         self.prompt.keep_in(self.file)
@@ -154,6 +160,18 @@ async def test_the_key_that_runs_can_be_another() -> None:
         assert screen.program.prompt.text == "a\nb" and not screen.program.ran
         await screen.pilot.press("f5")
         await screen.until(lambda: screen.program.ran == ["a\nb"], "it ran")
+
+
+async def test_a_click_on_a_key_of_the_last_line_is_that_key() -> None:
+    async with started(size=(120, 24)) as screen:
+        last = screen.text.splitlines()[-1]
+        await screen.run("one")
+        await screen.pilot.click(KeyLine, offset=(last.index("Search"), 0))
+        assert screen.program.prompt._search is not None
+        await screen.pilot.click(KeyLine, offset=(last.index("Stop"), 0))
+        assert screen.program.prompt._search is None and screen.program.left == 0
+        await screen.pilot.click(KeyLine, offset=(last.index("Stop"), 0))
+        await screen.until(lambda: screen.program.left == 1, "the prompt is left")
 
 
 async def test_saving_asks_for_a_name_and_before_it_replaces() -> None:

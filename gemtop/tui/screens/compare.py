@@ -20,6 +20,7 @@ from gemtop.tui.comparing import FEW, Chosen, Comparing, State
 from gemtop.tui.hints import CHOOSING_KEYS, COMPARED_KEYS, COMPARING_KEYS, FORM_KEYS, STOPPED_KEYS
 from gemtop.tui.screens.base import ModeScreen
 from gemtop.tui.screens.outputs import OutcomePairs, OutputsScreen
+from gemtop.tui.terminal_app import draw_frames
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
 from gemtop.tui.widgets.model_marks import ModelMarks
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from gemtop.domain.model import ModelEntry
     from gemtop.tui.app import GemtopApp
 
-_LOOK_S = 0.5
 FIELDS = (
     ("prompts", "prompts", FEW),
     ("answer", "longest answer", "64"),
@@ -117,7 +117,7 @@ class CompareScreen(ModeScreen):
     def on_mount(self) -> None:
         self.query_one("#doing", RowsView).can_focus = False
         self.marks.focus()
-        self.set_interval(_LOOK_S, self._look)
+        draw_frames(self, self._look)
         self.run_worker(self._find, thread=True, exit_on_error=False)
         self._say_what_is_chosen()
         self._look()

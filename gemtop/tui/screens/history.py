@@ -23,6 +23,7 @@ from gemtop.tui.recorded import read_pair
 from gemtop.tui.screens.history_dialogs import NoteScreen, SaveQueryScreen, SaveScreen, SaveTo, ValueScreen, WriteScreen
 from gemtop.tui.screens.jobs import JobScreen
 from gemtop.tui.sql_present import axis_kind, columns_of_plot, error_lines, session_sql, sql_header
+from gemtop.tui.terminal_app import draw_frames
 from gemtop.tui.widgets.completion_list import CompletionList
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 _SLIM = 72
 """Below so many columns the lists and the editor take turns."""
-_HEADER_S = 0.5
 _MOST_COPIED = 1000
 """Rows: a terminal takes some 75 KB at once."""
 _OWN = "what you wrote"
@@ -152,7 +152,7 @@ class HistoryScreen(JobScreen):
         self._form.display = False
         self._show_lists(True)
         self.query_one("#queries").focus()
-        self.set_interval(_HEADER_S, self._show_header)
+        draw_frames(self, self._show_header)
         self._read_queries()
         self.say("Enter on a query or a session runs it; F5 runs what is in the editor")
 

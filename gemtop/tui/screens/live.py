@@ -14,6 +14,7 @@ from gemtop.tui.hints import LIVE_KEYS, PROMPT_KEYS
 from gemtop.tui.screens.base import ModeScreen
 from gemtop.tui.screens.live_view import LiveView
 from gemtop.tui.widgets.keyline import KeyLine
+from gemtop.tui.widgets.pasted import excerpt
 from gemtop.tui.widgets.prompt import PromptArea
 from gemtop.tui.widgets.stream import StreamView
 from gemtop.tui.widgets.values import ValueGrid
@@ -113,7 +114,7 @@ class LiveScreen(LiveView, ModeScreen):
         self._shown_run, self._shown_text, self._pieces = run_number, 0, 0
         self.query_one("#figures", ValueGrid).forget_widths()
         if event.kind == "generate" and request is not None and not request.resume:
-            self.query_one("#output", StreamView).mark(f"> {request.prompt}")
+            self.query_one("#output", StreamView).mark(f"> {excerpt(request.prompt)}")
 
     def _run_recorded(self, event: RunRecorded) -> None:
         self.show_text()
@@ -153,10 +154,10 @@ class LiveScreen(LiveView, ModeScreen):
         if resume is not None and self.session is not None:
             self.session.conversation[:] = resume.conversation
             for user, answer in resume.conversation:
-                self.query_one("#output", StreamView).mark(f"> {user}")
+                self.query_one("#output", StreamView).mark(f"> {excerpt(user)}")
                 self.query_one("#output", StreamView).append(answer)
             if resume.last_prompt and not resume.conversation:
-                self.query_one("#prompt", PromptArea).text = resume.last_prompt
+                self.query_one("#prompt", PromptArea).put(resume.last_prompt)
         elif app.startup.prompt:
             self._generate(app.startup.prompt)
         waiting, self._waiting = self._waiting, ""
@@ -227,7 +228,7 @@ class LiveScreen(LiveView, ModeScreen):
         if self.focused is not prompt:
             event.stop()
             self.set_focus(prompt)
-            prompt.insert(event.text)
+            prompt.add(event.text)
 
     def on_prompt_area_submitted(self, message: PromptArea.Submitted) -> None:
         if not message.text.strip():
@@ -244,16 +245,16 @@ class LiveScreen(LiveView, ModeScreen):
     def _generate(self, prompt: str) -> None:
         session, app = self.session, self._app
         if self._has_crashed():
-            self.query_one("#prompt", PromptArea).text = prompt
+            self.query_one("#prompt", PromptArea).put(prompt)
             return
         if self._is_comparing():
-            self.query_one("#prompt", PromptArea).text = prompt
+            self.query_one("#prompt", PromptArea).put(prompt)
             return
         if session is None or not session.ready:
             self._keep_waiting(session, prompt)
             return
         if session.busy:
-            self.query_one("#prompt", PromptArea).text = prompt
+            self.query_one("#prompt", PromptArea).put(prompt)
             self.notify("a run is going on; Esc stops it. The prompt is kept", severity="warning")
             return
 
@@ -267,7 +268,7 @@ class LiveScreen(LiveView, ModeScreen):
             self._waiting = prompt
             self.notify("the prompt runs when the model is loaded; Esc takes it back", timeout=4)
         else:
-            self.query_one("#prompt", PromptArea).text = prompt
+            self.query_one("#prompt", PromptArea).put(prompt)
             self.notify("no model is loaded; m opens one. The prompt is kept", severity="warning")
 
     def on_descendant_focus(self) -> None:
@@ -294,7 +295,8 @@ class LiveScreen(LiveView, ModeScreen):
 
     def action_stop(self) -> None:
         if self._waiting:
-            self.query_one("#prompt", PromptArea).text, self._waiting = self._waiting, ""
+            self.query_one("#prompt", PromptArea).put(self._waiting)
+            self._waiting = ""
             return
         if self._app.comparing and self._app.comparison is not None:
             self._app.comparison.stop()

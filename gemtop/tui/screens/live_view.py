@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
+from gemtop.tui.first_paint import SPAN_S
 from gemtop.tui.screens.base import BaseScreen
+from gemtop.tui.terminal_app import TerminalApp, draw_frames, draw_text
 from gemtop.tui.widgets.chart import Chart
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from gemtop.charts.live import LiveCharts, Scene
     from gemtop.view import SessionView, Shown
 
-FRAME_S = 0.5
-TEXT_S = 0.125
 DEFAULT_CHARTS: tuple[str, ...] = ("speed", "memory", "power", "temperature")
 """What the charts show; the last ones are left out where there is no room."""
 
@@ -34,7 +34,7 @@ class LiveView(BaseScreen[None]):
     def __init__(self) -> None:
         super().__init__()
         self.charts = DEFAULT_CHARTS
-        self.span_s = 60.0
+        self.span_s = SPAN_S
         self._charts: LiveCharts | None = None
         self._shown_run = 0
         self._shown_text = 0
@@ -75,14 +75,19 @@ class LiveView(BaseScreen[None]):
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one("#output"))
-        self.set_interval(FRAME_S, self.show_frame)
-        self.set_interval(TEXT_S, self.show_text)
+        draw_frames(self, self.show_frame)
+        draw_text(self, self.show_text)
 
     def on_screen_resume(self) -> None:
         self.show_text()
         self.show_frame()
 
     # Charts and figures
+
+    @property
+    def line_note(self) -> str:
+        """What there is to say of a slow line to the terminal."""
+        return cast(TerminalApp, self.app).line_note
 
     def show_frame(self) -> None:
         """Everything but the text, from one view of the session."""
@@ -117,7 +122,7 @@ class LiveView(BaseScreen[None]):
             if ledger.size:
                 ledger.show_view(view)
         self.query_one("#runs", RunTable).show_view(view)
-        self.query_one("#keys", KeyLine).show_note(present.cost_note(view.cost))
+        self.query_one("#keys", KeyLine).show_note(self.line_note or present.cost_note(view.cost))
 
     def _show_charts(self, charts: LiveCharts, view: SessionView) -> None:
         scene = scene_of(view)

@@ -13,6 +13,7 @@ from textual.widgets import Input
 from gemtop.tui.bindings import bindings
 from gemtop.tui.hints import LOG_KEYS
 from gemtop.tui.screens.base import ModeScreen
+from gemtop.tui.terminal_app import draw_frames
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
 from gemtop.tui.widgets.stream import StreamView
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from gemtop.domain.events import LogLine
     from gemtop.tui.app import GemtopApp
 
-_LOOK_S = 0.5
 _KEEP_LINES = 20_000
 _ROLES = {"warn": "warn", "error": "bad"}
 _LOUD = frozenset(_ROLES)
@@ -63,7 +63,7 @@ class LogScreen(ModeScreen):
 
     def on_mount(self) -> None:
         self._view.focus()
-        self.set_interval(_LOOK_S, self.look)
+        draw_frames(self, self.look)
         self.look()
 
     def on_screen_resume(self) -> None:

@@ -20,6 +20,7 @@ from gemtop.tui.bindings import bindings
 from gemtop.tui.hints import MODELS_KEYS
 from gemtop.tui.messages import ModelChosen
 from gemtop.tui.screens.base import ModeScreen
+from gemtop.tui.terminal_app import draw_frames
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
 from gemtop.tui.widgets.model_list import DEMO, ModelList
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 _PLAN_AFTER_S = 0.4
 """The cursor has to rest on a model so long before it is planned."""
-_LOOK_S = 0.5
 _EMPTY = (
     "No model was found in this folder, ~/models or the stores of Ollama, Hugging Face, llama.cpp, LM Studio.\n\n"
     "gemtop PATH.gguf\n    opens a file\n\n"
@@ -113,7 +113,7 @@ class ModelsScreen(ModeScreen):
 
     def on_mount(self) -> None:
         self._models.focus()
-        self.set_interval(_LOOK_S, self._look)
+        draw_frames(self, self._look)
         self.action_again()
         self._look()
 

@@ -15,6 +15,7 @@ from gemtop.tui.bindings import bindings
 from gemtop.tui.compare_present import output_rows, outputs_header
 from gemtop.tui.hints import OUTPUT_KEYS
 from gemtop.tui.screens.base import BaseScreen
+from gemtop.tui.terminal_app import draw_frames
 from gemtop.tui.widgets.header import HeaderLine, HeaderText
 from gemtop.tui.widgets.keyline import KeyLine
 from gemtop.tui.widgets.rows_view import RowsView
@@ -22,8 +23,6 @@ from gemtop.tui.widgets.styled import styled_rows
 
 if TYPE_CHECKING:
     from gemtop.comparison.outcome import Outcome
-
-_LOOK_S = 0.5
 
 
 class Pairs(Protocol):
@@ -108,7 +107,7 @@ class OutputsScreen(BaseScreen[None]):
     def on_mount(self) -> None:
         self.view.focus()
         self._show(from_top=True)
-        self.set_interval(_LOOK_S, self._look)
+        draw_frames(self, self._look)
 
     def _look(self) -> None:
         """Show what has come since, where the comparison goes on."""

@@ -17,6 +17,7 @@ from gemtop.tui.hints import REPLAY_KEYS
 from gemtop.tui.screens.live_view import LiveView
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
+from gemtop.tui.widgets.pasted import excerpt
 from gemtop.tui.widgets.stream import StreamView
 from gemtop.tui.widgets.timebar import TimeBar, TimeBarState
 from gemtop.tui.widgets.values import ValueGrid
@@ -170,7 +171,7 @@ class ReplayScreen(LiveView):
             self._shown_run, self._shown_text = run.number, 0
             self.query_one("#figures", ValueGrid).forget_widths()
             if run.begin.kind == "generate" and not replay.goes_on(run):
-                output.mark(f"> {run.begin.prompt or '(the prompt was not kept)'}")
+                output.mark(f"> {excerpt(run.begin.prompt or '(the prompt was not kept)')}")
             self._add_text(run)
         if not begun:
             self._shown_run = 0

@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from gemtop.charts.grid import Canvas, CellRow, Cells
 from gemtop.domain.text import printable
 from gemtop.keymap import hint
-from gemtop.tui.run_list import RunLine, details, tsv
+from gemtop.tui.run_list import RunLine, details, run_lines, table_rows, tsv
 from gemtop.tui.widgets.cells import clip
 from gemtop.tui.widgets.keyline import KeyLine
 from gemtop.tui.widgets.rows_view import RowsView
@@ -66,7 +66,8 @@ class RunsScreen(ModalScreen[None]):
         super().__init__()
         self._look = look
         self._number = number
-        self._shown: tuple[RunLine | None, int] | None = None
+        self._lines: dict[int, RunLine] = {}
+        self._detailed: RunLine | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(id="sheet"):
@@ -88,17 +89,24 @@ class RunsScreen(ModalScreen[None]):
     def _table(self) -> RunTable:
         return self.query_one(RunTable)
 
+    @property
+    def _line(self) -> RunLine | None:
+        """The run with the cursor."""
+        return self._lines.get(self._table.number or 0)
+
     def _show(self) -> None:
-        self._table.show_view(self._look())
+        lines = run_lines(self._look())
+        self._lines = {line.run.number: line for line in lines}
+        self._table.show_rows(table_rows(lines))
         self._show_details()
 
     def _show_details(self) -> None:
-        line, view = self._table.line, self.query_one("#details", RowsView)
-        number = line.run.number if line else 0
-        before, self._shown = self._shown, (line, number)
-        if before == self._shown:
+        line, before = self._line, self._detailed
+        if line == before:
             return
-        view.show_rows(lambda width: detail_rows(line, width), from_top=before is None or before[1] != number)
+        self._detailed = line
+        another = line is None or before is None or line.run.number != before.run.number
+        self.query_one("#details", RowsView).show_rows(lambda width: detail_rows(line, width), from_top=another)
 
     def on_side_list_moved(self) -> None:
         self._show_details()
@@ -109,7 +117,7 @@ class RunsScreen(ModalScreen[None]):
 
     def action_details(self) -> None:
         """To the details of the run with the cursor."""
-        if self._table.line is not None:
+        if self._line is not None:
             self.add_class("looking")
             self.query_one("#details").focus()
 
@@ -123,13 +131,14 @@ class RunsScreen(ModalScreen[None]):
 
     def action_copy(self) -> None:
         """All runs, or in the details the one that is shown, into the clipboard of the terminal (OSC 52)."""
-        line = self._table.line
+        line = self._line
         if line is None:
             self.notify("there is no run to copy yet", severity="warning")
             return
         looking = self.has_class("looking")
-        self.app.copy_to_clipboard(printable(tsv([line] if looking else self._table.lines)))
-        what = f"run {line.run.number}" if looking else f"{len(self._table.lines)} runs"
+        lines = list(self._lines.values())
+        self.app.copy_to_clipboard(printable(tsv([line] if looking else lines)))
+        what = f"run {line.run.number}" if looking else f"{len(lines)} runs"
         self.notify(f"{what} copied with tabs between columns, if your terminal allows it", timeout=4)
 
 

@@ -16,6 +16,7 @@ from gemtop.charts.grid import BLANK, Canvas, CellRow, Cells, blank_row, changed
 from gemtop.charts.spec import Reading
 from gemtop.domain.ascii_text import to_ascii
 from gemtop.domain.text import cell_width, one_line, text_width
+from gemtop.tui.painting import Place, paint
 from gemtop.tui.widgets.palette import role_style
 
 
@@ -57,6 +58,7 @@ class CellWidget(Widget):
         self._frame = self._cells
         self._frame_key: tuple[object, ...] = ()
         self._enclosed: dict[int, tuple[CellRow, CellRow]] = {}
+        self._uncovered = Place()
 
     # What a subclass does -------------------------------------------------------------------------------
 
@@ -142,7 +144,7 @@ class CellWidget(Widget):
             if was is not is_now
             for start, end in changed_runs(was, is_now)
         ]
-        if regions:
+        if regions and not paint(self, self._uncovered, cells.rows, regions, self._style_of):
             self.refresh(*regions)
 
     def on_resize(self, event: events.Resize) -> None:

@@ -57,4 +57,7 @@ class KeyLine(CellWidget):
         for start, end, hint in self._spans:
             if start <= event.x < end and hint.action:
                 event.stop()
-                await self.screen.run_action(hint.action)
+                focused = self.screen.focused
+                of_prompt = any(name.startswith("prompt.") for name in hint.actions)
+                # The prompt's own actions: the screen has others of the same names, one of which leaves the program.
+                await (focused if of_prompt and focused is not None else self.screen).run_action(hint.action)

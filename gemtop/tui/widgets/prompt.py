@@ -17,6 +17,7 @@ from gemtop.domain.text import one_line, printable, text_width
 from gemtop.tui.bindings import bindings, keys_of
 from gemtop.tui.hints import PROMPT_PLACEHOLDER, TYPING_PLACEHOLDER
 from gemtop.tui.widgets.cells import CellWidget, clip
+from gemtop.tui.widgets.pasted import LongTexts
 
 _LONGEST_QUERY = 60
 """What stands in the line is looked for, unless it is longer."""
@@ -62,6 +63,7 @@ class PromptArea(TextArea):
 
     def __init__(self, *, id: str | None = None) -> None:
         self._search: _Search | None = None
+        self._long = LongTexts()
         super().__init__(
             id=id,
             soft_wrap=True,
@@ -93,9 +95,32 @@ class PromptArea(TextArea):
 
     def put(self, text: str) -> None:
         """Put a prompt into the line, to be changed or run. Escape sequences in it are shown and run as data."""
-        shown = printable(text.replace("\r\n", "\n"))
+        shown = self._long.words_for(printable(text.replace("\r\n", "\n")))
         self._taken = (shown, text)
         self._show(shown)
+
+    @property
+    def prompt(self) -> str:
+        """What stands in the line, all of it."""
+        return self._taken[1] if self.text == self._taken[0] else self._long.whole(self.text)
+
+    def add(self, text: str) -> None:
+        """Put what was pasted where the cursor is."""
+        self.replace(self._long.words_for(text), *self.selection)
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        event.prevent_default()
+        self.add(event.text)
+        self.focus()
+
+    def action_delete_left(self) -> None:
+        """What stands for a long text goes as a whole."""
+        row, column = self.cursor_location
+        words = self._long.words_before(self.document.get_line(row)[:column]) if self.selection.is_empty else ""
+        if words:
+            self.delete((row, column - len(words)), (row, column))
+        else:
+            super().action_delete_left()
 
     def _show(self, text: str) -> None:
         self.text = text
@@ -130,10 +155,11 @@ class PromptArea(TextArea):
         if self._search is not None:
             self._take()
             return
-        text = self._taken[1] if self.text == self._taken[0] else self.text
+        text = self.prompt
         if text.strip():
             self._remember(text)
         self._recalled, self._draft = len(self._earlier), ""
+        self._long.forget()
         self.clear()
         self.screen.set_focus(None)  # at once: a key typed behind Enter is a command, not text
         self.post_message(self.Submitted(text))
@@ -174,7 +200,7 @@ class PromptArea(TextArea):
 
         if self._search is not None:
             self._take()
-        text = self._taken[1] if self.text == self._taken[0] else self.text
+        text = self.prompt
         if text.strip():
             self.app.push_screen(SavePromptScreen(text))
         else:

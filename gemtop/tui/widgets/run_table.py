@@ -2,34 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual import events
 
-from gemtop.charts.colours import named_variant_role
-from gemtop.charts.grid import Canvas, Cells, badge
+from gemtop.charts.grid import Canvas, Cells
 from gemtop.domain.text import text_width
-from gemtop.tui.present import outcome_word
-from gemtop.tui.run_list import COLUMNS, IMPORTANCE, RunLine, cell, run_lines
 from gemtop.tui.widgets.cells import clip, plain
 from gemtop.tui.widgets.side_list import Item, SideList
-from gemtop.view import SessionView
+
+if TYPE_CHECKING:
+    from gemtop.view import SessionView
 
 _GAP = 2
 _LEAST_HEIGHT = 3
 """Of a table with headings."""
-_WIDEST = {"variant": 22, "why": 200}
-_LEAST = {"number": 3, "variant": 8, "decode": 6, "prefill": 7, "ttft": 6, "tokens": 6, "energy": 7, "verdict": 11}
-"""Cells of a column that has nothing wider, so that the first run moves nothing."""
 _LEAST_WHY = 12
 _MARKS = {"valid": ("✓ ", "+ "), "not valid": ("✗ ", "! ")}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    key: str
+    head: str
+    least: int
+    """Cells where nothing is wider, so that the first run moves nothing."""
+    widest: int = 20
+    left: bool = False
+    """Words, not numbers."""
+
+
+COLUMNS = (
+    Column("number", "run", 3),
+    Column("variant", "variant", 8, 22, left=True),
+    Column("decode", "decode", 6),
+    Column("prefill", "prefill", 7),
+    Column("ttft", "TTFT s", 6),
+    Column("tokens", "tokens", 6),
+    Column("energy", "J/token", 7),
+    Column("verdict", "verdict", 11, left=True),
+    Column("why", "", 0, 200, left=True),
+)
+IMPORTANCE = ("number", "variant", "verdict", "decode", "ttft", "tokens", "energy", "prefill", "why")
+"""Where there is no room for all columns, the last of these are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run, or the change of settings that it made."""
+
+    number: int
+    change: str
+    """What was changed, and how long that took; such a row has no cells."""
+    cells: Mapping[str, tuple[str, str]]
+    """Text and colour role by column."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where a column stands."""
 
-    key: str
+    column: Column
     x: int
     cells: int
 
@@ -46,50 +81,48 @@ class RunTable(SideList):
         """`quiet` draws the cursor only while the keys go here."""
         super().__init__("runs", placeholder, id=id)
         self.quiet = quiet
-        self._lines: dict[str, RunLine] = {}
-        self._widths: dict[str, int] = dict(_LEAST)
+        self._rows: dict[str, RunRow] = {}
+        self._widths = {column.key: column.least for column in COLUMNS}
         self._places: tuple[_Place, ...] = ()
 
     @property
-    def line(self) -> RunLine | None:
+    def number(self) -> int | None:
         """The run with the cursor."""
-        return self._lines.get(self.at or "")
-
-    @property
-    def lines(self) -> tuple[RunLine, ...]:
-        """All that is shown."""
-        return tuple(self._lines.values())
+        return int(self.at) if self.at is not None else None
 
     def show_view(self, view: SessionView) -> None:
         """Show the runs of this moment; only cells that changed are refreshed."""
-        at_newest = self._at == 0
-        lines = {str(line.run.number): line for line in run_lines(view)}
-        if lines == self._lines:
+        from gemtop.tui.run_list import run_lines, table_rows
+
+        self.show_rows(table_rows(run_lines(view)))
+
+    def show_rows(self, rows: Sequence[RunRow]) -> None:
+        """Show these, the newest first."""
+        at_newest, found = self._at == 0, {str(row.number): row for row in rows}
+        if found == self._rows:
             return
-        self._lines = lines
+        self._rows = found
         self._widen()
-        many = "run" if len(lines) == 1 else "runs"
-        self.set_title(f"{len(lines)} {many}" if lines else "runs")
+        many = "run" if len(rows) == 1 else "runs"
+        self.set_title(f"{len(rows)} {many}" if rows else "runs")
         if at_newest:
             self._items, self._at = (), 0  # the cursor stays on the first line, not on the run that was there
-        self.show_items([Item(key, "") for key in lines])
+        self.show_items([Item(key, "") for key in found])
 
     def go_to(self, number: int) -> None:
         """The cursor onto a run, if it is there."""
-        keys = list(self._lines)
+        keys = list(self._rows)
         if str(number) in keys:
             self._at = keys.index(str(number))
             self.rebuild()
 
     def _widen(self) -> None:
         """Columns never get narrower: what is above and below a number stays where it is."""
-        for line in self._lines.values():
-            if line.change:
-                continue
+        for row in self._rows.values():
             for column in COLUMNS:
-                extra = 2 if column.key == "verdict" else 0
-                wanted = min(text_width(cell(line, column.key)) + extra, _WIDEST.get(column.key, 20))
-                self._widths[column.key] = max(self._widths.get(column.key, 0), wanted)
+                text = row.cells.get(column.key, ("", ""))[0]
+                wanted = text_width(text) + (len(_MARKS[text][0]) if text in _MARKS else 0)
+                self._widths[column.key] = max(self._widths[column.key], min(wanted, column.widest))
 
     # Drawing
 
@@ -100,58 +133,40 @@ class RunTable(SideList):
         if not heads:
             return rows
         canvas = Canvas(width, height)
-        names = {column.key: column for column in COLUMNS}
         for place in self._places:
-            column = names[place.key]
-            x = place.x if column.left else place.x + place.cells - len(column.head)
-            canvas.put(x, 0, clip(column.head, place.cells), "muted")
+            head = clip(place.column.head, place.cells)
+            canvas.put(place.x if place.column.left else place.x + place.cells - len(head), 0, head, "muted")
         canvas.paste(0, 1, rows)
         return canvas.freeze()
 
     def _layout(self, width: int) -> tuple[_Place, ...]:
-        """Columns that find room, in their order."""
-        kept: set[str] = set()
-        used = -_GAP
+        """Columns that find room, in their order; what is at the end is cut."""
+        kept, used = set[str](), -_GAP
         for key in IMPORTANCE:
-            cells = self._widths.get(key, 0)
-            if key == "why":
-                cells = min(cells, max(_LEAST_WHY, width - used - _GAP)) if cells else 0
-            if cells and used + _GAP + cells <= width:
+            cells = self._widths[key]
+            least = min(cells, _LEAST_WHY) if key == "why" else cells
+            if cells and used + _GAP + least <= width:
                 kept.add(key)
-                used += _GAP + cells
-        places, x = [], 0
+                used += _GAP + least
+        places, x = list[_Place](), 0
         for column in COLUMNS:
             if column.key in kept:
-                last = width - x
-                cells = last if column.key == "why" else self._widths[column.key]
-                places.append(_Place(column.key, x, cells))
-                x += cells + _GAP
+                places.append(_Place(column, x, min(self._widths[column.key], width - x)))
+                x += self._widths[column.key] + _GAP
         return tuple(places)
 
     def draw_item(self, canvas: Canvas, y: int, item: Item, width: int) -> None:
-        line = self._lines[item.key]
-        numbers = self._widths["number"]
-        if line.change:
-            canvas.put(0, y, str(line.run.number).rjust(numbers), "muted")
-            canvas.put(numbers + _GAP, y, clip(plain(f"changed {line.change}"), width - numbers - _GAP), "muted")
+        row = self._rows[item.key]
+        if row.change:
+            x = self._widths["number"]
+            canvas.put(0, y, item.key.rjust(x), "muted")
+            canvas.put(x + _GAP, y, clip(plain(f"changed {row.change}"), width - x - _GAP), "muted")
             return
-        lefts = {column.key for column in COLUMNS if column.left}
         for place in self._places:
-            text, role = self._cell(line, place.key)
-            text = clip(text, place.cells)
-            x = place.x if place.key in lefts else place.x + place.cells - text_width(text)
+            text, role = row.cells.get(place.column.key, ("", ""))
+            text = clip(_MARKS.get(text, ("", ""))[self.ascii_only] + text, place.cells)
+            x = place.x if place.column.left else place.x + place.cells - text_width(text)
             canvas.put(x, y, text, role)
-
-    def _cell(self, line: RunLine, key: str) -> tuple[str, str]:
-        text = cell(line, key)
-        if key == "variant":
-            return text, badge(named_variant_role(line.run.variant))
-        if key == "verdict":
-            mark = _MARKS.get(text, ("", ""))[self.ascii_only]
-            return mark + text, outcome_word(line.run)[1]
-        if key in ("number", "why") or text == "-":
-            return text, "muted"
-        return text, "text"
 
     def on_click(self, event: events.Click) -> None:
         """A line below the headings."""

@@ -166,7 +166,9 @@ class StreamView(CellWidget, can_focus=True):
         self._dropped = self._wrapped.dropped_rows
         last = len(self._wrapped.rows) - 1
         if self._follow and not self._top <= last < self._top + height:
-            self._top = last - height // 2
+            # What is kept in view is sent again in its new place.
+            kept = 1 if getattr(self.app, "thrift", False) else height // 2
+            self._top = last - kept
         self._top = max(0, min(self._top, last))
 
     # Scrolling ------------------------------------------------------------------------------------------
