@@ -92,7 +92,7 @@ class Config:
     )  # fmt: skip
     screen_ascii: Literal["auto", "on", "off"] = _key(
         "screen", "ascii", Choice("auto", "on", "off"), "auto",
-        "Whether frames and charts are drawn in plain ASCII; `auto` does so where the locale has no UTF-8.",
+        "Whether screens are in plain ASCII; `auto` is so where the locale has no UTF-8, and on the Linux console.",
         '"on"',
     )  # fmt: skip
     screen_span_s: int = _key(

@@ -94,7 +94,8 @@ def _braille(dots: int) -> str:
 def _by_words(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return to_ascii(error.object[error.start : error.end]), error.end
+    text, after = error.object[error.start : error.end], error.object[error.end : error.end + 1]
+    return to_ascii(text.removesuffix("°") if after in ("C", "F") else text), error.end
 
 
 def _by_cells(error: UnicodeError) -> tuple[str, int]:

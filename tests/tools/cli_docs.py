@@ -72,8 +72,14 @@ ENVIRONMENT = (
     ("HF_HUB_CACHE, HF_HOME", "Where Hugging Face keeps models; the model chooser looks there."),
     ("LLAMA_CACHE", "Where llama.cpp keeps models; the model chooser looks there."),
     ("VISUAL, EDITOR", "What `gemtop config edit` opens the configuration with."),
-    ("TERM", "With `dumb` the screen does not start, as where there is no terminal."),
-    ("NO_COLOR", "Set to anything: the screen in shades of grey."),
+    (
+        "TERM, COLORTERM",
+        "How many colours the [terminal](terminals.md#fewer-colours) has. With `TERM=dumb` the screen does not start, "
+        "as where there is no terminal.",
+    ),
+    ("NO_COLOR", "Set to anything: no colours on the screen."),
+    ("LC_ALL, LC_CTYPE, LANG", "Whether the [terminal](terminals.md#a-terminal-without-utf-8) has UTF-8."),
+    ("ACCESSIBLE", "Set to 1: progress in whole lines, for [screen readers](terminals.md#screen-readers)."),
 )
 
 HEAD = """\

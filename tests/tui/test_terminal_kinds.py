@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,3 +99,23 @@ def test_not_a_byte_beyond_ascii(folders: Paths, model_path: str) -> None:
         assert terminal.wait() == 0
         assert terminal.is_restored()
         assert terminal.raw.isascii()
+
+
+def test_a_table_on_a_terminal_without_utf_8(folders: Paths) -> None:
+    """In files and pipes it is UTF-8 all the same, and read aloud it has no rule."""
+    sql = "SELECT '9.1 ± 0.2 °C' AS figure"
+    with GemtopTerminal(["query", sql], LC_ALL="C") as terminal:
+        assert terminal.wait() == 0
+        assert b"9.1 +- 0.2 C" in terminal.raw and b"-----" in terminal.raw
+        assert terminal.raw.isascii()
+    with GemtopTerminal(["query", sql], ACCESSIBLE="1", LC_ALL="C.UTF-8") as terminal:
+        assert terminal.wait() == 0
+        assert "9.1 ± 0.2 °C" in terminal.text
+        assert "─" not in terminal.text
+    pipe = subprocess.run(
+        [sys.executable, "-m", "gemtop", "query", sql],
+        env={**os.environ, "LC_ALL": "C"},
+        capture_output=True,
+        check=True,
+    )
+    assert "9.1 ± 0.2 °C" in pipe.stdout.decode()

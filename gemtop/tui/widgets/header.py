@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gemtop.charts.colours import variant_role
-from gemtop.charts.grid import Canvas, Cells, badge
+from gemtop.charts.grid import BADGE, Canvas, Cells, badge
 from gemtop.domain.text import one_line, text_width
 from gemtop.tui.widgets.cells import CellWidget, clip, plain
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class HeaderText:
     """The line in parts. Each is (text, colour role).
 
-    Where room is short the last settings give way first, and on the right what has no colour of its own.
+    Where room is short the last settings give way first, and on the right what has no colour of its own; a badge is
+    the last to go.
     """
 
     left: tuple[tuple[str, str], ...] = ()
@@ -46,22 +47,25 @@ class HeaderLine(CellWidget):
 
     def draw(self, width: int, height: int) -> Cells:
         canvas = Canvas(width, height)
-        right = list(self._text.right)
-        while (right_cells := _cells(right)) > _RIGHT_SHARE * width:
-            plain = next((part for part in right if part[1] in ("text", "muted")), None)
-            if plain is None:
+        left, right = self._text.left, list(self._text.right)
+        names = next((left[: at + 1] for at, (_, role) in enumerate(left) if role.startswith(BADGE)), ())
+        most = max(0, min(_RIGHT_SHARE * width, width - _cells(names) - 1))
+        while (right_cells := _cells(right)) > most:
+            spare = next((part for part in right if part[1] in ("text", "muted")), None)
+            if spare is None:
                 break
-            right.remove(plain)
+            right.remove(spare)
         limit = width - right_cells - 1
         x = 1
-        for text, role in self._text.left:
-            cells = text_width(text)
-            if x + cells > limit:
-                if role == "title":  # half a name says something, half a setting does not
-                    canvas.put(x, 0, clip(text, max(0, limit - x)), role)
-                break
+        for at, (text, role) in enumerate(left):
+            behind = _cells(names[-1:]) if 0 < at < len(names) - 1 else 0  # a name gives way to the badge behind it
+            room = limit - x - behind
+            if text_width(text) > room:
+                if role != "title" or room < 1:  # half a name says something, half a setting does not
+                    break
+                text = clip(text, room)
             canvas.put(x, 0, text, role)
-            x += cells + 2
+            x += text_width(text) + 2
         x = max(width - right_cells, 0)
         for text, role in right:
             canvas.put(x, 0, text, role)
