@@ -42,11 +42,9 @@ _CAPITALS = """title = "Capitals"
 [[prompt]]
 id = "france"
 prompt = "The capital of France is"
-check = { kind = "contains", all = ["Paris"] }
 [[prompt]]
 id = "italy"
 prompt = "The capital of Italy is"
-check = { kind = "contains", all = ["Rome"] }
 """
 _FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 _TEXT = re.compile(r'x="([\d.]+)" y="([\d.]+)" textLength="([\d.]+)"([^>]*)>([^<]*)</text>')
