@@ -350,6 +350,9 @@ class TopApp(BaseApp):
     def action_leave(self) -> None:
         self.leave(EXIT_OK)
 
+    def action_leave_or_copy(self) -> None:
+        self.action_leave()
+
     def leave(self, code: int) -> None:
         """Write down what is recorded, and end with this exit code."""
         if self._leaving:
