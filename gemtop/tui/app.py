@@ -368,6 +368,9 @@ class GemtopApp(BaseApp):
             return
         if selected:
             self.copy_to_clipboard(selected)
+            if not isinstance(focused, TextArea):
+                self.screen.clear_selection()  # the next Ctrl-C leaves
+            self.notify(f"{len(selected):,} characters copied, if your terminal allows it", timeout=4)
         else:
             self.action_leave()
 

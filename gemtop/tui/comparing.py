@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -148,6 +149,7 @@ class Comparing:
         except GemtopError as error:
             self._end("failed", str(error))
         except Exception as error:  # shown, whatever it is
+            logging.getLogger(__name__).error("a comparison failed", exc_info=True)
             self._end("failed", f"{type(error).__name__}: {error}")
 
     def _end(self, phase: Phase, words: str) -> None:

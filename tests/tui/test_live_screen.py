@@ -507,12 +507,13 @@ async def test_without_a_model_it_lists_what_it_finds(folders: Paths, machine: M
         await screen.until(lambda: isinstance(screen.app.screen, LiveScreen), "Esc goes back")
 
 
-async def test_a_configuration_that_cannot_be_used_is_said_in_the_list(folders: Paths, machine: Machine) -> None:
+async def test_a_configuration_that_was_broken_meanwhile_is_said_in_the_list(folders: Paths, machine: Machine) -> None:
     config = machine.home / ".config" / "gemtop" / "config.toml"
-    config.parent.mkdir(parents=True)
-    config.write_text("[models]\nfolder = [1]\n")
-    async with gemtop(folders, Options(path=None, ready=False)) as screen:
-        await screen.until_shown("line 2:", "it has folders")
+    async with gemtop(folders) as screen:
+        config.parent.mkdir(parents=True)
+        config.write_text("[models]\nfolder = [1]\n")
+        await screen.type("4")
+        await screen.until_shown("line 2:", "folders")
 
 
 async def test_m_does_not_pull_the_model_from_under_a_run(folders: Paths) -> None:

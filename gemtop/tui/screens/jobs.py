@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -67,6 +68,8 @@ class JobScreen(ModeScreen):
             try:
                 value = work()
             except Exception as error:  # shown, whatever it is
+                if not isinstance(error, GemtopError):
+                    logging.getLogger(__name__).error("%s failed", job, exc_info=True)
                 self.post_message(Ended(lambda: None, error))
             else:
                 self.post_message(Ended(partial(then, value), None))

@@ -294,6 +294,10 @@ class LiveScreen(LiveView, ModeScreen):
         self.set_focus(self.query_one("#prompt"))
 
     def action_stop(self) -> None:
+        """Esc: one thing a time, the least that it can mean first."""
+        if self.selections:
+            self.clear_selection()
+            return
         if self._waiting:
             self.query_one("#prompt", PromptArea).put(self._waiting)
             self._waiting = ""
