@@ -14,7 +14,6 @@ from gemtop import __version__
 from gemtop.cli import options
 from gemtop.cli.streams import exit_code
 from gemtop.config import config_if_set
-from gemtop.domain.ascii_text import WORDS
 from gemtop.domain.errors import EXIT_BAD_INPUT
 from gemtop.domain.text import one_line
 from gemtop.terminal import UTF8, charset
@@ -112,6 +111,8 @@ def _prepare_streams() -> None:
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors=_ERRORS[name])
             if name != "stdin" and stream.isatty() and charset() != UTF8:
+                from gemtop.domain.ascii_text import WORDS
+
                 stream.reconfigure(encoding="ascii", errors=WORDS)
 
 

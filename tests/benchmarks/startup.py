@@ -41,12 +41,12 @@ def first_frame(arguments: list[str]) -> tuple[float, float, float]:
                 sent += os.read(terminal.fd, 65536)
             shown.append(time.perf_counter() - begun)
         terminal.feed(sent)
-        terminal.wait_for_text("choose a model")
+        terminal.wait_for_text("Another card")  # a key of the models, which are what there is to choose from
         settled = time.monotonic() + 2
         while time.monotonic() < settled:
             terminal.read(0.1)
         memory = sum(p.memory_full_info().pss for p in [psutil.Process(terminal.pid), *terminal.children()])
-        terminal.type("q")
+        terminal.type("\x11")
         terminal.wait()
     return shown[0], shown[1], memory / 1e6
 

@@ -15,7 +15,7 @@ from textual.widget import Widget
 from gemtop.charts.colours import DARK, LIGHT, VARIANTS, contrast
 from gemtop.charts.grid import Canvas, Cells, badge
 from gemtop.config import config_file, load_config
-from gemtop.tui.terminal_app import TerminalApp
+from gemtop.tui.themed_app import ThemedApp
 from gemtop.tui.themes import own_themes
 from gemtop.tui.widgets.cells import CellWidget
 from gemtop.tui.widgets.palette import ROLES, role_style
@@ -72,7 +72,7 @@ class Line(CellWidget):
         return canvas.freeze()
 
 
-class Program(TerminalApp):
+class Program(ThemedApp):
     def compose(self) -> ComposeResult:
         yield Line()
 
