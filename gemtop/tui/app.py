@@ -428,9 +428,8 @@ class GemtopApp(BaseApp):
             self.comparison.close()
         if session is None:
             return
-        view = session.view()
         session.close(reason)
-        runs = len(view.runs)
+        runs = len(session.view(0).runs)
         if session.crashed and not self._exit_words:
             self._exit_words = f"llama.cpp gave up: {session.crashed}; the session is kept in the history as crashed"
         elif session.problem:

@@ -33,6 +33,11 @@ class AnsweringScreen(pyte.Screen):
         self._answer(data.encode())
 
 
+def gemtop_after(code: str) -> Sequence[str]:
+    """A `program` that runs this Python and then gemtop, in one process."""
+    return (sys.executable, "-c", f"{code}\nimport runpy\nrunpy.run_module('gemtop', run_name='__main__')")
+
+
 class GemtopTerminal:
     """Starts `gemtop ARGUMENTS` as a user's shell would, and lets a test type and look."""
 
@@ -68,7 +73,30 @@ class GemtopTerminal:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
             os.waitpid(self.pid, 0)
-        os.close(self.fd)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the terminal, as when its window is closed."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def redrawn(self) -> pyte.Screen:
+        """Have the whole screen sent again (Ctrl-L); what a new terminal makes of that."""
+        other = pyte.Screen(self.screen.columns, self.screen.lines)
+        stream = pyte.ByteStream(other)
+        stream.feed(("\x1b[?7l" + "\r\n".join(["☒" * other.columns] * other.lines)).encode())
+        sent = len(self.raw)
+        self.type("\x0c")
+
+        def is_drawn() -> bool:
+            nonlocal sent
+            stream.feed(self.raw[sent:])
+            sent = len(self.raw)
+            return "☒" not in "".join(other.display)
+
+        self.wait_until(is_drawn, "the whole screen anew")
+        return other
 
     def children(self) -> list[psutil.Process]:
         """The processes below the one the user started."""
@@ -85,6 +113,11 @@ class GemtopTerminal:
     @property
     def text(self) -> str:
         return "\n".join(line.rstrip() for line in self.screen.display)
+
+    @property
+    def afterwards(self) -> str:
+        """What was written when the screen had been given back."""
+        return re.sub(r"\x1b\[[?<>0-9;]*[a-zA-Z]", "", self.raw.rpartition(b"\x1b[?1049l")[2].decode())
 
     def resize(self, columns: int, rows: int) -> None:
         self.screen.resize(rows, columns)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pyte
 import pytest
 
 from gemtop.config import Paths
@@ -79,19 +78,7 @@ def test_while_nobody_reads_the_run_goes_on_and_the_screen_is_right_after(
         terminal.stopped = False
         terminal.wait_for_text("-n reached")
         assert len(terminal.raw) - before < 30_000, "what nobody saw was not kept for later"
-        other = pyte.Screen(120, 40)
-        stream = pyte.ByteStream(other)
-        stream.feed(("\x1b[?7l" + "\r\n".join(["☒" * 120] * 40)).encode())
-        sent = len(terminal.raw)
-        terminal.type("\x0c")  # Ctrl-L
-
-        def is_drawn_anew() -> bool:
-            nonlocal sent
-            stream.feed(terminal.raw[sent:])
-            sent = len(terminal.raw)
-            return "☒" not in "".join(other.display)
-
-        terminal.wait_until(is_drawn_anew, "the whole screen anew")
+        other = terminal.redrawn()
         assert shown(terminal.screen) == shown(other)
         terminal.type("q")
         assert terminal.wait() == 0
