@@ -283,7 +283,7 @@ async def test_escape_on_the_live_screen_stops_it(models: list[Path]) -> None:
     async with comparing(models, Options(gate=gate)) as compare:
         await compare.start()
         await gated(compare, gate, 1)
-        await compare.pilot.press("c", "escape")
+        await compare.pilot.press("1", "escape")
         await compare.ended()
         await compare.screen.until(lambda: any("stopped" in said for said in compare.screen.said), "it is told")
 
@@ -312,7 +312,7 @@ async def test_a_crash_of_the_engine_ends_it(models: list[Path], machine: Machin
 async def test_no_comparison_beside_a_run(models: list[Path]) -> None:
     gate = threading.Semaphore(0)
     async with comparing(models, Options(gate=gate)) as compare:
-        await compare.pilot.press("c")
+        await compare.pilot.press("1")
         await compare.screen.type("One two\n")
         await compare.screen.until_shown("running")
         await compare.pilot.press("c")
