@@ -27,6 +27,8 @@ from pathlib import Path
 from gemtop.supervisor import supervise
 
 here = Path(sys.argv[1])
+for number in (signal.SIGHUP, signal.SIGQUIT):  # whoever runs the tests in the background ignores them
+    signal.signal(number, signal.SIG_DFL)
 
 def note(name, text=""):
     (here / (name + ".tmp")).write_text(text)
