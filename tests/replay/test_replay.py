@@ -22,7 +22,7 @@ from gemtop.replay import Replay
 from gemtop.replay.player import STRETCH_NS
 from gemtop.run import RunView
 from gemtop.tui import present
-from gemtop.tui.run_list import run_lines
+from gemtop.tui.run_list import run_lines, table_rows
 from gemtop.view import RunRecorded, SessionView
 from tests.history.rows import (
     SESSION,
@@ -81,7 +81,7 @@ def same_view(replay: Replay, live: SessionView) -> SessionView:
         assert getattr(shown.model, name) == getattr(live.model, name), name
     assert shown.model.header.name == live.model.header.name
     assert shown.model.classification.variant == live.model.classification.variant
-    assert run_lines(shown) == run_lines(live)
+    assert table_rows(run_lines(shown)) == table_rows(run_lines(live))
     assert present.figure_rows(shown, 120) == present.figure_rows(live, 120)
     return shown
 
@@ -261,7 +261,7 @@ def test_loading_is_shown_while_it_went_on(paths: Paths) -> None:
         shown = replay.view()
         assert (shown.loading, shown.model is not None) == (loading, has_model)
     header = present.header_text(shown).left
-    assert ("QAT Q4_0", "qat") in header and ("ngl 19", "text") in header
+    assert (" QAT Q4_0 ", "badge@qat") in header and ("ngl 19", "text") in header
     assert not any(text.startswith("t ") for text, _ in header), "threads are not known before a run"
 
 
