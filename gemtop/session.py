@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import socket
@@ -41,10 +42,12 @@ from gemtop.domain.settings import EngineSettings, SamplingSettings
 from gemtop.domain.telemetry import DeviceSample, HostSample, Sample, TelemetryStatus
 from gemtop.domain.validity import SILENT_S
 from gemtop.engine.protocol import BenchRequest, Engine, EventSink, ScoreRequest
-from gemtop.readings import Readings, Recorder
+from gemtop.event_log import log_event, log_run
+from gemtop.readings import COARSE_S, Readings, Recorder
 from gemtop.run import MeasuredRun, RunView, begin_run, changes, decode_roof, ledger_rows
 from gemtop.view import Listener, Mark, RunRecorded, SessionView
 
+_log = logging.getLogger(__name__)
 _CURVE_MARGIN_NS = 2_000_000_000
 """Samples so long before a run still belong to its power curve."""
 _SAMPLE_WAIT_S = SILENT_S
@@ -142,6 +145,11 @@ class Session:
         return self._model is not None and self.crashed is None
 
     @property
+    def loading(self) -> bool:
+        """A model is on its way."""
+        return self._loading is not None
+
+    @property
     def busy(self) -> bool:
         """A run was asked for and has not been recorded yet, or settings are being changed."""
         return self._running or self.applying
@@ -170,6 +178,7 @@ class Session:
 
     def start(self) -> None:
         """Start sampling; the engine's thread already waits for commands."""
+        _log.info("session %s begins: %s", self.session_id, self._begin_record.command)
         self._sampler.start()
 
     def open(self, path: str, settings: EngineSettings) -> None:
@@ -256,9 +265,14 @@ class Session:
         `reason` is what ended it, None for the ordinary way.
         """
         ended = self._engine.close()
+        if not ended:
+            _log.error("llama.cpp does not stop")
         self._sampler.stop()
         crashed = self.crashed is not None
         self._recorder.close(SessionEnd(time.monotonic_ns(), self.crashed or reason, crashed))
+        _log.info("session %s ends after %d runs: %s", self.session_id, len(self._runs), reason or "as it should")
+        if self.problem:
+            _log.warning("not recorded: %s", self.problem)
         return ended
 
     # What a front end may see
@@ -269,7 +283,8 @@ class Session:
         Cheap enough for several frames a second.
         """
         run, status = self._run, self._readings.status
-        now_ns, span_ns = time.monotonic_ns(), round(span_s * 1e9)
+        now_ns, coarse = time.monotonic_ns(), span_s > COARSE_S
+        since_ns = now_ns - round(span_s * 1e9)
         return SessionView(
             t_ns=now_ns,
             session_id=self.session_id,
@@ -283,8 +298,8 @@ class Session:
             decode_rate=self._decode_rate.points(),
             devices=status.devices if status else (),
             used_devices=self.used_devices(),
-            device_samples=tuple(self._readings.devices_since(now_ns - span_ns)),
-            host_samples=tuple(self._readings.hosts_since(now_ns - span_ns)),
+            device_samples=tuple(self._readings.devices_since(since_ns, coarse=coarse)),
+            host_samples=tuple(self._readings.hosts_since(since_ns, coarse=coarse)),
             cost=self._readings.cost,
             telemetry=status,
             problem=self._recorder.problem,
@@ -353,6 +368,7 @@ class Session:
     # The engine thread
 
     def _on_event(self, event: EngineEvent) -> None:
+        log_event(event)
         match event:
             case LogLine():
                 self._log.append(event)
@@ -525,6 +541,7 @@ class Session:
         row = run_row(self._begin_record, run.begin, end)
         if run.begin.kind != "apply":
             self._running = False
+        log_run(row)
         reasons = dict(run.resources.reasons) if run.resources else {}
         self._listener(RunRecorded(row, run.begin, run.prompt, output, reasons, event.message))
 

@@ -49,7 +49,8 @@ def supervise(
         if os.WIFSIGNALED(status):
             terminal.restore()
             name = _signal_name(os.WTERMSIG(status))
-            sys.stderr.write(f"gemtop: {describe(name)}\n")
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                sys.stderr.write(f"gemtop: {describe(name)}\n")
         code = EXIT_CRASHED if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         if code != RESTART and not (code == EXIT_CRASHED and goes_on()):
             return code
@@ -76,14 +77,18 @@ def _run_child(child: Callable[[int], int], attempt: int) -> None:
 
 
 def _die_with_parent() -> None:
-    """Ask the kernel for SIGHUP should the parent be killed: the child then closes well by itself."""
+    """Ask the kernel for SIGHUP should the parent be killed: the child then closes well by itself.
+
+    For SIGTERM where nohup has SIGHUP ignored.
+    """
     parent = os.getppid()
     import ctypes
 
+    ends = signal.SIGTERM if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else signal.SIGHUP
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGHUP)  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, ends)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), ends)
 
 
 def _wait(pid: int) -> int:
@@ -93,7 +98,9 @@ def _wait(pid: int) -> int:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
-    before = {number: signal.signal(number, forward) for number in _FORWARDED}
+    # What a shell has this command ignore, with nohup or in the background, stays so in the child as well.
+    heard = [number for number in _FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, forward) for number in heard}
     try:
         while True:
             _, status = os.waitpid(pid, os.WUNTRACED)

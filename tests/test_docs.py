@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,17 @@ import pytest
 
 from gemtop.cli.main import COMMANDS, build_parser, main
 from gemtop.domain.records import RUN_FIELDS
-from tests.tools import cli_docs, query_docs
+from gemtop.domain.themes import THEMES
+from tests.tools import cli_docs, config_docs, key_docs, man_page, query_docs
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+?)\s*$", re.MULTILINE)
@@ -81,9 +89,26 @@ def test_cli_page_is_current() -> None:
     assert _plain(written) == _plain(cli_docs.page()), "run: python -m tests.tools.cli_docs"
 
 
+def test_the_man_page_is_current_and_every_reader_of_it_is_content() -> None:
+    assert man_page.TARGET.read_text(encoding="utf-8") == man_page.page(), "run: python -m tests.tools.man_page"
+    for reader in (["mandoc", "-T", "lint"], ["groff", "-ww", "-man", "-T", "utf8", "-z"]):
+        done = subprocess.run([*reader, str(man_page.TARGET)], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_the_list_of_queries_is_current() -> None:
     written = query_docs.TARGET.read_text(encoding="utf-8")
     assert written == query_docs.page(), "run: python -m tests.tools.query_docs"
+
+
+def test_the_keys_of_the_configuration_are_current() -> None:
+    written = config_docs.TARGET.read_text(encoding="utf-8")
+    assert written == config_docs.page(), "run: python -m tests.tools.config_docs"
+    assert all(f"`{theme}`" in written for theme in THEMES)
+
+
+def test_the_list_of_keys_is_current() -> None:
+    assert key_docs.TARGET.read_text(encoding="utf-8") == key_docs.page(), "run: python -m tests.tools.key_docs"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
@@ -128,7 +153,7 @@ def test_every_column_of_runs_is_defined() -> None:
 
 def test_the_guides_have_a_page_for_every_command() -> None:
     for command in ("live", *COMMANDS):
-        page = "fleet" if command == "sync" else command  # named for what one wants, not for the first step
+        page = {"sync": "fleet", "completion": "shell"}.get(command, command)  # named for what one wants
         assert (ROOT / "docs" / f"{page}.md").exists(), f"docs/{page}.md is missing"
 
 

@@ -8,6 +8,8 @@ from functools import lru_cache
 from gemtop.domain.text import cell_width
 
 BLANK = " "
+BADGE = "badge"
+"""The role of text on a ground that has the whole colour: badge@qat."""
 _width_of = lru_cache(maxsize=4096)(cell_width)
 
 
@@ -20,7 +22,7 @@ class CellRow:
     roles: tuple[str, ...]
     """Name of the colour of each cell, for the theme to decide; empty is that of plain text.
 
-    After an @ comes the name of the colour that tints its ground: decode@throttle.
+    After an @ comes the name of the colour that tints its ground: decode@throttle; or fills it: badge@qat.
     """
 
     @property
@@ -41,6 +43,16 @@ class Cells:
     def text(self) -> str:
         """All lines, without trailing blanks: for tests and logs."""
         return "\n".join(row.text.rstrip() for row in self.rows)
+
+
+def badge(role: str) -> str:
+    """The role of text that is filled with the colour of another role."""
+    return f"{BADGE}@{role}"
+
+
+def _of_blanks(role: str) -> str:
+    """Blanks of different colours look alike: one role keeps them from counting as changed. A ground can be seen."""
+    return role if "@" in role else ""
 
 
 def blank_row(width: int) -> CellRow:
@@ -64,7 +76,8 @@ class Canvas:
         if text.isascii() and x >= 0 and 0 < len(text) <= self.width - x:
             self._clear_halves(x, y, len(text))
             self._glyphs[y][x : x + len(text)] = text
-            self._roles[y][x : x + len(text)] = ["" if char == BLANK else role for char in text]
+            blank = _of_blanks(role)
+            self._roles[y][x : x + len(text)] = [blank if char == BLANK else role for char in text]
             return x + len(text)
         for char in text:
             wide = _width_of(char)
@@ -75,8 +88,7 @@ class Canvas:
             if x >= 0 and x + wide <= self.width:
                 self._clear_halves(x, y, wide)
                 self._glyphs[y][x] = char
-                # Blanks of different colours look alike: one role keeps them from counting as changed.
-                self._roles[y][x] = "" if char == BLANK else role
+                self._roles[y][x] = _of_blanks(role) if char == BLANK else role
                 if wide == 2:
                     self._glyphs[y][x + 1] = ""
                     self._roles[y][x + 1] = self._roles[y][x]
@@ -102,16 +114,17 @@ class Canvas:
 
     def ground(self, start: int, end: int, rows: int, role: str) -> None:
         """Tint the ground of columns [start, end) of the first rows."""
-        for roles in self._roles[:rows]:
-            for x in range(max(0, start), min(end, self.width)):
-                roles[x] = f"{roles[x].partition('@')[0]}@{role}"
+        for y in range(min(rows, self.height)):
+            self.tint(start, y, end - start, role)
 
     def tint(self, x: int, y: int, count: int, role: str) -> None:
-        """Tint the ground of `count` cells from (x, y) on."""
+        """Tint the ground of `count` cells from (x, y) on; badges keep theirs."""
         if 0 <= y < self.height:
             roles = self._roles[y]
             for column in range(max(0, x), min(x + count, self.width)):
-                roles[column] = f"{roles[column].partition('@')[0]}@{role}"
+                own = roles[column].partition("@")[0]
+                if own != BADGE:
+                    roles[column] = f"{own}@{role}"
 
     def is_blank(self, x: int, y: int, count: int = 1) -> bool:
         """Whether `count` cells from (x, y) on lie inside and are blank."""

@@ -1,10 +1,10 @@
-"""The three live charts, from what was measured: pure, and the same for a replay."""
+"""The live charts, from what was measured: pure, and the same for a replay."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from gemtop.charts.spec import Band, ChartSpec, Mark, Point, Reading, Series, stable_range, stepped_window
 from gemtop.domain.figures import Timing
@@ -13,8 +13,38 @@ from gemtop.domain.resources import Throttled, power_of
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample
 
 DEFAULT_SPAN_S = 60.0
+SPANS_S = (30, 60, 300, 900)
+"""Spans of time that charts can show."""
+CHARTS = {
+    "speed": "tokens/s",
+    "memory": "memory",
+    "power": "power",
+    "utilisation": "utilisation",
+    "temperature": "temperature",
+    "clocks": "SM clock",
+    "cpu": "CPU load",
+}
+"""What a chart can be of, by name, in words."""
 Moments = Sequence[tuple[int, str]]
 """(monotonic ns, words) of what is marked on the charts: changes of settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What was measured, for charts to be drawn of."""
+
+    now_ns: int
+    devices: Sequence[DeviceInfo] = ()
+    samples: Sequence[DeviceSample] = ()
+    hosts: Sequence[HostSample] = ()
+    prefill: Sequence[RatePoint] = ()
+    decode: Sequence[RatePoint] = ()
+    timing: Timing | None = None
+    moments: Moments = ()
+    throttled: Sequence[Throttled] = ()
+    roof_share: float | None = None
+
+
 _GIB = 2**30
 _NOW_NS = 1_500_000_000
 """Speed that was taken within it is of now."""
@@ -58,24 +88,28 @@ class LiveCharts:
         self._ranges[name] = found
         return found
 
-    def speed(
-        self,
-        now_ns: int,
-        prefill: Sequence[RatePoint],
-        decode: Sequence[RatePoint],
-        timing: Timing | None,
-        moments: Moments = (),
-        throttled: Sequence[Throttled] = (),
-        roof_share: float | None = None,
-    ) -> ChartSpec:
+    def draw(self, name: str, scene: Scene) -> ChartSpec:
+        """A chart of CHARTS."""
+        made: dict[str, Callable[[Scene], ChartSpec]] = {
+            "speed": self.speed,
+            "memory": self.memory,
+            "power": self.power,
+            "utilisation": self.utilisation,
+            "temperature": self.temperature,
+            "clocks": self.clocks,
+            "cpu": self.cpu,
+        }
+        return made[name](scene)
+
+    def speed(self, scene: Scene) -> ChartSpec:
         """Tokens a second: decode on the left axis, prefill, ten times as fast, on the right one.
 
         Times at which a card was throttled are set apart by a band.
         """
-        window = self._window(now_ns)
-        slow = tuple((self._seconds(p.t_ns), p.tokens_per_s) for p in decode)
-        fast = tuple((self._seconds(p.t_ns), p.tokens_per_s) for p in prefill)
-        now = [p.tokens_per_s for p in decode[-1:] if now_ns - p.t_ns < _NOW_NS]
+        window, timing, roof_share = self._window(scene.now_ns), scene.timing, scene.roof_share
+        slow = tuple((self._seconds(p.t_ns), p.tokens_per_s) for p in scene.decode)
+        fast = tuple((self._seconds(p.t_ns), p.tokens_per_s) for p in scene.prefill)
+        now = [p.tokens_per_s for p in scene.decode[-1:] if scene.now_ns - p.t_ns < _NOW_NS]
         readings = (
             _number_reading("now", now[0] if now else None, ""),
             _number_reading("decode", timing.decode_tokens_per_s if timing else None, "decode"),
@@ -89,24 +123,18 @@ class LiveCharts:
             y_range=self._range("decode", slow, window),
             right_range=self._range("prefill", fast, window),
             readings=readings,
-            marks=self._marks(moments, window, labelled=True),
-            bands=self._bands(throttled, window),
+            marks=self._marks(scene.moments, window, labelled=True),
+            bands=self._bands(scene.throttled, window),
             placeholder="prefill and decode speed appear here with the first run",
         )
 
-    def memory(
-        self,
-        now_ns: int,
-        devices: Sequence[DeviceInfo],
-        samples: Sequence[DeviceSample],
-        hosts: Sequence[HostSample],
-        moments: Moments = (),
-    ) -> ChartSpec:
+    def memory(self, scene: Scene) -> ChartSpec:
         """Memory used on the devices, or resident memory of this process where there is no GPU."""
-        window = self._window(now_ns)
-        marks = self._marks(moments, window)
-        if devices:
-            return replace(self._vram(window, devices, samples), marks=marks)
+        window, hosts = self._window(scene.now_ns), scene.hosts
+        marks = self._marks(scene.moments, window)
+        if scene.devices:
+            spec = ChartSpec(title="VRAM", unit="GiB", x_range=window, marks=marks, placeholder="memory appears here")
+            return self._per_device(spec, "memory", scene.devices, scene.samples, _vram_gib, _vram_reading)
         points = tuple(
             (self._seconds(s.t_ns), None if s.process_rss_bytes is None else s.process_rss_bytes / _GIB) for s in hosts
         )
@@ -124,12 +152,6 @@ class LiveCharts:
             marks=marks,
             placeholder="memory appears here",
         )
-
-    def _vram(
-        self, window: tuple[float, float], devices: Sequence[DeviceInfo], samples: Sequence[DeviceSample]
-    ) -> ChartSpec:
-        spec = ChartSpec(title="VRAM", unit="GiB", x_range=window, placeholder="memory appears here")
-        return self._per_device(spec, "memory", devices, samples, _vram_gib, _vram_reading)
 
     def _per_device(
         self,
@@ -152,28 +174,89 @@ class LiveCharts:
         y_range = self._range(spec.title, every, spec.x_range)
         return replace(spec, series=tuple(series), readings=tuple(readings), y_range=y_range)
 
-    def power(
-        self,
-        now_ns: int,
-        devices: Sequence[DeviceInfo],
-        samples: Sequence[DeviceSample],
-        hosts: Sequence[HostSample],
-        moments: Moments = (),
-    ) -> ChartSpec:
+    def power(self, scene: Scene) -> ChartSpec:
         """Power of the devices, or CPU load where no device has a power sensor, and labelled so."""
-        window = self._window(now_ns)
-        measured = [d for d in devices if any(s.device == d.index and power_of(s) is not None for s in samples)]
-        marks = self._marks(moments, window)
+        samples = scene.samples
+        measured = [d for d in scene.devices if any(s.device == d.index and power_of(s) is not None for s in samples)]
         if not measured:
-            return replace(self._load(window, hosts), marks=marks)
-        spec = ChartSpec(title="power", unit="W", x_range=window, marks=marks)
+            return replace(self.cpu(scene), title="CPU load (no power sensor)")
+        window = self._window(scene.now_ns)
+        spec = ChartSpec(title="power", unit="W", x_range=window, marks=self._marks(scene.moments, window))
         return self._per_device(spec, "power", measured, samples, power_of, _power_reading)
 
-    def _load(self, window: tuple[float, float], hosts: Sequence[HostSample]) -> ChartSpec:
+    def utilisation(self, scene: Scene) -> ChartSpec:
+        """Share of time in which each card was at work, as the driver counts it."""
+        return self._percentages(scene, "utilisation", "load", lambda s: s.gpu_util_pct)
+
+    def temperature(self, scene: Scene) -> ChartSpec:
+        """Of the cards; of the CPU where there is none and it tells."""
+        window = self._window(scene.now_ns)
+        spec = ChartSpec(
+            title="temperature",
+            unit="°C",
+            x_range=window,
+            marks=self._marks(scene.moments, window),
+            placeholder="no temperature can be read",
+        )
+        if scene.devices:
+            return self._per_device(
+                spec,
+                "power",
+                scene.devices,
+                scene.samples,
+                lambda s: s.temperature_c,
+                _plain_reading("°C", "temperature_c"),
+            )
+        points = tuple((self._seconds(s.t_ns), s.cpu_temperature_c) for s in scene.hosts)
+        known = [y for _, y in points if y is not None]
+        return replace(
+            spec,
+            title="CPU temperature",
+            series=(Series("CPU", "power", points),),
+            y_range=self._range("CPU temperature", points, window),
+            readings=(Reading("CPU", f"{known[-1]:.0f} °C" if known else "N/A", "power", 6),),
+        )
+
+    def clocks(self, scene: Scene) -> ChartSpec:
+        """Of the multiprocessors of each card."""
+        window = self._window(scene.now_ns)
+        spec = ChartSpec(
+            title="SM clock",
+            unit="MHz",
+            x_range=window,
+            marks=self._marks(scene.moments, window),
+            placeholder="no clock can be read",
+        )
+        return self._per_device(
+            spec,
+            "decode",
+            scene.devices,
+            scene.samples,
+            lambda s: s.clock_sm_mhz,
+            _plain_reading("MHz", "clock_sm_mhz"),
+        )
+
+    def _percentages(
+        self, scene: Scene, title: str, role: str, value: Callable[[DeviceSample], float | None]
+    ) -> ChartSpec:
+        window = self._window(scene.now_ns)
+        spec = ChartSpec(
+            title=title,
+            unit="%",
+            x_range=window,
+            marks=self._marks(scene.moments, window),
+            placeholder=f"no {title} can be read",
+        )
+        reading = _plain_reading("%", "gpu_util_pct")
+        return replace(self._per_device(spec, role, scene.devices, scene.samples, value, reading), y_range=(0.0, 100.0))
+
+    def cpu(self, scene: Scene) -> ChartSpec:
+        """Load of this machine."""
+        window, hosts = self._window(scene.now_ns), scene.hosts
         points = tuple((self._seconds(s.t_ns), s.host_cpu_pct) for s in hosts)
         last = hosts[-1] if hosts else None
         return ChartSpec(
-            title="CPU load (no power sensor)",
+            title="CPU load",
             unit="%",
             series=(Series("all cores", "load", points),),
             x_range=window,
@@ -182,8 +265,19 @@ class LiveCharts:
                 Reading("machine", _percent(last.host_cpu_pct if last else None), "load"),
                 Reading("process", _percent(last.process_cpu_pct if last else None)),
             ),
+            marks=self._marks(scene.moments, window),
             placeholder="CPU load appears here",
         )
+
+
+def _plain_reading(unit: str, field: str) -> Callable[[DeviceInfo, DeviceSample | None], Reading]:
+    """Of a field of the samples, in whole units."""
+
+    def reading(_device: DeviceInfo, last: DeviceSample | None) -> Reading:
+        value = getattr(last, field) if last else None
+        return Reading("", "N/A" if value is None else f"{value:.0f} {unit}", width=len(unit) + 5)
+
+    return reading
 
 
 def _device_role(number: int, first: str) -> str:

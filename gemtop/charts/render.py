@@ -17,6 +17,8 @@ LABEL_CELLS = 4
 _SEQUENCE = re.compile(r"\x1b\[([0-9;]*)m|([^\x1b]+)")
 _FOREGROUND = "38;5;"
 _ASCII_MARKERS = "*+ox#%"
+_MARKERS = ("braille", "•", "×", "+", "◦", "▪")
+"""Of curves that no colour tells apart, the last one's first."""
 _FEW = 200
 """Up to so many points that are not joined are drawn large."""
 
@@ -52,11 +54,17 @@ def _marker(symbol: str, number: int) -> Any:
     return _markers[key]
 
 
-def render(spec: ChartSpec, width: int, height: int, *, ascii_only: bool = False) -> Cells:
+def marker_of(number: int, count: int, *, ascii_only: bool, coloured: bool) -> str:
+    """What the curve of this number, counted from 1, is drawn with: the last, which lies on top, with the finest."""
+    markers = _ASCII_MARKERS if ascii_only else ("braille",) if coloured else _MARKERS
+    return markers[(count - number) % len(markers)]
+
+
+def render(spec: ChartSpec, width: int, height: int, *, ascii_only: bool = False, coloured: bool = True) -> Cells:
     """Draw a chart of width x height cells: curves, marks, axes and their labels; the title is the widget's.
 
     Axis labels go first where room is short; no size raises. Series keep their `colour_role`, everything
-    else has the roles `axis`, `mark` and `placeholder`.
+    else has the roles `axis`, `mark` and `placeholder`. Without colours each curve has a marker of its own.
     """
     canvas = Canvas(width, height)
     if not canvas.width or not canvas.height:
@@ -66,7 +74,7 @@ def render(spec: ChartSpec, width: int, height: int, *, ascii_only: bool = False
     right = LABEL_CELLS + 1 if labelled and spec.right_range is not None else 0
     columns, rows = width - left - right, height - (1 if labelled else 0)
     if spec.has_data:
-        _draw_curves(canvas, spec, left, columns, rows, ascii_only)
+        _draw_curves(canvas, spec, left, columns, rows, ascii_only, coloured)
         _draw_bands(canvas, spec, left, columns, rows, ascii_only)
         _draw_marks(canvas, spec, left, columns, rows, ascii_only)
     else:
@@ -75,9 +83,9 @@ def render(spec: ChartSpec, width: int, height: int, *, ascii_only: bool = False
             text = text[: max(0, columns - 3)] + "..." if ascii_only else text[: columns - 1] + "…"
         canvas.put(left + max(0, (columns - len(text)) // 2), max(0, (rows - 1) // 2), text, "placeholder")
     if labelled:
-        _draw_y_axis(canvas, spec.y_range, left - 1, rows, "|" if ascii_only else "┤│", on_left=True)
+        _draw_y_axis(canvas, spec.y_range, left - 1, rows, "+|" if ascii_only else "┤│", on_left=True)
         if spec.right_range is not None:
-            strokes = "|" if ascii_only else "├│"
+            strokes = "+|" if ascii_only else "├│"
             _draw_y_axis(canvas, spec.right_range, left + columns, rows, strokes, on_left=False)
         _draw_x_axis(canvas, spec, left, columns, rows, ascii_only)
     return canvas.freeze()
@@ -115,7 +123,9 @@ def _dots(
     return xs, ys, breaks
 
 
-def _draw_curves(canvas: Canvas, spec: ChartSpec, left: int, columns: int, rows: int, ascii_only: bool) -> None:
+def _draw_curves(
+    canvas: Canvas, spec: ChartSpec, left: int, columns: int, rows: int, ascii_only: bool, coloured: bool
+) -> None:
     with _lock:
         figure = _figure()
         figure.clear.data()
@@ -123,8 +133,8 @@ def _draw_curves(canvas: Canvas, spec: ChartSpec, left: int, columns: int, rows:
         figure.ruler("x", 0).lim(0, max(columns - 1, 1))
         figure.ruler("y", 0).lim(0, max(rows - 1, 1))
         for number, series in enumerate(spec.series, 1):
-            symbol = _ASCII_MARKERS[(number - 1) % len(_ASCII_MARKERS)] if ascii_only else "braille"
-            xs, ys, breaks = _dots(series, spec, columns, rows, 1 if ascii_only else 4)
+            symbol = marker_of(number, len(spec.series), ascii_only=ascii_only, coloured=coloured)
+            xs, ys, breaks = _dots(series, spec, columns, rows, 4 if symbol == "braille" else 1)
             if not xs:
                 continue
             signal = figure.signal(xs, ys, marker=_marker(symbol, number)).lines(True)
@@ -286,7 +296,7 @@ def _draw_points(canvas: Canvas, spec: XYSpec, left: int, columns: int, rows: in
 
 def _draw_xy_axes(canvas: Canvas, spec: XYSpec, left: int, columns: int, rows: int, ascii_only: bool) -> None:
     """A line at the left and one below, figures on both as far as they find room, the x column's name below."""
-    side, tick, dash, corner = "||-+" if ascii_only else "│┤─└"
+    side, tick, dash, corner = "|+-+" if ascii_only else "│┤─└"
     for y in range(rows):
         canvas.put(left - 1, y, side, "axis")
     taken: set[int] = set()

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gemtop.charts.colours import DARK_SERIES, LIGHT_SERIES
 from gemtop.charts.xy import Axis, number_axis
 from gemtop.domain.text import one_line, printable, shortened, storable, text_width
 
@@ -17,10 +18,6 @@ _CELL = 0.62
 _SIZE = 13.0
 _NO_XML = re.compile(r"[\ufffe\uffff]")
 
-LIGHT = ("#0072b2", "#d55e00", "#00845f", "#b0508a", "#a87400", "#2a8fcf", "#4d4d4d", "#7d7400")
-DARK = ("#58b0ea", "#ff8a3d", "#2fc79a", "#e29ac4", "#e6a800", "#9bd3f7", "#c8c8c8", "#e8dc55")
-"""Okabe and Ito's colours, which colour-blind people tell apart (jfly.uni-koeln.de/color), made darker or lighter until
-each stands out from the ground by 3:1 and more. A mark's shape says the same once more."""
 _DASHES = ("", "7 3", "2 3", "9 3 2 3", "5 2", "1 2", "12 4", "4 2 1 2")
 
 
@@ -31,12 +28,12 @@ def _colours(values: Sequence[str]) -> str:
 STYLE = (
     ".fig{background:#fff}.fig text{font:13px system-ui,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:#1f2328}"
     ".fig .quiet{fill:#59636e}.fig .bold{font-weight:600}.fig .axis{stroke:#818b98;fill:none}"
-    ".fig .grid{stroke:#dfe4e9;fill:none}.fig .ground{fill:#fff}.fig .band{fill:#eef1f4}" + _colours(LIGHT) +
+    ".fig .grid{stroke:#dfe4e9;fill:none}.fig .ground{fill:#fff}.fig .band{fill:#eef1f4}" + _colours(LIGHT_SERIES) +
     "@media (prefers-color-scheme:dark){"
     ".fig{background:#151b23}.fig text{fill:#e6edf3}.fig .quiet{fill:#9da7b3}.fig .axis{stroke:#7d8894}"
-    ".fig .grid{stroke:#2f3742}.fig .ground{fill:#151b23}.fig .band{fill:#212830}" + _colours(DARK) + "}"
+    ".fig .grid{stroke:#2f3742}.fig .ground{fill:#151b23}.fig .band{fill:#212830}" + _colours(DARK_SERIES) + "}"
     "@media print{.fig{background:#fff}.fig text{fill:#000}.fig .grid{stroke:#dfe4e9}.fig .ground{fill:#fff}"
-    ".fig .band{fill:#eef1f4}" + _colours(LIGHT) + "}"
+    ".fig .band{fill:#eef1f4}" + _colours(LIGHT_SERIES) + "}"
 )  # fmt: skip
 """For a page that holds pictures, and inside each that stands alone."""
 
@@ -62,7 +59,7 @@ def width_of(text: str, size: float = _SIZE) -> float:
 
 def colour_class(number: int) -> str:
     """The class that gives a variant its colour, the same in every figure and table."""
-    return f"v{number % len(LIGHT)}"
+    return f"v{number % len(LIGHT_SERIES)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +234,7 @@ def shape(number: int, x: float, y: float, size: float = 6.0, hollow: bool = Fal
         if hollow
         else 'fill="currentColor" stroke="currentColor"'
     )
-    kind = (number + number // len(LIGHT)) % len(LIGHT)
+    kind = (number + number // len(LIGHT_SERIES)) % len(LIGHT_SERIES)
     if kind == 0:
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:.1f}" {paint}/>'
     corners, turn, inner = _SHAPES[kind]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from gemtop.cli.signals import hear
 from gemtop.config import paths
 from gemtop.domain.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError
 from gemtop.domain.text import one_line
@@ -34,8 +35,7 @@ def add_parser(commands: Any) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    hear(_interrupt, signal.SIGTERM, signal.SIGHUP)
     where = paths()
     from gemtop.cli.progress import Progress
     from gemtop.engine.adopt import Adoption, adopt, check_target

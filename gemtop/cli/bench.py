@@ -148,7 +148,7 @@ def add_parser(commands: Any) -> None:
     add("--repack", action=argparse.BooleanOptionalAction, default=True, help="repacked CPU weights (default)")
     options.add_placement(parser)
     add("-o", "--output", choices=("md", "json", "jsonl", "csv"), default="md", help="format on stdout (default: md)")
-    add("-v", "--verbose", action="store_true", help="llama.cpp's log on stderr")
+    add("-v", "--verbose", action="store_true", help=f"{options.VERBOSE}, and llama.cpp's to stderr")
     options.add_db(parser)
     parser.set_defaults(func=main)
 

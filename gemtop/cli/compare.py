@@ -53,7 +53,9 @@ def add_parser(commands: Any) -> None:
     add("--baseline", metavar="MODEL", help="what the others are held against (default: the most bits a weight)")
     add("--checkpoint", action="append", default=[], metavar="MODEL=CHECKPOINT",
         help="a QAT model's own unquantised checkpoint, among the models: it is held against that as well")  # fmt: skip
-    add("--prompts", metavar="FILE", help="a set of prompts, TOML or JSON lines (default: the sixty that ship)")
+    add("--prompts", metavar="SET",
+        help="a file of prompts, TOML or JSON lines, or a set of your own by its name, such as saved "
+        "(default: the sixty that ship)")  # fmt: skip
     add("--kinds", type=comma_list(str), default=[], metavar="KIND,...", help="only prompts of these kinds")
     add(
         "-n", "--predict", dest="max_tokens", type=int, metavar="N", help="longest answer (default: as the prompts say)"
@@ -70,7 +72,7 @@ def add_parser(commands: Any) -> None:
     add("--force", action="store_true", help="replace a report that is in DIR")
     add("--restart", action="store_true", help="forget what an earlier call that was stopped has measured")
     options.add_engine(parser, cache=comma_list(options.cache_type), mapped=False)
-    add("-v", "--verbose", action="store_true", help="llama.cpp's log on stderr")
+    add("-v", "--verbose", action="store_true", help=f"{options.VERBOSE}, and llama.cpp's to stderr")
     options.add_db(parser)
     options.add_no_text(parser)
     parser.set_defaults(func=main)
@@ -230,10 +232,11 @@ def _text(args: argparse.Namespace) -> TextToScore | None:
 
 
 def _prompts(args: argparse.Namespace) -> PromptSet:
-    from gemtop.prompts.reading import default_set, few_of_each_kind, read_set
+    from gemtop.prompts.reading import default_set, few_of_each_kind
+    from gemtop.prompts.saved import find_set
 
     if args.prompts:
-        return read_set(Path(args.prompts))
+        return find_set(args.prompts)
     return few_of_each_kind(1, args.kinds or _DEMO_KINDS) if args.demo else default_set()
 
 

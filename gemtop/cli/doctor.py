@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import shlex
 import sys
 from dataclasses import asdict
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from gemtop import __version__
-from gemtop.cli import options
+from gemtop.cli import fix, options
+from gemtop.cli.private import without_names
 from gemtop.config import Paths, paths
-from gemtop.domain.errors import EXIT_FAILURE, EXIT_OK, HistoryError
+from gemtop.domain.builds import BUILDS, TITLES
+from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_OK, HistoryError
 from gemtop.domain.text import one_line
 
 if TYPE_CHECKING:
-    from gemtop.domain.telemetry import TelemetryStatus
     from gemtop.engine.describe import BuildDescription
 
 _PACKAGES = ("llama-cpp-python", "textual", "plotext", "duckdb", "nvidia-ml-py", "psutil", "numpy")
@@ -31,42 +31,72 @@ def add_parser(commands: Any) -> None:
         description="What this llama.cpp build can do, which devices and drivers it sees, and where data lives.",
         allow_abbrev=False,
     )
-    parser.add_argument("--json", action="store_true", help="the findings as one JSON object")
+    parser.add_argument("--json", action="store_true", help="the findings as one JSON object, without names")
+    parser.add_argument(
+        "--fix",
+        nargs="?",
+        const=fix.HERE,
+        choices=(fix.HERE, *BUILDS, fix.ALL),
+        help="print, and do not run, the lines that make a build of llama.cpp: the one this machine should have "
+        "(default: here), one by name, or all",
+    )
     options.add_db(parser)
-    parser.set_defaults(func=main)
+    parser.set_defaults(func=main, reads_config=True)
 
 
 def main(args: argparse.Namespace) -> int:
-    findings = examine(paths(args.db))
+    findings = without_names(examine(args.db))
+    if args.fix and not args.json:
+        sys.stdout.write("\n".join(fix.script(findings["fix"], args.fix)) + "\n")
+        return EXIT_OK
     if args.json:
         sys.stdout.write(json.dumps(findings, indent=2, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write("\n".join(_report(findings)) + "\n")
-    return EXIT_OK if findings["llama_cpp"]["problem"] is None else EXIT_FAILURE
+    if findings["llama_cpp"]["problem"] is not None:
+        return EXIT_FAILURE
+    return EXIT_BAD_INPUT if findings["config"]["problems"] else EXIT_OK
 
 
-def examine(where: Paths) -> dict[str, Any]:
-    """Everything doctor knows, in plain types."""
+def examine(db: str | None) -> dict[str, Any]:
+    """Everything doctor knows, in plain types; `db` is the value of --db."""
+    from gemtop.config.reading import read_config
     from gemtop.engine.describe import describe_build
     from gemtop.telemetry.host import cpu_model_name, total_ram_bytes
     from gemtop.telemetry.nvml import NvmlProbe
 
+    config = read_config()
+    where = paths(db, config.config)
     build = describe_build()
     probe = NvmlProbe()
     status = probe.start()
     probe.stop()
+    found = fix.fix(build, fix.machine(status), fix.this_installation(_version("llama-cpp-python")))
     return {
         "gemtop_version": __version__,
         "python": f"{platform.python_version()} at {sys.executable}",
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "llama_cpp": asdict(build),
-        "nvidia": asdict(status),
+        "nvidia": _without_serials(asdict(status)),
         "cpu": {"name": cpu_model_name(), "flags": _cpu_flags(build)},
         "ram_total_bytes": total_ram_bytes(),
         "data": _data(where),
-        "advice": advice(build, status),
+        "config": {
+            "file": str(config.file),
+            "exists": config.exists,
+            "problems": [*map(str, config.problems), *config.config.warnings],
+        },
+        "advice": advice(build, found),
+        "fix": found,
     }
+
+
+def _without_serials(status: dict[str, Any]) -> dict[str, Any]:
+    """A card's UUID names one card in the world."""
+    for device in status["devices"]:
+        del device["uuid"]
+    return status
 
 
 def _cpu_flags(build: BuildDescription) -> str | None:
@@ -87,6 +117,7 @@ def _version(package: str) -> str | None:
 
 def _data(where: Paths) -> dict[str, Any]:
     from gemtop.history.recorder import check_history
+    from gemtop.logs import log_file
 
     problem = None
     try:
@@ -102,35 +133,23 @@ def _data(where: Paths) -> dict[str, Any]:
         "spools": str(where.spools),
         "sessions_in_spools": waiting,
         "state": str(where.state),
+        "log": str(log_file(where)),
     }
 
 
-def reinstall_line(flags: str) -> str:
-    """The command that builds llama.cpp anew for this interpreter; pip would reuse its wheel without the flags."""
-    version = _version("llama-cpp-python")
-    wanted = f"llama-cpp-python=={version}" if version else "llama-cpp-python"
-    return (
-        f'CMAKE_ARGS="{flags}" {shlex.quote(sys.executable)} -m pip install --no-cache-dir --force-reinstall '
-        f"--no-deps --no-binary llama-cpp-python {wanted}"
-    )
-
-
-def advice(build: BuildDescription, status: TelemetryStatus) -> list[str]:
-    """What to do, most pressing first; empty where all is well."""
-    lines = []
+def advice(build: BuildDescription, found: dict[str, Any]) -> list[str]:
+    """What to do, most pressing first; empty where all is well. `found` is what fix.fix has found."""
+    name = found["build"]
     if build.problem is not None:
-        lines.append(f"llama.cpp does not run here: {build.problem}. Rebuild it: {reinstall_line('-DGGML_NATIVE=on')}")
-    elif status.devices and not any(device["kind"] == "gpu" for device in build.devices):
-        names = ", ".join(device.name for device in status.devices)
-        lines.append(
-            f"this machine has {names}, but this llama.cpp build cannot use it (backends: "
-            f"{', '.join(build.backends)}). Rebuild it with CUDA: {reinstall_line('-DGGML_CUDA=on')}"
-        )
-    return lines
+        return [f"llama.cpp does not run here: {build.problem}. Rebuild it: {found['builds'][name]['run']}"]
+    if found["done"]:
+        return []
+    how = f"Rebuild it with {TITLES[name]} (gemtop doctor --fix says what must be there first)"
+    return [f"{found['why']}. {how}: {found['builds'][name]['run']}"]
 
 
 def _report(found: dict[str, Any]) -> list[str]:
-    build, nvidia, data = found["llama_cpp"], found["nvidia"], found["data"]
+    build, nvidia, data, config = found["llama_cpp"], found["nvidia"], found["data"], found["config"]
     lines = [
         _row("gemtop", str(found["gemtop_version"])),
         _row("python", found["python"]),
@@ -151,6 +170,9 @@ def _report(found: dict[str, Any]) -> list[str]:
         _row("history", _history(data)),
         _row("spools", f"{data['spools']} ({data['sessions_in_spools']} waiting)"),
         _row("state", data["state"]),
+        _row("log", data["log"]),
+        _row("config", config["file"] + ("" if config["exists"] else " (not there; gemtop config edit makes it)")),
+        *(_row("", f"wrong: {problem}") for problem in config["problems"]),
     ]
     if found["advice"]:
         lines += ["", *found["advice"]]

@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import NoReturn
 
 from gemtop.cli.progress import Progress
+from gemtop.cli.signals import hear
 from gemtop.config import Paths
 from gemtop.domain.errors import (
     EXIT_FAILURE,
@@ -160,24 +161,22 @@ def be_patient() -> None:
     """
     since_s = time.monotonic()
 
-    def hear(_number: int, _frame: object) -> None:
+    def impatient(_number: int, _frame: object) -> None:
         if time.monotonic() - since_s > _PATIENCE_S:
             leave(EXIT_INTERRUPTED)
 
     for number in _ENDING:
         if signal.getsignal(number) is _interrupt:
-            signal.signal(number, hear)
+            signal.signal(number, impatient)
 
 
 def hear_once() -> None:
     """SIGINT, SIGTERM and SIGHUP end the command, and a second one that comes with the first is not heard.
 
-    A supervising parent passes on the Ctrl-C that the terminal has sent to both. A shell that starts a command in the
-    background has it ignore Ctrl-C: that stays so.
+    A supervising parent passes on the Ctrl-C that the terminal has sent to both. What a shell has a command ignore
+    stays ignored: Ctrl-C of one in the background, SIGHUP of one under nohup.
     """
-    for number in _ENDING:
-        if number != signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+    hear(_interrupt, *_ENDING)
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:

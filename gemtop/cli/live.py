@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import sys
 from typing import TYPE_CHECKING
 
-from gemtop.cli import options
+from gemtop.cli import options, screens
 from gemtop.config import Paths, new_session_id, paths
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.text import one_line
@@ -27,23 +26,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--quit-when-done", action="store_true", help="leave when that run has ended")
     options.add_sampling(run)
     options.add_engine(parser.add_argument_group("engine"))
+    screen = parser.add_argument_group("screen")
+    screens.add_thrift(screen)
+    screens.add_keep_running(screen)
     history = parser.add_argument_group("history")
     options.add_db(history)
     options.add_no_text(history)
-    parser.set_defaults(func=main)
+    parser.set_defaults(func=main, draws=True)
 
 
 def main(args: argparse.Namespace) -> int:
     where = paths(args.db)
     name = options.named_model(args)
     path = _resolve(name, where) if name else None
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
-        raise BadInputError("there is no terminal here to draw on; use: gemtop run MODEL -p TEXT")
+    if why := screens.why_no_screen():
+        raise BadInputError(f"{why}; without a screen there is: gemtop run MODEL -p TEXT")
     if args.quit_when_done and not args.prompt:
         raise BadInputError("--quit-when-done needs a prompt; give one with --prompt")
     if args.prompt is not None and not args.prompt.strip():
         raise BadInputError("the prompt is empty; give some text with --prompt")
     record_text = options.record_text(args)
+    args.thrift, args.keep_running = screens.thrift(args), screens.keep_running(args)
     sessions: list[str] = []
 
     def child(attempt: int) -> int:
@@ -80,15 +83,13 @@ def _show(
     args: argparse.Namespace, where: Paths, path: str | None, session_id: str, attempt: int, record_text: bool
 ) -> int:
     gc.disable()  # until the first frame: nothing made on the way to it is garbage
-    if sys.__stderr__ is None or not sys.__stderr__.isatty():
-        # Textual draws on stderr; where that goes to a file, the terminal is on stdout.
-        sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
+    terminal = screens.drawing_file()
     name = options.named_model(args)
     if name == path and name:
         name = os.path.basename(name)  # noqa: PTH119
     what = f"opening {one_line(name)}" if name else "starting"
-    assert sys.__stderr__ is not None
-    with first_paint(sys.__stderr__.fileno(), what):
+    with first_paint(terminal, what, keys=options.screen_keys(), ascii_only=screens.is_ascii()):
+        options.start_log(args)
         app = _make_app(args, where, path, session_id, attempt, record_text)
     return app.run_and_report()
 
@@ -111,5 +112,8 @@ def _make_app(
         session_id=session_id if not attempt else new_session_id(),
         resumed=attempt > 0,
         record_text=record_text,
+        span_s=screens.span_s(),
+        thrift=args.thrift,
+        keep_running=args.keep_running,
     )
-    return GemtopApp(startup, where)
+    return GemtopApp(startup, where, keys=options.screen_keys())

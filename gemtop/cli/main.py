@@ -8,11 +8,16 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from gemtop import __version__
+from gemtop.cli import options
 from gemtop.cli.streams import exit_code
+from gemtop.config import config_if_set
+from gemtop.domain.ascii_text import WORDS
 from gemtop.domain.errors import EXIT_BAD_INPUT
+from gemtop.domain.text import one_line
+from gemtop.terminal import UTF8, charset
 
 COMMANDS = {
     "run": "run a prompt without a screen: text on stdout, figures on stderr",
@@ -32,6 +37,8 @@ COMMANDS = {
     "import": "exports of gemtop's, and results of llama-bench",
     "sync": "send the sessions of this machine to the fleet",
     "top": "watch GPUs and machine without a model",
+    "completion": "Tab completion for bash, zsh and fish",
+    "config": "what is set and where, and the configuration file in an editor",
     "doctor": "what this llama.cpp build can do and what it sees here",
 }
 _MODULES = {"import": "import_"}
@@ -45,14 +52,44 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
+class _Version(argparse.Action):
+    """Prints gemtop's version, and that of llama.cpp as a child process finds it, and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from gemtop.engine.describe import describe_build
+
+        sys.stdout.write(f"gemtop {__version__}\n")
+        sys.stdout.flush()
+        build = describe_build()
+        if build.problem is None:
+            backends = f", backends: {', '.join(build.backends)}" if build.backends else ""
+            sys.stdout.write(f"{one_line(build.llama_build or 'llama.cpp')}{backends}\n")
+        else:
+            sys.stdout.write(f"llama.cpp: {one_line(build.problem)}; see gemtop doctor\n")
+        parser.exit()
+
+
 def main(argv: Sequence[str]) -> int:
     """Run a command line and return the exit code."""
     _prepare_streams()
+    if argv[:1] == ["__complete"]:  # a shell asks, in the scripts of gemtop completion
+        from gemtop.cli import complete
+
+        return complete.main(argv[1:])
 
     def command() -> int:
         args = _parse(argv)
         args.argv = list(argv)  # a report says what made it
-        return int(args.func(args))
+        if not args.draws:  # a screen starts the log when its first lines stand
+            options.start_log(args)
+        if not args.reads_config:
+            config = config_if_set()
+            for warning in config.warnings if config and not args.draws else ():  # a screen shows them itself
+                sys.stderr.write(f"gemtop: {warning}\n")
+        code = int(args.func(args))
+        if args.verbose:
+            options.log_end(code)
+        return code
 
     return exit_code(command)
 
@@ -64,13 +101,18 @@ _NEGATIVE = re.compile(r"-\.?\d")
 
 
 def _prepare_streams() -> None:
-    """Streams that the caller closed lead nowhere; text is UTF-8 whatever the locale, and never an error."""
+    """Streams that the caller closed lead nowhere; text is UTF-8 whatever the locale, and never an error.
+
+    A terminal of another locale is sent ASCII: what it would make of UTF-8 cannot be read.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:  # the files opened from here on would else take its place
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors=_ERRORS[name])
+            if name != "stdin" and stream.isatty() and charset() != UTF8:
+                stream.reconfigure(encoding="ascii", errors=WORDS)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -98,6 +140,7 @@ def build_parser(command: str | None) -> Parser:
         parser = Parser(prog="gemtop", allow_abbrev=False)
         commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
         importlib.import_module(f"gemtop.cli.{_MODULES.get(command, command)}").add_parser(commands)
+        options.add_common(commands.choices[command])
         return parser
     from gemtop.cli import live
 
@@ -111,6 +154,7 @@ def build_parser(command: str | None) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )  # fmt: skip
-    parser.add_argument("--version", action="version", version=f"gemtop {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of gemtop and of llama.cpp")
     live.add_options(parser)
+    options.add_common(parser)
     return parser

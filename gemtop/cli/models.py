@@ -59,10 +59,13 @@ def main(args: argparse.Namespace) -> int:
     with Planner(where) as planner:
         planner.start()  # it loads llama.cpp while the models are looked up
         from gemtop.engine.catalogue import list_models
+        from gemtop.engine.known_models import remember
         from gemtop.engine.names import stored_models
 
         try:
             stored = _named(args.names) if args.names else stored_models(_configured())
+            if not args.names:
+                remember(where, stored)
             entries = list_models(where, stored, lambda done, total: progress.show("reading headers", done, total))
             shown = [entry for entry in entries if args.all or args.names or entry.kind is None]
             planned = [entry for entry in shown if _can_be_planned(entry)]

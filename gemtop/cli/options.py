@@ -6,10 +6,12 @@ import argparse
 import math
 import os
 import re
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gemtop.config import Paths, load_config
+from gemtop import __version__
+from gemtop.config import Paths, config_if_set, load_config, places
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.settings import (
     CACHE_TYPES,
@@ -24,7 +26,9 @@ from gemtop.domain.settings import (
 
 if TYPE_CHECKING:
     from gemtop.domain.events import GenerateRequest
+    from gemtop.keymap import Keys
 
+_BEGUN_S = time.perf_counter()
 _FLASH: dict[str, FlashAttention] = {"auto": "auto", "on": "on", "off": "off", "1": "on", "0": "off", "-1": "auto"}
 
 
@@ -136,9 +140,79 @@ def add_no_text(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--no-text", action="store_true", help="keep prompts and outputs out of the history")
 
 
+VERBOSE = "write what gemtop does to the log, gemtop/log/gemtop.log in the XDG state folder"
+
+
+def add_verbose(parser: argparse.ArgumentParser, *, top: bool = True) -> None:
+    """-v on a command, and on each thing that it can do."""
+    if not any("-v" in action.option_strings for action in parser._actions):
+        parser.add_argument(
+            "-v",
+            "--verbose",
+            action="store_true",
+            default=False if top else argparse.SUPPRESS,  # what was said before that word holds
+            help=VERBOSE,
+        )
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                add_verbose(below, top=False)
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """What every command has."""
+    add_verbose(parser)
+    for name, usual in (("draws", False), ("reads_config", False)):
+        if parser.get_default(name) is None:
+            parser.set_defaults(**{name: usual})
+
+
+def start_log(args: argparse.Namespace) -> None:
+    """Start the log of this process; with -v it says what gemtop does."""
+    from gemtop import logs
+
+    logs.start_log(places(None), args.verbose)  # whatever is wrong with the configuration
+    if args.verbose:
+        _log_command(args)
+
+
+def log_end(code: int) -> None:
+    """The end of a command in the log."""
+    import logging
+
+    logging.getLogger("gemtop.cli").info("ends with %d after %.2f s", code, time.perf_counter() - _BEGUN_S)
+
+
+_TOLD = ("path", "paths", "model", "demo", "devices", "type_k", "type_v", "flash_attn", "session", "format", "action")
+
+
+def _log_command(args: argparse.Namespace) -> None:
+    """The command in the log, with its numbers and switches; prompts, SQL and addresses are kept out of it."""
+    import logging
+    import platform
+    import sys
+
+    log = logging.getLogger("gemtop.cli")
+    log.info("gemtop %s, Python %s, %s", __version__, platform.python_version(), sys.executable)
+    told = [
+        f"{name}={value!r}"
+        for name, value in vars(args).items()
+        if value not in (None, False, []) and (isinstance(value, int | float) or name in _TOLD)
+    ]
+    log.info("command %s: %s", args.func.__module__.rpartition(".")[2].strip("_"), " ".join(told))
+
+
+def screen_keys() -> Keys:
+    """The keys of the screens, with the user's own."""
+    from gemtop.keymap import Keys
+
+    config = config_if_set()
+    return Keys(config.keys) if config else Keys()
+
+
 def record_text(args: argparse.Namespace) -> bool:
     """Whether prompts and outputs go into the history: not with --no-text, nor where the configuration says so."""
-    return not args.no_text and load_config().record_text
+    return not args.no_text and load_config().history_text
 
 
 def add_model(parser: argparse._ActionsContainer) -> None:

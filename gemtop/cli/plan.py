@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from gemtop.cli import options
 from gemtop.config import Paths, paths
 from gemtop.domain.errors import EXIT_OK, BadInputError, GemtopError
-from gemtop.domain.plan import MIB, Plan, gib, plan_json, verdict
+from gemtop.domain.plan import plan_json
+from gemtop.domain.plan_text import plan_lines
 from gemtop.domain.text import one_line
 from gemtop.engine.planner import Planner, PlanRequest, parse_sizes
 
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
 _HUB = "hf:"
 _A_MOMENT_S = 0.7
 """An answer within it needs no sign of life."""
-_USES = {
-    "weights": "weights_bytes",
-    "KV global": "kv_global_bytes",
-    "KV sliding window": "kv_swa_bytes",
-    "compute": "compute_bytes",
-    "output": "output_bytes",
-}
-"""Rows of the ledger, and the fields of MemoryUse they show."""
 
 
 def add_parser(commands: Any) -> None:
@@ -70,7 +63,7 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         text = json.dumps(plan_json(plan), ensure_ascii=False, indent=2)
     else:
-        text = "\n".join(report(plan))
+        text = "\n".join(plan_lines(plan))
     sys.stdout.write(text + "\n")
     return EXIT_OK
 
@@ -129,77 +122,6 @@ def learned_reserves(where: Paths) -> Mapping[str, int]:
     return found
 
 
-def report(plan: Plan) -> list[str]:
-    """The plan as lines of text: the model, the settings, the ledger in MiB, what was searched for, the verdict."""
-    model, settings = plan.model, plan.settings
-    caches = {settings["type_k"], settings["type_v"]}
-    cache = f"{settings['type_k']} cache" if len(caches) == 1 else "K {type_k}, V {type_v} cache".format(**settings)
-    words = [
-        f"{settings['n_ctx']:,} tokens",
-        cache + (" with the whole context in every layer" if settings["swa_full"] else ""),
-        f"flash attention {settings['flash_attn']}",
-        f"micro-batch {settings['n_ubatch']:,}",
-    ]
-    if plan.devices:
-        words.append(f"{settings['n_gpu_layers']} of {model['n_layers']} layers offloaded")
-    return [
-        f"{one_line(model['name'])}, {model['variant']}, {gib(model['size_bytes'])}",
-        ", ".join(words),
-        "",
-        *_table(plan),
-        "",
-        *_searched(plan),
-        one_line(verdict(plan)),
-    ]
-
-
-def _table(plan: Plan) -> list[str]:
-    """A column for each device and the host, right-aligned."""
-    columns = [["MiB", "memory", *_USES, "reserve", "free"]]
-    columns += [
-        [
-            one_line(ledger.memory.name),
-            _mib(ledger.memory.total_bytes),
-            *(_mib(getattr(ledger.use, field)) for field in _USES.values()),
-            _mib(ledger.memory.reserve_bytes),
-            _mib(ledger.free_bytes),
-        ]
-        for ledger in plan.ledgers
-    ]
-    if any(ledger.use.reclaimable_bytes for ledger in plan.ledgers):
-        for column, ledger in zip(columns, (None, *plan.ledgers), strict=True):
-            column.insert(3, "  reclaimable" if ledger is None else _mib(ledger.use.reclaimable_bytes))
-    widths = [max(map(len, column)) for column in columns]
-    lines = []
-    for label, *values in zip(*columns, strict=True):
-        cells = (f"{value:>{width}}" for value, width in zip(values, widths[1:], strict=True))
-        lines.append(f"{label:<{widths[0]}}   {'   '.join(cells)}")
-    return lines
-
-
-def _searched(plan: Plan) -> list[str]:
-    """The longest contexts and the most layers; nothing where they were not searched for."""
-    lines = []
-    if plan.max_n_ctx:
-        found = (f"{kind} {_tokens(longest)}" for kind, longest in plan.max_n_ctx.items())
-        lines.append(f"longest context   {'   '.join(found)}")
-    if plan.max_n_ctx and plan.devices:
-        most = plan.max_n_gpu_layers
-        words = "none" if most is None else f"{most} of {plan.model['n_layers']}"
-        lines.append(f"most layers       {words}")
-    return [*lines, ""] if lines else []
-
-
-def _tokens(longest: int | None) -> str:
-    if longest is None:
-        return "refused"
-    return f"{longest:,}" if longest else "none"
-
-
-def _mib(size_bytes: int) -> str:
-    return f"{size_bytes / MIB:,.0f}"
-
-
 class _SignOfLife:
     """A line on a terminal's stderr once an answer takes longer than a moment, gone when it is there."""
 
@@ -229,5 +151,5 @@ class _SignOfLife:
 
         with self._lock:
             if not self._over:
-                self._progress = Progress()
+                self._progress = Progress(late=True)
                 self._progress.show(f"{self.doing} …")

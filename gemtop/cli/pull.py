@@ -58,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
         sys.stderr.flush()
 
     try:
-        pulled = Hub().pull(spec, Meter(progress.show), say)
+        pulled = Hub().pull(spec, Meter(progress.show, bar=not progress.in_lines), say)
     except KeyboardInterrupt:
         say("interrupted; what has arrived is kept, and the same command goes on from it")
         return EXIT_INTERRUPTED
@@ -74,8 +74,11 @@ def main(args: argparse.Namespace) -> int:
 class Meter:
     """Turns arrivals into a line of progress, a few times a second."""
 
-    def __init__(self, show: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, show: Callable[[str], None], clock: Callable[[], float] = time.monotonic, *, bar: bool = True
+    ) -> None:
         self._show = show
+        self._bar = bar
         self._clock = clock
         self._key = ""
         self._seen: deque[tuple[float, int]] = deque()
@@ -93,7 +96,7 @@ class Meter:
         self._seen.append((now, arrival.done_bytes))
         while now - self._seen[0][0] > _RATE_WINDOW_S and len(self._seen) > 2:
             self._seen.popleft()
-        self._show(progress_line(arrival, self._rate(), _columns()))
+        self._show(progress_line(arrival, self._rate(), _columns(), bar=self._bar))
 
     def _rate(self) -> float | None:
         """Bytes a second over the last seconds; None before there are two readings."""
@@ -101,14 +104,16 @@ class Meter:
         return (last - first) / (last_s - first_s) if last_s > first_s else None
 
 
-def progress_line(arrival: Arrival, rate: float | None, columns: int) -> str:
-    """One line of at most `columns` cells: name, bar, bytes, rate in bytes a second, time left."""
+def progress_line(arrival: Arrival, rate: float | None, columns: int, *, bar: bool = True) -> str:
+    """One line: name, bar, bytes, rate in bytes a second, time left. With a bar it has at most `columns` cells."""
     fraction = arrival.done_bytes / arrival.total_bytes
     total = size_words(arrival.total_bytes)
     tail = f" {fraction:4.0%}  {_in_unit_of(arrival.done_bytes, arrival.total_bytes)} of {total}"
     if rate:
         tail += f"  {size_words(rate)}/s  {time_words((arrival.total_bytes - arrival.done_bytes) / rate)} left"
     head = f"{arrival.phase} {one_line(arrival.name.rpartition('/')[2])} "
+    if not bar:
+        return f"{head.rstrip()}{tail}"
     room = columns - 1 - len(tail)
     width = min(max(room - len(head), _SHORTEST_BAR), _LONGEST_BAR)
     full = round(fraction * width)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from gemtop.cli import options
 from gemtop.cli.progress import Progress
+from gemtop.cli.signals import hear
 from gemtop.config import Paths, paths
 from gemtop.domain.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError
 from gemtop.domain.plan import gib
@@ -80,8 +81,7 @@ def add_parser(commands: Any) -> None:
 def main(args: argparse.Namespace) -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
-    for number in _OTHERS:
-        signal.signal(number, _interrupt)
+    hear(_interrupt, *_OTHERS)
     if args.output is not None and len(args.formats) > 1:
         raise BadInputError("--output names one file, and several are to be made; give --output-dir")
     where = paths()

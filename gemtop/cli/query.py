@@ -174,8 +174,6 @@ def _write(
         out: TextIO = sys.stdout
         if args.output is not None:
             out = stack.enter_context(_create(args.output))
-        elif hasattr(out, "reconfigure"):
-            out.reconfigure(encoding="utf-8", errors="replace")
         terminal = out.isatty()
         width = shutil.get_terminal_size((80, 24)).columns if terminal else None
         count = formats.write(args.format, names, numeric, rows, out, terminal_width=width)

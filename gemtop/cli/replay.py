@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from gemtop.cli import options
+from gemtop.cli import options, screens
 from gemtop.config import Paths, paths
 from gemtop.domain.errors import BadInputError, GemtopError
 from gemtop.domain.playback import moment_of, moment_text, speed_of
@@ -37,14 +36,17 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--from", dest="start", default="0", metavar="TIME", help="where to begin: seconds, or minutes:seconds"
     )
+    screens.add_thrift(parser)
     options.add_db(parser)
-    parser.set_defaults(func=main)
+    parser.set_defaults(func=main, draws=True)
 
 
 def main(args: argparse.Namespace) -> int:
     speed, start_ns = speed_of(args.speed), moment_of(args.start)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
-        raise BadInputError("there is no terminal here to draw on; gemtop query runs SQL over the history without one")
+    if why := screens.why_no_screen():
+        raise BadInputError(f"{why}; gemtop query runs SQL over the history without a screen")
+
+    args.thrift = screens.thrift(args)
 
     def describe(died_of: str) -> str:
         return f"the replay was ended by {died_of}; nothing was being recorded"
@@ -64,15 +66,15 @@ def _show(args: argparse.Namespace, where: Paths, speed: float, start_ns: int) -
     from gemtop.tui.first_paint import first_paint
     from gemtop.tui.hints import REPLAY_KEYS
 
-    if sys.__stderr__ is None or not sys.__stderr__.isatty():
-        # Textual draws on stderr; where that goes to a file, the terminal is on stdout.
-        sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
+    terminal = screens.drawing_file()
     gc.disable()  # until the first frame: nothing made on the way to it is garbage
-    assert sys.__stderr__ is not None
-    with first_paint(sys.__stderr__.fileno(), replay.session_id, title="gemtop replay", keys=REPLAY_KEYS, prompt=""):
+    keys, name = options.screen_keys(), replay.session_id
+    shown = {"title": "gemtop replay", "prompt": ""}
+    with first_paint(terminal, name, **shown, hints=REPLAY_KEYS, keys=keys, ascii_only=screens.is_ascii()):
+        options.start_log(args)
         from gemtop.tui.replay import ReplayApp
 
-        app = ReplayApp(replay, position_ns=start_ns, speed=speed)
+        app = ReplayApp(replay, position_ns=start_ns, speed=speed, thrift=args.thrift, keys=keys)
     return app.run_and_report()
 
 

@@ -31,7 +31,7 @@ def add_parser(commands: Any) -> None:
     options.add_sampling(parser)
     options.add_engine(parser)
     parser.add_argument("--json", action="store_true", help="the run as one JSON object on stdout, instead of its text")
-    parser.add_argument("-v", "--verbose", action="store_true", help="llama.cpp's log on stderr")
+    parser.add_argument("-v", "--verbose", action="store_true", help=f"{options.VERBOSE}, and llama.cpp's to stderr")
     options.add_db(parser)
     options.add_no_text(parser)
     parser.set_defaults(func=main)

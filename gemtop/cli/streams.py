@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, GemtopError
+from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, GemtopError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -28,13 +28,21 @@ def exit_code(command: Callable[[], int]) -> int:
         return EXIT_OK
     except GemtopError as error:
         sys.stderr.write(f"gemtop: {error}\n")
+        if "gemtop.logs" in sys.modules:
+            import logging
+
+            logging.getLogger("gemtop.cli").info("ends with %d: %s", error.exit_code, error)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        discard_stdout()
-        file = f" {error.filename}" if error.filename else ""
-        sys.stderr.write(f"gemtop: the output{file} could not be written: {error.strerror}; make room on that disk\n")
-        return EXIT_BAD_INPUT
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            discard_stdout()
+            file = f" {error.filename}" if error.filename else ""
+            words = f"the output{file} could not be written: {error.strerror}; make room on that disk"
+            sys.stderr.write(f"gemtop: {words}\n")
+            return EXIT_BAD_INPUT
+        from gemtop import logs
+
+        sys.stderr.write(f"gemtop: {logs.unexpected(error)}\n")
+        return EXIT_FAILURE

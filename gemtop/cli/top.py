@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from gemtop.cli import options
+from gemtop.cli import options, screens
+from gemtop.cli.signals import hear, hear_again
 from gemtop.config import Paths, paths
 from gemtop.domain.errors import EXIT_INTERRUPTED, EXIT_OK, BadInputError, GemtopError, HistoryError
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, HostSample
@@ -60,8 +61,9 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         help="serve the readings to a Prometheus server at http://127.0.0.1:PORT/metrics",
     )
     add("--all-gpus", action="store_true", help="also the cards that CUDA_VISIBLE_DEVICES hides")
+    screens.add_thrift(parser)
     options.add_db(parser)
-    parser.set_defaults(func=main)
+    parser.set_defaults(func=main, draws=True)
 
 
 def port(text: str) -> int:
@@ -74,15 +76,18 @@ def port(text: str) -> int:
 
 def main(args: argparse.Namespace) -> int:
     if args.once:
+        options.start_log(args)
         if args.record or args.prometheus:
             raise BadInputError("--once reads once and leaves; leave out --record and --prometheus")
         return _once(args)
-    terminal = sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-    if terminal and not args.json:
+    why = screens.why_no_screen()
+    if why is None and not args.json:
+        args.thrift = screens.thrift(args)
         return _screen(args)
+    options.start_log(args)
     if args.json or args.record or args.prometheus:
         return _headless(args)
-    raise BadInputError("there is no terminal here to draw on; use: gemtop top --once, or --json")
+    raise BadInputError(f"{why}; without a screen there are: gemtop top --once, or --json")
 
 
 def _history(args: argparse.Namespace) -> Paths | None:
@@ -227,20 +232,18 @@ def _signals(heard: SimpleQueue[int]) -> Iterator[None]:
     """Signals become exit codes in the queue; while the session is written down they wait, but not for ever."""
     first_s: float | None = None
 
-    def hear(number: int, _frame: object) -> None:
+    def heard_one(number: int, _frame: object) -> None:
         nonlocal first_s
         if first_s is not None and time.monotonic() - first_s > _PATIENCE_S:
             os._exit(EXIT_INTERRUPTED)
         first_s = first_s or time.monotonic()
         heard.put(EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_OK)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, hear) for number in numbers}
+    before = hear(heard_one, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        hear_again(before)
 
 
 @contextmanager
@@ -294,16 +297,17 @@ def _draw(args: argparse.Namespace) -> int:
     from gemtop.tui.first_paint import first_paint
     from gemtop.tui.hints import TOP_KEYS
 
-    if sys.__stderr__ is None or not sys.__stderr__.isatty():
-        # Textual draws on stderr; where that goes to a file, the terminal is on stdout.
-        sys.__stderr__ = sys.__stdout__  # type: ignore[misc]
+    terminal = screens.drawing_file()
     gc.disable()  # until the first frame: nothing made on the way to it is garbage
-    assert sys.__stderr__ is not None
     with ExitStack() as stack:
         # Entered inside: a port that is taken gives the screen of before back.
-        with first_paint(sys.__stderr__.fileno(), "starting", title="gemtop top", keys=TOP_KEYS, prompt=""):
+        keys = options.screen_keys()
+        shown = {"title": "gemtop top", "prompt": ""}
+        with first_paint(terminal, "starting", **shown, hints=TOP_KEYS, keys=keys, ascii_only=screens.is_ascii()):
+            options.start_log(args)
             from gemtop.tui.top import TopApp, TopOptions
 
-            app = TopApp(TopOptions(args.interval, _history(args), args.prometheus, args.all_gpus))
+            asked = TopOptions(args.interval, _history(args), args.prometheus, args.all_gpus, args.thrift)
+            app = TopApp(asked, keys=keys)
             stack.enter_context(_served(app.fresh, args.prometheus))
         return app.run_and_report()

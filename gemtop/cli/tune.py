@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
     add = parser.add_argument
     add("--fresh", action="store_true", help="start over instead of going on with what was stopped")
     add("-o", "--output", choices=("md", "json", "jsonl", "csv"), default="md", help="format on stdout (default: md)")
-    add("-v", "--verbose", action="store_true", help="llama.cpp's log on stderr")
+    add("-v", "--verbose", action="store_true", help=f"{options.VERBOSE}, and llama.cpp's to stderr")
     options.add_db(parser)
     parser.set_defaults(func=main)
 

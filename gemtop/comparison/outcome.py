@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gemtop.charts.colours import series_of, variant_role
 from gemtop.comparison.job import Job, Progress
 from gemtop.domain.comparison import Apart, Seen, VariantFigures, as_dict, figures
 from gemtop.domain.verdict import verdict
@@ -43,6 +44,12 @@ class Outcome:
     @property
     def baseline(self) -> VariantFigures:
         return self.variants[self.job.baseline]
+
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """Each variant's colour and shape, as their place in a report's series."""
+        facts = [one.facts for one in self.variants]
+        return series_of([variant_role(one.training, one.quantization) for one in facts])
 
 
 def outcome(job: Job, progress: Progress) -> Outcome:

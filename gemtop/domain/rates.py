@@ -23,7 +23,7 @@ class RateSeries:
     than a bin shows its true speed and not a comb of zeros.
     """
 
-    def __init__(self, bin_ns: int = 250_000_000, keep: int = 2400) -> None:
+    def __init__(self, bin_ns: int = 250_000_000, keep: int = 4000) -> None:
         self._bin_ns = bin_ns
         self._points: deque[RatePoint] = deque(maxlen=keep)
         self._from_ns: int | None = None

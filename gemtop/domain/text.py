@@ -42,6 +42,12 @@ def shortened(text: str, most: int) -> str:
     return line if len(line) <= most else line[: most - 1] + "\u2026"
 
 
+def without_password(address: str) -> str:
+    """An address with asterisks for the password, that of a URL and that of PostgreSQL's `password=...`."""
+    shown = re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", address)
+    return re.sub(r"(?i)\bpassword\s*=\s*('(?:\\.|[^'])*'|\S+)", "password=***", shown)
+
+
 def cell_width(char: str) -> int:
     """Terminal cells of one character: 0 for combining marks, 2 for wide ones, else 1."""
     if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf"):

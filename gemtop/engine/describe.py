@@ -75,6 +75,7 @@ def list_devices(rpc_servers: Sequence[str] = ()) -> tuple[dict[str, Any], ...]:
 def main(rpc_servers: Sequence[str]) -> None:
     from gemtop.engine import binding, devices
 
+    binding.llama.llama_backend_init()  # loads the backends of a build that has them as libraries of their own
     try:
         devices.add_rpc_servers(tuple(rpc_servers))
         refused = None

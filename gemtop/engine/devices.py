@@ -62,22 +62,24 @@ def bench_backend_label() -> str:
 
 def cpu_features() -> tuple[str, ...]:
     """Instruction sets and options the CPU backend was compiled with, as it names them."""
-    for i in range(c("ggml_backend_reg_count")()):
-        registry = c("ggml_backend_reg_get")(i)
-        if text(c("ggml_backend_reg_name")(registry)) != "CPU":
-            continue
-        address = c("ggml_backend_reg_get_proc_address")(registry, b"ggml_backend_get_features")
-        if not address:
-            return ()
-        feature = ctypes.CFUNCTYPE(ctypes.POINTER(BackendFeature), ctypes.c_void_p)(address)(registry)
-        found = []
-        index = 0
-        while feature[index].name:
-            if text(feature[index].value) != "0":
-                found.append(text(feature[index].name))
-            index += 1
-        return tuple(found)
-    return ()
+    registry = _registry("CPU")
+    address = registry and c("ggml_backend_reg_get_proc_address")(registry, b"ggml_backend_get_features")
+    if not address:
+        return ()
+    feature = ctypes.CFUNCTYPE(ctypes.POINTER(BackendFeature), ctypes.c_void_p)(address)(registry)
+    found = []
+    index = 0
+    while feature[index].name:
+        if text(feature[index].value) != "0":
+            found.append(text(feature[index].name))
+        index += 1
+    return tuple(found)
+
+
+def _registry(name: str) -> int | None:
+    """The backend of that name, as the C functions take it; None where this build has none."""
+    every = (c("ggml_backend_reg_get")(i) for i in range(c("ggml_backend_reg_count")()))
+    return next((one for one in every if text(c("ggml_backend_reg_name")(one)) == name), None)
 
 
 def add_rpc_servers(endpoints: tuple[str, ...]) -> None:
@@ -86,21 +88,20 @@ def add_rpc_servers(endpoints: tuple[str, ...]) -> None:
     Each is asked first: llama.cpp aborts the process where nobody answers, and waits for ever for one that is busy.
     Those added earlier are busy with this program. Raises BadInputError.
     """
-    from gemtop.engine import binding
-
     for endpoint in endpoints:
         if endpoint in stand_ins.known:
             rpc.check_there(endpoint)
             continue
         rpc.check_free(endpoint)
-        if "RPC" not in backends():
+        there = _registry("RPC")
+        if there is None:
             raise BadInputError(
                 "this llama.cpp build has no RPC backend; rebuild it with: CMAKE_ARGS=-DGGML_RPC=on "
                 "pip install --no-cache-dir --force-reinstall --no-binary llama-cpp-python llama-cpp-python"
             )
-        add = binding.lib.ggml_backend_rpc_add_server
-        add.restype, add.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
-        registry = add(endpoint.encode())
+        # By its registry and not by its name in the library: a backend may be a library that ggml loaded itself.
+        address = c("ggml_backend_reg_get_proc_address")(there, b"ggml_backend_rpc_add_server")
+        registry = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_char_p)(address)(endpoint.encode())
         if not registry:
             raise BadInputError(f"{endpoint} does not answer as a llama.cpp RPC server")
         c("ggml_backend_register")(registry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -132,6 +133,8 @@ class LlamaEngine:
                 self._arm(command.sequence)
                 command.run()
             except Exception as error:
+                if not isinstance(error, GemtopError):
+                    logging.getLogger(__name__).error("a command of the engine failed", exc_info=True)
                 command.on_error(error)
 
     def _arm(self, sequence: int) -> None:

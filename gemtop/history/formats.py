@@ -11,6 +11,7 @@ from itertools import chain, islice
 from typing import Any, TextIO
 
 from gemtop.domain.text import printable, text_width
+from gemtop.terminal import reads_line_by_line
 
 Row = Sequence[Any]
 NULL = "NULL"
@@ -83,7 +84,8 @@ def _table(
         return "  ".join(padded).rstrip() + "\n"
 
     out.write(line(heads))
-    out.write("  ".join(_RULE * w for w in widths) + "\n")
+    if terminal_width is None or not reads_line_by_line():
+        out.write("  ".join(_RULE * w for w in widths) + "\n")
     for cells in first:
         out.write(line(cells))
     for row in rows:
@@ -95,7 +97,8 @@ def _records(heads: Sequence[str], rows: Iterable[Sequence[str]], out: TextIO, w
     margin = max(map(text_width, heads), default=0)
     for number, cells in enumerate(rows, start=1):
         title = f"{_RULE * 2} {number} "
-        out.write(title + _RULE * max(0, width - len(title)) + "\n")
+        rule = title + _RULE * max(0, width - len(title))
+        out.write(f"row {number}\n" if reads_line_by_line() else f"{rule}\n")
         for head, cell in zip(heads, cells, strict=True):
             out.write(f"{_padded(head, margin, right=False)}  {cell}\n")
 

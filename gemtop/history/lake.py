@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from gemtop import __version__
 from gemtop.config import config_file, fleet_address
 from gemtop.domain.errors import BadInputError, HistoryError
-from gemtop.domain.text import one_line
+from gemtop.domain.text import one_line, without_password
 from gemtop.history import schema
 from gemtop.history.database import quoted
 from gemtop.history.interruptible import interruptible
@@ -72,24 +72,24 @@ def address(text: str, data: str | None = None) -> Address:
         rest = f"postgres:{rest}"
     if not re.match(r"postgres(ql)?://", rest):
         if text.startswith("ducklake:postgres:") and re.match(r"\s*\w+\s*=", rest):
-            shown = re.sub(r"(?i)\bpassword\s*=\s*('(?:\\.|[^'])*'|\S+)", "password=***", rest)
+            shown = without_password(rest)
             patience = "".join(f" {key}={value}" for key, value in _PATIENCE.items() if key not in rest)
             return Address(rest + patience, one_line(shown), _data(data))
-        raise BadInputError(f"'{one_line(_masked(text))}' is no address of a fleet: {form}")
+        raise BadInputError(f"'{one_line(without_password(text))}' is no address of a fleet: {form}")
     try:
         parts = urlsplit(rest)
         given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
         _ = parts.port
     except ValueError:
-        raise BadInputError(f"'{one_line(_masked(text))}' is no address of a fleet: {form}") from None
+        raise BadInputError(f"'{one_line(without_password(text))}' is no address of a fleet: {form}") from None
     if len(parts.path) < 2:
-        raise BadInputError(f"'{one_line(_masked(text))}' names no database: {form}")
+        raise BadInputError(f"'{one_line(without_password(text))}' names no database: {form}")
     options = {key: value for key, value in given if key != "data"}
     in_address = dict(given).get("data")
     if data is not None and in_address is not None and data != in_address:
         raise BadInputError("the data's place is given twice: once in the address, once with --data")
     conninfo = urlunsplit(parts._replace(query=urlencode(_PATIENCE | options, quote_via=quote)))
-    shown = _masked(urlunsplit(parts._replace(query="")))
+    shown = without_password(urlunsplit(parts._replace(query="")))
     return Address(conninfo, one_line(shown), _data(data if data is not None else in_address))
 
 
@@ -114,11 +114,6 @@ def _data(text: str | None) -> str | None:
     if not text.strip():
         raise BadInputError("the data's place is empty: a folder, or s3://BUCKET/PREFIX")
     return str(Path(text).expanduser().absolute()) + "/"
-
-
-def _masked(text: str) -> str:
-    """Without the password of a URL."""
-    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", text)
 
 
 # The extensions
@@ -189,8 +184,7 @@ def explain(where: Address, error: BaseException) -> HistoryError:
     """What an error of DuckDB's on a lake means, in one line that says what to do and holds no password."""
     if isinstance(error, HistoryError):
         return error
-    text = _masked(str(error).replace(where.conninfo, where.shown))
-    text = re.sub(r"(?i)\bpassword\s*=\s*\S+", "password=***", text)
+    text = without_password(str(error).replace(where.conninfo, where.shown))
     lines = [one_line(line) for line in text.splitlines() if line.strip()]
     detail = next((line for line in lines if "FATAL" in line or "ERROR" in line), lines[0] if lines else "")
     detail = re.sub(r"\A.*?(?=(FATAL|ERROR):)", "", detail)[:300]

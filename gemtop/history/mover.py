@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from gemtop.history.spool import Spool
 from gemtop.threads import name_thread
 
 THREAD = "gemtop-mover"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ class Mover:
             assert self._deadline_s is not None
             self._move(max(0.0, self._deadline_s - time.monotonic()))
         except Exception as error:  # nothing may end the session that is being recorded
+            _log.error("the mover ended", exc_info=True)
             self.problem = f"{type(error).__name__}: {error}; the session is kept in {self._spool.path}"
         finally:
             self._database.forget()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import threading
 import time
@@ -205,6 +206,7 @@ class Recorder:
                 self._tick()
             self._finish()
         except Exception as error:  # nothing may end the session that is being recorded
+            logging.getLogger(__name__).error("recording stopped", exc_info=True)
             self._crash = f"recording stopped: {type(error).__name__}: {error}"
 
     def _tick(self) -> None:

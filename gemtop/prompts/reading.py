@@ -21,7 +21,7 @@ MOST_PROMPTS = 10_000
 _FOLDER = Path(__file__).parent / "shipped" / "sets"
 _LONGEST_NAME = 200
 _LONGEST_SHOWN = 80
-_HEADER = re.compile(r"^[ \t]*\[\[[ \t]*prompt[ \t]*\]\]", re.MULTILINE)
+HEADER = re.compile(r"^[ \t]*\[\[[ \t]*prompt[ \t]*\]\]", re.MULTILINE)
 _JSON_KINDS = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
 
 
@@ -138,7 +138,7 @@ def _from_toml(text: str, path: Path) -> tuple[str, list[_Entry]]:
         raise fields.Problem("prompt is to be tables; write [[prompt]] above each")
     _check_count(len(rows))
     # tomllib does not tell where a table began: the headers do, unless a text holds something like one.
-    lines = [text.count("\n", 0, match.start()) + 1 for match in _HEADER.finditer(text)]
+    lines = [text.count("\n", 0, match.start()) + 1 for match in HEADER.finditer(text)]
     places = [f"line {line}, " for line in lines] if len(lines) == len(rows) else [""] * len(rows)
     entries = [_Entry(f"{place}prompt {at}", row) for at, (place, row) in enumerate(zip(places, rows, strict=True), 1)]
     return table.text("title") if "title" in table else path.stem, entries

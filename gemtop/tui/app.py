@@ -9,36 +9,39 @@ import asyncio
 import gc
 import os
 import signal
-import sys
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from textual import events
-from textual.app import App
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.widgets import TextArea
 from textual.worker import WorkerState
 
 from gemtop.config import Paths, read_state, write_state
-from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_OK, GemtopError
+from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_FAILURE, EXIT_OK, GemtopError
 from gemtop.domain.text import one_line
+from gemtop.keymap import Keys
 from gemtop.supervisor import RESTART
-from gemtop.tui import paste
+from gemtop.tui.base_app import BaseApp
+from gemtop.tui.bindings import bindings
 from gemtop.tui.comeback import Comeback
 from gemtop.tui.messages import ComparisonEnded, ModelChosen, SessionHappened, SessionReady
 from gemtop.tui.screens.live import LiveScreen
 from gemtop.tui.startup import Resume, Startup, save_resume, take_resume, without_servers
-from gemtop.tui.traffic import Traffic
-from gemtop.tui.widgets import spans
+from gemtop.tui.widgets.tabs import SCREENS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
+    from textual.app import SystemCommand
+    from textual.screen import Screen
     from textual.worker import Worker
 
     from gemtop.domain.settings import EngineSettings
     from gemtop.session import Session
     from gemtop.tui.comparing import Chosen, Comparing
+    from gemtop.tui.screens.base import ModeScreen
     from gemtop.tui.screens.compare import CompareScreen
     from gemtop.tui.screens.history import HistoryScreen
     from gemtop.tui.tuning import Plans
@@ -48,25 +51,19 @@ if TYPE_CHECKING:
     MakePlans = Callable[[], Plans]
 
 _LAST = "last"
-_WIDTHS: list[tuple[int, str]] = [(0, "-tiny"), (40, "-narrow"), (100, "-normal"), (160, "-wide")]
-_HEIGHTS: list[tuple[int, str]] = [(0, "-tiny"), (10, "-flat"), (16, "-low"), (22, "-tall")]
+_OF_TEXTUAL = frozenset({"Theme", "Screenshot", "Maximize", "Minimize"})
 _POLLED = frozenset({"TokenGenerated", "PrefillProgress", "LoadProgress", "LogLine"})
 """Events that come too often for messages; the screen asks for what they tell, at its own rate."""
 
 
-class GemtopApp(App[int]):
-    """gemtop's screens over one session."""
+class GemtopApp(BaseApp):
+    """gemtop's screens over one session; each is a mode, so that dialogs lie over it and it stays as it is left."""
 
     CSS_PATH = "gemtop.tcss"
     TITLE = "gemtop"
     ENABLE_COMMAND_PALETTE = True
-    HORIZONTAL_BREAKPOINTS = _WIDTHS
-    VERTICAL_BREAKPOINTS = _HEIGHTS
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+q", "leave", "Quit", show=False, priority=True),
-        Binding("ctrl+z", "suspend_process", "Suspend", show=False, priority=True),
-        Binding("ctrl+c", "leave_or_copy", "Quit", show=False, priority=True),
-    ]
+    DEFAULT_MODE = "live"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("app"), *bindings("program")]
 
     def __init__(
         self,
@@ -74,8 +71,9 @@ class GemtopApp(App[int]):
         paths: Paths,
         make_session: MakeSession | None = None,
         make_plans: MakePlans | None = None,
+        keys: Keys | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(keys, thrift=startup.thrift)
         self.startup = startup
         self.paths = paths
         self._make_session = make_session or self._real_session
@@ -89,14 +87,16 @@ class GemtopApp(App[int]):
         self.n_predict = startup.n_predict
         self.resume: Resume | None = None
         self.model_path: str | None = None
-        self._live = LiveScreen()
+        self.live = LiveScreen()
+        self.live.span_s = startup.span_s
         self._history: HistoryScreen | None = None
         self._compare: CompareScreen | None = None
+        for mode in SCREENS:
+            self.add_mode(mode, partial(self._make_screen, mode))
         self.comparison: Comparing | None = None
         """The one that goes on, or the last one."""
         self._before: Resume | None = None
         """What was loaded when it began."""
-        self._traffic = Traffic()
         self._leaving = False
         self._exit_words = ""
         self._unrecorded = False
@@ -106,27 +106,63 @@ class GemtopApp(App[int]):
 
     def run_and_report(self) -> int:
         """Run until the user leaves; say in a line what is kept, and return the exit code."""
-        spans.install()
-        paste.install()
-        code = self.run()
-        if self._exit_words:
-            sys.stderr.write(f"gemtop: {self._exit_words}\n")
+        code = self.run_screen()
+        if code is None:
+            self.tell(self.failure)
+            self._close_session("the screen failed")
+        self.tell(self._exit_words)
         if code == EXIT_OK and self._unrecorded and self.startup.quit_when_done:
             return EXIT_BAD_INPUT  # as the headless commands have it: a script must not take this for done
-        if code is None:  # an exception ended the application; Textual has shown it
-            self._close_session("the screen failed")
-            return self.return_code or 1
-        return code
+        return EXIT_FAILURE if code is None else code
 
-    def get_default_screen(self) -> LiveScreen:
-        return self._live
+    def _make_screen(self, mode: str) -> ModeScreen:
+        """A screen, when it is gone to for the first time. All but the live one are imported here."""
+        if mode == "compare":
+            from gemtop.tui.screens.compare import CompareScreen
+
+            self._compare = CompareScreen()
+            return self._compare
+        if mode == "history":
+            from gemtop.tui.screens.history import HistoryScreen
+
+            self._history = HistoryScreen(self.paths)
+            return self._history
+        if mode == "models":
+            from gemtop.tui.screens.models import ModelsScreen
+
+            return ModelsScreen()
+        if mode == "log":
+            from gemtop.tui.screens.log import LogScreen
+
+            return LogScreen()
+        return self.live
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterator[SystemCommand]:
+        """The palette's: those of the screen, then Textual's own but for what would stand twice."""
+        from gemtop.tui.commands import commands_of
+
+        yield from commands_of(screen)
+        yield from (command for command in super().get_system_commands(screen) if command.title in _OF_TEXTUAL)
+
+    def action_show(self, mode: str) -> None:
+        """Go to a screen."""
+        self.switch_mode(mode)
+
+    def marks_of_screens(self) -> dict[str, str]:
+        """What goes on in the screens, in a word or two each."""
+        marks: dict[str, str] = {}
+        session = self.session
+        if session is not None and session.busy and not self.comparing:
+            marks["live"] = "running"
+        if self.comparison is not None and self.comparing:
+            doing = self.comparison.state.doing
+            marks["compare"] = f"{doing.done} of {doing.total}" if doing is not None else "preparing"
+        return marks
 
     def on_mount(self) -> None:
-        if self._driver is not None:
-            self._traffic.watch(self._driver)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._leave_at_once, number)
+        loop.add_signal_handler(signal.SIGTERM, self._leave_at_once, signal.SIGTERM)
+        loop.add_signal_handler(signal.SIGHUP, self.hung_up)
         Comeback(self._driver).install()
         # The first frame is on the screen before anything big is imported.
         self.call_after_refresh(self._start)
@@ -153,7 +189,7 @@ class GemtopApp(App[int]):
             self.startup.session_id,
             unrecorded_ok=True,
             record_text=self.startup.record_text,
-            terminal_bytes=lambda: self._traffic.sent_bytes,
+            terminal_bytes=lambda: self.pace.sent_bytes,
         )
 
     def _real_plans(self) -> Plans:
@@ -173,13 +209,13 @@ class GemtopApp(App[int]):
     async def on_event(self, event: events.Event) -> None:
         """A key that begins a prompt moves the focus before the next key is passed to whatever has it."""
         # Not is_current: that is true of the screen behind a dialog as well.
-        on_live = isinstance(event, events.Key) and self._live.is_mounted and self.screen is self._live
-        if not (on_live and self._live.begin_prompt(cast("events.Key", event))):
+        on_live = isinstance(event, events.Key) and self.live.is_mounted and self.screen is self.live
+        if not (on_live and self.live.begin_prompt(cast("events.Key", event))):
             await super().on_event(event)
 
     def on_session_happened(self, message: SessionHappened) -> None:
         if not self._leaving:  # what was under way when the user left finds no widgets any more
-            self._live.session_happened(message.event, message.run_number, message.request)
+            self.live.session_happened(message.event, message.run_number, message.request)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.name in ("start", "find"):
@@ -193,8 +229,8 @@ class GemtopApp(App[int]):
             self.leave_with(EXIT_BAD_INPUT, words)
             return
         self.notify(words, severity="error", timeout=15, markup=False)
-        if self.session is not None and not self.session.ready and self.screen is self._live:
-            self.action_models()  # a screen without a model is of no use
+        if self.session is not None and not self.session.ready and self.screen is self.live:
+            self.action_show("models")  # a screen without a model is of no use
 
     # Models
 
@@ -213,7 +249,7 @@ class GemtopApp(App[int]):
         elif isinstance(last, str) and os.path.exists(last):  # noqa: PTH110  (one stat, no object)
             self.open_model(last)
         else:
-            self.action_models()
+            self.action_show("models")
 
     def open_model(self, path: str | None) -> None:
         """Load a model; None is the demo model, put together first if need be."""
@@ -245,32 +281,7 @@ class GemtopApp(App[int]):
         if self.model_path:
             write_state(self.paths, _LAST, {"path": os.path.abspath(self.model_path)})  # noqa: PTH100
 
-    def action_models(self) -> None:
-        from gemtop.tui.screens.models import ModelsScreen
-
-        self.push_screen(ModelsScreen())
-
-    # The history
-
-    def action_history(self) -> None:
-        """The SQL screen; it keeps what is in it while it is left."""
-        from gemtop.tui.screens.history import NAME, HistoryScreen
-
-        if self._history is None:
-            self._history = HistoryScreen(self.paths)
-            self.install_screen(self._history, NAME)
-        self.push_screen(NAME)
-
     # Comparisons
-
-    def action_compare(self) -> None:
-        """The Compare screen; what is chosen, goes on or has come of it stays while it is left."""
-        from gemtop.tui.screens.compare import NAME, CompareScreen
-
-        if self._compare is None:
-            self._compare = CompareScreen()
-            self.install_screen(self._compare, NAME)
-        self.push_screen(NAME)
 
     @property
     def comparing(self) -> bool:
@@ -327,6 +338,9 @@ class GemtopApp(App[int]):
         before, self._before = self._before, None
         if self._leaving or self.session is None:
             return
+        if self.is_detached:
+            self.leave(EXIT_FAILURE if comparing.state.phase == "failed" else EXIT_OK)
+            return
         if comparing.asked and self.session.crashed is None and before is not None and before.path:
             self.resume, self.settings = before, before.settings
             self.open_model(before.path)
@@ -338,6 +352,7 @@ class GemtopApp(App[int]):
             self.notify(state.words, title=f"comparison {state.phase}", severity=severity, timeout=15, markup=False)
 
     def on_model_chosen(self, message: ModelChosen) -> None:
+        self.action_show("live")
         self.open_model(message.path)
 
     # Leaving
@@ -353,6 +368,9 @@ class GemtopApp(App[int]):
             return
         if selected:
             self.copy_to_clipboard(selected)
+            if not isinstance(focused, TextArea):
+                self.screen.clear_selection()  # the next Ctrl-C leaves
+            self.notify(f"{len(selected):,} characters copied, if your terminal allows it", timeout=4)
         else:
             self.action_leave()
 
@@ -366,8 +384,12 @@ class GemtopApp(App[int]):
         self.notify("writing the session down ...", timeout=30)
 
         def close() -> None:
-            self._close_session(None)
-            self.call_from_thread(self.exit, code)
+            try:
+                self._close_session(None)
+            except Exception as error:
+                self.call_from_thread(self._handle_exception, error)
+            else:
+                self.call_from_thread(self.exit, code)
 
         self.run_worker(close, thread=True, name="close", exit_on_error=False)
 
@@ -416,6 +438,18 @@ class GemtopApp(App[int]):
             self._exit_words = self._exit_words or session.problem
         elif runs and not self._exit_words:
             self._exit_words = f"{runs} {'run' if runs == 1 else 'runs'} recorded; see them with: gemtop query sessions"
+
+    def hung_up(self) -> None:
+        """The terminal has gone: keep the session and end, or, where that was asked for, end what runs first."""
+        if self._leaving or self.is_detached:
+            return
+        session, asked = self.session, self.startup
+        runs = session is not None and (session.busy or (session.loading and bool(asked.prompt)))
+        if not asked.keep_running or not (runs or self.comparing):
+            self._leave_at_once(signal.SIGHUP)
+            return
+        self.startup = replace(asked, quit_when_done=True)
+        self.detach()
 
     def _leave_at_once(self, number: int) -> None:
         """The terminal is gone or somebody wants this to end: keep the session, then end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from gemtop.charts.colours import variant_role
 from gemtop.charts.grid import Canvas, CellRow, blank_row
 from gemtop.comparison.job import Top
 from gemtop.comparison.outcome import Outcome
@@ -13,8 +14,8 @@ from gemtop.comparison.table import UNKNOWN, Row, failures, heads, layout, legen
 from gemtop.domain.text import one_line, shortened, text_width
 from gemtop.domain.word_diff import Piece, word_diff
 from gemtop.tui.comparing import State
-from gemtop.tui.widgets.cells import clip
-from gemtop.tui.widgets.header import HeaderText, variant_role
+from gemtop.tui.widgets.cells import clip, plain
+from gemtop.tui.widgets.header import HeaderText, variant_badge
 from gemtop.tui.widgets.styled import Span, column_widths, columns, rule, styled_rows
 
 _PROMPT_CHARS = 300
@@ -32,6 +33,10 @@ _PHASES = {
 
 def side_role(side: Side) -> str:
     return variant_role(side.training, side.quantization)
+
+
+def _side_badge(side: Side) -> tuple[str, str]:
+    return variant_badge(side.label, side.training, side.quantization)
 
 
 def compare_header(state: State | None) -> HeaderText:
@@ -74,8 +79,13 @@ def _paragraphs(lines: Sequence[str], role: str, width: int) -> list[CellRow]:
 
 def _figures(found: Outcome, width: int) -> list[CellRow]:
     """The table; of more variants than there is room for the others stand below."""
-    titles, lines = heads(found), _short_titles(heads(found), rows(found), width)
-    roles = [variant_role(one.facts.training, one.facts.quantization) for one in found.variants]
+    badges = [
+        variant_badge(plain(head), one.facts.training, one.facts.quantization)
+        for head, one in zip(heads(found), found.variants, strict=True)
+    ]
+    titles = [words for words, _ in badges]
+    said = [replace(row, title=plain(row.title), cells=tuple(map(plain, row.cells))) for row in rows(found)]
+    lines = _short_titles(titles, said, width)
     made: list[CellRow] = []
     for first, widths, chosen in layout(titles, lines, width):
         canvas = Canvas(width, len(lines) + 2)
@@ -83,7 +93,7 @@ def _figures(found: Outcome, width: int) -> list[CellRow]:
         for number in chosen:
             x += 2 + widths[number]
             head = titles[number]
-            canvas.put(x - text_width(head), 0, head, roles[number])
+            canvas.put(x - text_width(head), 0, head, badges[number][1])
             for y, row in enumerate(lines, 1):
                 cell = row.cells[number]
                 role = "muted" if cell == UNKNOWN or cell.endswith(" =") else "text"
@@ -108,7 +118,7 @@ def _short_titles(titles: Sequence[str], lines: Sequence[Row], width: int) -> li
 
 def outputs_header(pair: Pair, place: str) -> HeaderText:
     """Which prompt on the left, whose outputs on the right."""
-    right = ((pair.left.label, side_role(pair.left)), ("|", "frame"), (pair.right.label, side_role(pair.right)))
+    right = (_side_badge(pair.left), ("|", "frame"), _side_badge(pair.right))
     return HeaderText(
         (("gemtop", "title"), ("outputs", "text"), (shortened(pair.title, 40), "text"), (place, "muted")), right
     )
@@ -130,7 +140,7 @@ def output_rows(pair: Pair, width: int) -> tuple[list[CellRow], int]:
 def _head(side: Side, width: int) -> list[CellRow]:
     tokens = f"{len(side.tokens):,} tokens" if side.tokens else ""
     verdict = {True: "right", False: "wrong", None: ""}[side.passed]
-    spans: list[Span] = [(one_line(side.label), side_role(side))]
+    spans: list[Span] = [_side_badge(side)]
     spans += [(f"  {tokens}", "muted")] if tokens else []
     spans += [(f"  {verdict}", "good" if side.passed else "bad")] if verdict else []
     if side.passed is False and side.note:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +21,8 @@ from gemtop.domain.events import EngineCrashed, ModelUnloaded, ScoreProgress
 from gemtop.domain.settings import EngineSettings
 from gemtop.domain.text import one_line
 from gemtop.prompts.model import KINDS, Prompt, PromptSet
-from gemtop.prompts.reading import default_set, few_of_each_kind, read_set
+from gemtop.prompts.reading import default_set, few_of_each_kind
+from gemtop.prompts.saved import find_set, your_sets
 from gemtop.threads import name_thread
 
 if TYPE_CHECKING:
@@ -147,6 +149,7 @@ class Comparing:
         except GemtopError as error:
             self._end("failed", str(error))
         except Exception as error:  # shown, whatever it is
+            logging.getLogger(__name__).error("a comparison failed", exc_info=True)
             self._end("failed", f"{type(error).__name__}: {error}")
 
     def _end(self, phase: Phase, words: str) -> None:
@@ -369,7 +372,7 @@ def _number(fields: Mapping[str, str], name: str, words: str, least: int, *, emp
 
 
 def _prompts(words: str) -> tuple[PromptSet, frozenset[str]]:
-    """few, all, none, kinds of the shipped ones, or a file."""
+    """few, all, none, kinds of the shipped ones, the name of an own set, or a file."""
     if words == FEW:
         return few_of_each_kind(1), frozenset()
     if words in (ALL, NONE):
@@ -379,7 +382,9 @@ def _prompts(words: str) -> tuple[PromptSet, frozenset[str]]:
     if all(kind in KINDS for kind in kinds):
         return default_set(), frozenset(kinds)
     path = Path(words).expanduser()
-    if not words or not (path.exists() or "." in path.name or "/" in words):
+    own = your_sets()
+    if words not in own and (not words or not (path.exists() or "." in path.name or "/" in words)):
         known = ", ".join(kind for kind in KINDS if kind != "other")
-        raise BadInputError(f"prompts {one_line(words)}: {FEW}, {ALL}, {NONE}, some of {known}, or a file")
-    return read_set(path), frozenset()
+        yours = f", {', '.join(own)}" if own else ""
+        raise BadInputError(f"prompts {one_line(words)}: {FEW}, {ALL}, {NONE}{yours}, some of {known}, or a file")
+    return find_set(words), frozenset()

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from gemtop.tui.hints import LIVE_KEYS, PROMPT_PLACEHOLDER, KeyHint, fitting
+from gemtop.domain.ascii_text import CELLS
+from gemtop.keymap import KeyHint, Keys, fitting
+from gemtop.tui.hints import LIVE_KEYS, PROMPT_PLACEHOLDER
 
+SPAN_S = 60.0
+"""What the live charts show at first, where nothing else is set."""
 _LEAST_WIDTH, _LEAST_HEIGHT = 40, 10
 """Below this the live screen shows only that the terminal is too small."""
 
@@ -22,15 +26,20 @@ def first_paint(
     opening: str,
     *,
     title: str = "gemtop",
-    keys: tuple[KeyHint, ...] = LIVE_KEYS,
+    hints: tuple[KeyHint, ...] = LIVE_KEYS,
+    keys: Keys | None = None,
     prompt: str = PROMPT_PLACEHOLDER,
+    ascii_only: bool = False,
 ) -> Iterator[None]:
     """Paint on this file descriptor; should the body raise, give the screen of before back.
 
     `opening` is what is being opened, harmless on a terminal.
     """
     with contextlib.suppress(OSError):
-        os.write(terminal, _picture(os.get_terminal_size(terminal), opening, title, keys, prompt).encode())
+        size = os.get_terminal_size(terminal)
+        fitted = fitting(hints, keys or Keys(), size.columns)
+        encoding = ("ascii", CELLS) if ascii_only else ("utf-8", "replace")
+        os.write(terminal, _picture(size, opening, title, fitted, prompt).encode(*encoding))
     try:
         yield
     except BaseException:
@@ -39,12 +48,14 @@ def first_paint(
         raise
 
 
-def _picture(size: os.terminal_size, opening: str, title: str, keys: tuple[KeyHint, ...], prompt: str) -> str:
+def _picture(
+    size: os.terminal_size, opening: str, title: str, hints: Sequence[tuple[int, str, KeyHint]], prompt: str
+) -> str:
     width, height = size
     parts = ["\x1b[?1049h\x1b[?25l\x1b[2J"]
     if width >= _LEAST_WIDTH and height >= _LEAST_HEIGHT:
         parts.append(f"\x1b[H \x1b[1m{title}\x1b[m  {opening[: width - len(title) - 4]}")
         if prompt:
             parts.append(f"\x1b[{height - 1};2H\x1b[2m{prompt}\x1b[m")
-        parts.extend(f"\x1b[{height};{x + 1}H\x1b[1m{hint.key}\x1b[m {hint.text}" for x, hint in fitting(keys, width))
+        parts.extend(f"\x1b[{height};{x + 1}H\x1b[1m{label}\x1b[m {hint.text}" for x, label, hint in hints)
     return "".join(parts) + "\x1b[H"

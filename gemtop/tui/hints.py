@@ -1,139 +1,156 @@
-"""The keys a screen shows in its last line. Textual is not needed to know them."""
+"""The keys each screen shows in its last line. Textual is not needed to know them."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from gemtop.keymap import KeyHint, hint
 
+Hints = tuple[KeyHint, ...]
 
-class KeyHint(NamedTuple):
-    """A key, what it does, and the action of the screen that a click runs."""
+SCREENS = hint("app.live app.log", "Screens", fixed="1-5", run="next_screen")
+_KEYS = hint("program.keys", "Keys", stays=True)
+_QUIT = hint("live.quit", "Quit", stays=True)
 
-    key: str
-    text: str
-    action: str
-    stays: bool = False
-    """Shown however narrow the line is."""
-
-
-LIVE_KEYS = (
-    KeyHint("Enter", "Prompt", "type"),
-    KeyHint("Esc", "Stop", "stop"),
-    KeyHint("r", "Again", "again"),
-    KeyHint("t", "Tune", "tune"),
-    KeyHint("c", "Compare", "compare"),
-    KeyHint("h", "History", "history"),
-    KeyHint("s", "Sampling", "sampling"),
-    KeyHint("m", "Models", "models"),
-    KeyHint("l", "Log", "log"),
-    KeyHint("y", "Copy", "copy"),
-    KeyHint("?", "Keys", "keys", stays=True),
-    KeyHint("q", "Quit", "leave", stays=True),
+LIVE_KEYS: Hints = (
+    hint("live.type", "Prompt"),
+    hint("live.stop", "Stop"),
+    hint("live.tune", "Tune"),
+    hint("live.again", "Again"),
+    SCREENS,
+    hint("live.prompts", "Prompts"),
+    hint("live.runs", "Runs"),
+    hint("live.sampling", "Sampling"),
+    hint("live.charts", "Charts"),
+    hint("live.longer live.shorter", "Span"),
+    hint("live.copy", "Copy"),
+    hint("live.zoom", "Zoom"),
+    _KEYS,
+    _QUIT,
 )
-TOP_KEYS = (
-    KeyHint("p", "Pause", "pause"),
-    KeyHint("Up Down", "Scroll", "scroll(1)"),
-    KeyHint("?", "Keys", "keys", stays=True),
-    KeyHint("q", "Quit", "leave", stays=True),
+PROMPT_KEYS: Hints = (
+    hint("prompt.submit", "Run"),
+    hint("prompt.new_line", "New line"),
+    hint("prompt.leave", "Stop, leave the prompt"),
+    hint("prompt.search", "Search"),
+    hint("prompt.save", "Save"),
+    hint("prompt.pick", "Saved ones"),
 )
-REPLAY_KEYS = (
-    KeyHint("Space", "Pause", "pause"),
-    KeyHint("Left Right", "5 s", "skip(5)"),
-    KeyHint("[ ]", "Run", "next_run(1)"),
-    KeyHint("- +", "Speed", "speed(1)"),
-    KeyHint("PgUp PgDn", "1 min", "skip(60)"),
-    KeyHint("y", "Copy", "copy"),
-    KeyHint("?", "Keys", "keys", stays=True),
-    KeyHint("q", "Quit", "leave", stays=True),
+TOP_KEYS: Hints = (
+    hint("top.pause", "Pause"),
+    hint("top.up top.down", "Scroll"),
+    _KEYS,
+    hint("top.quit", "Quit", stays=True),
 )
-SQL_KEYS = (
-    KeyHint("F5", "Run", "run"),
-    KeyHint("Space", "Mark", "mark"),
-    KeyHint("p", "Plot", "plot"),
-    KeyHint("o", "Sort", "sort"),
-    KeyHint("d", "Outputs", "outputs"),
-    KeyHint("Ctrl-S", "Save", "save"),
-    KeyHint("F2", "Lists", "lists"),
-    KeyHint("Ctrl-W", "Write", "write"),
-    KeyHint("?", "Keys", "keys", stays=True),
-    KeyHint("Esc", "Back", "back", stays=True),
+REPLAY_KEYS: Hints = (
+    hint("replay.pause", "Pause"),
+    hint("replay.back replay.forward", "5 s"),
+    hint("replay.run_before replay.run_after", "Run"),
+    hint("replay.slower replay.faster", "Speed"),
+    hint("replay.minute_back replay.minute_forward", "1 min"),
+    hint("replay.copy", "Copy"),
+    _KEYS,
+    hint("replay.quit", "Quit", stays=True),
 )
-SQL_LIST_KEYS = (
-    KeyHint("Enter", "Run", "choose"),
-    KeyHint("e", "Note", "annotate"),
-    KeyHint("Tab", "Next", "app.focus_next"),
-    KeyHint("F3", "Rows", "rows"),
-    KeyHint("F4", "Editor", "editor"),
-    KeyHint("F6", "Fleet", "fleet"),
-    KeyHint("?", "Keys", "keys", stays=True),
-    KeyHint("Esc", "Back", "back", stays=True),
+_TO_ANOTHER_FIELD = hint("", "Next", fixed="Tab", run="app.focus_next")
+_SQL_BACK = hint("history.back", "Back", stays=True)
+SQL_KEYS: Hints = (
+    hint("history.run", "Run"),
+    hint("history.mark", "Mark"),
+    hint("history.plot", "Plot"),
+    hint("history.sort", "Sort"),
+    hint("history.outputs", "Outputs"),
+    hint("history.save", "Save"),
+    hint("history.copy", "Copy"),
+    hint("history.lists", "Lists"),
+    hint("history.write", "Write"),
+    SCREENS,
+    _KEYS,
+    _SQL_BACK,
 )
-SQL_EDITOR_KEYS = (
-    KeyHint("F5", "Run", "run"),
-    KeyHint("Tab", "Complete", "complete"),
-    KeyHint("Ctrl-S", "Save", "save"),
-    KeyHint("F2", "Lists", "lists"),
-    KeyHint("F3", "Rows", "rows"),
-    KeyHint("Ctrl-W", "Write", "write"),
-    KeyHint("Esc", "Back", "back", stays=True),
+SQL_LIST_KEYS: Hints = (
+    hint("history.look", "Run", run="choose"),
+    hint("history.annotate", "Note"),
+    _TO_ANOTHER_FIELD,
+    hint("history.rows", "Rows"),
+    hint("history.editor", "Editor"),
+    hint("history.fleet", "Fleet"),
+    SCREENS,
+    _KEYS,
+    _SQL_BACK,
 )
-CHOOSING_KEYS = (
-    KeyHint("Space", "Mark", "mark"),
-    KeyHint("b", "Baseline", "baseline"),
-    KeyHint("Enter", "Start", "start"),
-    KeyHint("p", "Prompt", "prompt"),
-    KeyHint("Tab", "Settings", "app.focus_next"),
-    KeyHint("n", "Last one", "choose"),
-    KeyHint("?", "Keys", "keys", stays=True),
-    KeyHint("Esc", "Back", "back", stays=True),
+SQL_EDITOR_KEYS: Hints = (
+    hint("history.run", "Run"),
+    hint("", "Complete", fixed="Tab", run="complete"),
+    hint("history.save", "Save"),
+    hint("history.lists", "Lists"),
+    hint("history.rows", "Rows"),
+    hint("history.write", "Write"),
+    hint("app.anywhere_live app.anywhere_log", "Screens", fixed="Alt-1..5", run="app.show('live')"),
+    _SQL_BACK,
 )
-FORM_KEYS = (
-    KeyHint("Enter", "Start", "start"),
-    KeyHint("Tab", "Next", "app.focus_next"),
-    KeyHint("Esc", "Back", "back", stays=True),
+_COMPARE_BACK = hint("compare.back", "Back", stays=True)
+CHOOSING_KEYS: Hints = (
+    hint("compare.mark", "Mark"),
+    hint("compare.baseline", "Baseline"),
+    hint("compare.start", "Start"),
+    hint("compare.prompt", "Prompt"),
+    hint("", "Settings", fixed="Tab", run="app.focus_next"),
+    hint("compare.choose", "Last one"),
+    SCREENS,
+    _KEYS,
+    _COMPARE_BACK,
 )
-COMPARING_KEYS = (
-    KeyHint("Esc", "Stop", "back", stays=True),
-    KeyHint("c", "Live charts", "leave"),
-    KeyHint("o", "Outputs", "outputs"),
-    KeyHint("y", "Copy", "copy"),
-    KeyHint("?", "Keys", "keys", stays=True),
+FORM_KEYS: Hints = (hint("compare.start", "Start"), _TO_ANOTHER_FIELD, _COMPARE_BACK)
+COMPARING_KEYS: Hints = (
+    hint("compare.back", "Stop", stays=True),
+    hint("app.live", "Live charts"),
+    hint("compare.outputs", "Outputs"),
+    hint("compare.copy", "Copy"),
+    SCREENS,
+    _KEYS,
 )
-COMPARED_KEYS = (
-    KeyHint("Enter", "Outputs", "start"),
-    KeyHint("p", "Prompt", "prompt"),
-    KeyHint("n", "New", "choose"),
-    KeyHint("c", "Live", "leave"),
-    KeyHint("y", "Copy", "copy"),
-    KeyHint("?", "Keys", "keys", stays=True),
-    KeyHint("Esc", "Back", "back", stays=True),
+COMPARED_KEYS: Hints = (
+    hint("compare.start", "Outputs"),
+    hint("compare.prompt", "Prompt"),
+    hint("compare.choose", "New"),
+    hint("compare.copy", "Copy"),
+    SCREENS,
+    _KEYS,
+    _COMPARE_BACK,
 )
-STOPPED_KEYS = (KeyHint("Enter", "Go on", "start"), KeyHint("o", "Outputs", "outputs"), *COMPARED_KEYS[1:])
-OUTPUT_KEYS = (
-    KeyHint("[ ]", "Prompts", "prompt(1)"),
-    KeyHint("Left Right", "Variants", "variant(1)"),
-    KeyHint("d", "Word diff", "diff"),
-    KeyHint("y", "Copy", "copy"),
-    KeyHint("?", "Keys", "keys", stays=True),
-    KeyHint("Esc", "Back", "dismiss", stays=True),
+STOPPED_KEYS: Hints = (hint("compare.start", "Go on"), hint("compare.outputs", "Outputs"), *COMPARED_KEYS[1:])
+OUTPUT_KEYS: Hints = (
+    hint("outputs.prompt_before outputs.prompt_after", "Prompts"),
+    hint("outputs.variant_before outputs.variant_after", "Variants"),
+    hint("outputs.diff", "Word diff"),
+    hint("outputs.copy", "Copy"),
+    _KEYS,
+    hint("outputs.dismiss", "Back", stays=True),
 )
-PROMPT_KEYS = (
-    KeyHint("Enter", "Run", "submit_prompt"),
-    KeyHint("Ctrl-J", "New line", "break_prompt"),
-    KeyHint("Esc", "Stop, leave the prompt", "leave_prompt"),
+MODELS_KEYS: Hints = (
+    hint("models.open", "Open"),
+    hint("models.context", "Context"),
+    hint("models.card", "Another card"),
+    hint("models.copy", "Copy"),
+    hint("models.adopt", "Copy its command"),
+    hint("models.again", "Look again"),
+    SCREENS,
+    _KEYS,
+    hint("models.back", "Back", stays=True),
+)
+LOG_KEYS: Hints = (
+    hint("log.find", "Find"),
+    hint("log.level", "Warnings"),
+    hint("log.copy", "Copy"),
+    hint("text.page_up text.page_down", "Scroll"),
+    SCREENS,
+    _KEYS,
+    hint("log.back", "Back", stays=True),
+)
+TUNE_KEYS: Hints = (
+    hint("", "apply", fixed="Enter", run="apply"),
+    hint("", "leave", fixed="Esc", run="leave"),
+    hint("", "change", fixed="Left Right"),
+    hint("", "type", fixed="0-9"),
 )
 PROMPT_PLACEHOLDER = "Enter or a capital letter starts a prompt"
 TYPING_PLACEHOLDER = "type a prompt; Enter runs it"
-
-
-def fitting(hints: tuple[KeyHint, ...], width: int) -> list[tuple[int, KeyHint]]:
-    """Hints with the column each begins at; of those that find no room the last ones go. Their texts are ASCII."""
-    kept = list(hints)
-    while kept:
-        found, x = [], 1
-        for hint in kept:
-            found.append((x, hint))
-            x += len(hint.key) + 1 + len(hint.text) + 2
-        if x - 2 <= width:
-            return found
-        kept.remove(next((hint for hint in reversed(kept) if not hint.stays), kept[-1]))
-    return []

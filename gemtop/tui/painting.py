@@ -1,127 +1,73 @@
-"""Cells that go to the terminal at once, past Textual's compositor.
+"""Cells that go into the picture of the terminal at once, past Textual's compositor.
 
-Where nothing lies over a screen, the compositor finds out for each changed run which widgets it may belong to and
-renders their lines anew: two thirds of what a frame costs. Widgets of cells know what has changed and where they
-are. Textual's own picture stays right, since it asks the same widgets for their lines whenever it paints.
+The compositor finds out for each changed run which widgets it may belong to and renders their lines anew: two thirds
+of what a frame costs. Widgets of cells know what has changed and where they are. Textual's own picture stays right,
+since it asks the same widgets for their lines whenever it paints; what lies below another widget is left to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from rich.color import ColorSystem
 from rich.style import Style
-from textual.app import App
 from textual.geometry import Region
 
-from gemtop.charts.grid import BLANK, CellRow, Cells, changed_runs
-from gemtop.tui.traces import TraceChart
-from gemtop.tui.widgets import spans
-from gemtop.tui.widgets.cells import CellWidget
-from gemtop.tui.widgets.values import ValueGrid
+from gemtop.tui.terminal_app import TerminalApp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from textual.widget import Widget
+
+    from gemtop.charts.grid import CellRow
 
 
-class Painter:
-    """What one frame sends, as terminal sequences."""
+class Place:
+    """Where a widget may paint, as long as the layout it was found in stands."""
 
-    def __init__(self, area: Region, color_system: ColorSystem) -> None:
-        self._area = area
-        self._color_system = color_system
-        self._pieces: list[str] = []
-        self._held = spans._BARE
+    def __init__(self) -> None:
+        self._layout: object = None
+        self._region: Region | None = None
 
-    def covers(self, region: Region) -> bool:
-        """Whether all of a widget's region is on the screen."""
-        return self._area.contains_region(region)
-
-    def put(self, x: int, y: int, row: CellRow, start: int, end: int, style_of: Callable[[str], Style]) -> None:
-        """Columns [start, end) of a line that begins in column x of line y of the screen."""
-        self._pieces.append(f"\x1b[{y + 1};{x + start + 1}H")
-        at, role = start, row.roles[start]
-        for column in range(start, end):
-            new = row.roles[column]
-            # Blanks take the colour before them: they look the same.
-            if new != role and not (row.glyphs[column] == BLANK and not new):
-                self._text(row, at, column, style_of(role))
-                at, role = column, new
-        self._text(row, at, end, style_of(role))
-
-    def _text(self, row: CellRow, start: int, end: int, style: Style) -> None:
-        if end <= start:
-            return
-        pen = spans._pen(style, self._color_system)
-        if pen is not None:
-            self._pieces.append(spans._change(self._held, pen))
-            self._held = pen
-        self._pieces.append("".join(row.glyphs[start:end]))
-
-    def sequence(self) -> str:
-        """Everything, with the pen laid down again at the end; empty where nothing has changed."""
-        return "".join(self._pieces) + spans._change(self._held, spans._BARE) if self._pieces else ""
+    def region(self, widget: Widget) -> Region | None:
+        """Its region on the screen, if all of it is seen and nothing lies over it."""
+        compositor = widget.screen._compositor
+        visible = compositor.visible_widgets
+        if visible is not self._layout:
+            self._layout, self._region = visible, _uncovered(widget, visible)
+        return self._region
 
 
-class Painted(CellWidget):
-    """A widget of cells that paints itself while it has a painter."""
-
-    painter: Painter | None = None
-
-    def show(self, cells: Cells) -> None:
-        """Paint what has changed; without a painter, or at a new size, leave it to Textual."""
-        painter, old = self.painter, self._cells
-        if painter is None or (old.width, old.height) != (cells.width, cells.height):
-            super().show(cells)
-            return
-        region = self.region
-        if region.size != (cells.width, cells.height) or not painter.covers(region):
-            super().show(cells)
-            return
-        self._cells = cells
-        for y, (was, is_now) in enumerate(zip(old.rows, cells.rows, strict=True)):
-            if was is not is_now:
-                for start, end in changed_runs(was, is_now):
-                    painter.put(region.x, region.y + y, is_now, start, end, self._style_of)
-
-
-# Textual takes a widget's rules from its first base alone, so the mixin comes last; no other base has a `show`.
-
-
-class PaintedGrid(ValueGrid, Painted):
-    """A grid of values that paints itself."""
-
-
-class PaintedChart(TraceChart, Painted):
-    """A chart that paints itself."""
-
-
-def painter_for(app: App[int]) -> Painter | None:
-    """A painter where what is painted is what Textual would: no dialog, no message, no filter over the screen."""
-    try:
-        covered = app._batch_count or app._notifications or app.screen._layout_required or len(app.screen_stack) != 1
-    except AttributeError:  # Textual has moved on: it paints by itself
+def _uncovered(widget: Widget, visible: dict[Widget, tuple[Region, Region]]) -> Region | None:
+    own, clip = visible.get(widget, (None, None))
+    if own is None or clip is None or not clip.contains_region(own):
         return None
-    if covered or app.is_headless or app.is_inline or app.no_color or app._driver is None:
-        return None
-    return Painter(app.screen.region, app.console._color_system or ColorSystem.TRUECOLOR)
+    for other, (region, its_clip) in visible.items():  # those on top come first
+        if other is widget:
+            return own
+        if region.intersection(its_clip).overlaps(own):
+            return None
+    return None
 
 
-@contextmanager
-def painting(app: App[int], widgets: Sequence[Painted], *, settled: bool) -> Iterator[None]:
-    """Have these widgets paint themselves meanwhile, if they may; `settled` says that the layout stands."""
-    painter = painter_for(app) if settled else None
-    for widget in widgets:
-        widget.painter = painter
-    try:
-        yield
-    finally:
-        for widget in widgets:
-            widget.painter = None
-        if painter is not None and (sequence := painter.sequence()) and app._driver is not None:
-            app._begin_update()
-            app._driver.write(sequence)
-            app._end_update()
-            app._driver.flush()
+def paint(
+    widget: Widget, place: Place, rows: Sequence[CellRow], runs: Sequence[Region], style_of: Callable[[str], Style]
+) -> bool:
+    """Put these runs of cells, one line each, into the picture. False where Textual has to paint them."""
+    app: Any = widget.app
+    if not isinstance(app, TerminalApp) or not app.is_drawn or app._batch_count or app.no_color:
+        return False
+    screen = widget.screen
+    if screen is not app.screen or screen._layout_required or widget.text_selection is not None:
+        return False
+    picture, region = app.picture, place.region(widget)
+    if region is None or region.size != widget.size or (picture.width, picture.height) != app.size:
+        return False
+    widget._styles_cache.set_dirty(*runs)  # the lines that Textual keeps are no longer right
+    picture.tick()
+    pens = app.pens
+    for x, y, width, _ in runs:
+        row, end = rows[y], x + width
+        pen_of = {role: pens(style_of(role)) for role in set(row.roles[x:end])}
+        picture.put_cells(region.x + x, region.y + y, row.glyphs[x:end], [pen_of[role] for role in row.roles[x:end]])
+    app.send_soon()
+    return True

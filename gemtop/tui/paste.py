@@ -5,14 +5,15 @@ Textual 8.2 leaves the paste at the first ESC inside it and takes the rest for k
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from textual import events
 from textual._xterm_parser import XTermParser
-from textual.drivers import linux_driver
+from textual.keys import Keys
 from textual.message import Message
 
 from gemtop.domain.text import printable
+from gemtop.tui.pacing import ANSWER
 
 BEGIN, END = "\x1b[200~", "\x1b[201~"
 _SURE = 3
@@ -20,13 +21,20 @@ _SURE = 3
 
 
 class PasteParser(XTermParser):
-    """Textual's parser, which never sees a paste."""
+    """Textual's parser, which never sees a paste; `answered` is called for each answer to a status report."""
 
-    def __init__(self, debug: bool = False) -> None:
+    def __init__(self, debug: bool = False, answered: Callable[[], None] = lambda: None) -> None:
         super().__init__(debug)
+        self._answered = answered
         self._pasted: str | None = None
         """What has come of a paste that goes on; None outside one."""
         self._held = ""
+
+    def _sequence_to_key_events(self, sequence: str, alt: bool = False) -> Iterable[events.Key]:
+        if sequence == ANSWER:
+            self._answered()
+            return [events.Key(Keys.Ignore, sequence)]
+        return super()._sequence_to_key_events(sequence, alt)
 
     def feed(self, data: str) -> Iterable[Message]:
         """Parse what was read; nothing read is the end of the input."""
@@ -61,8 +69,3 @@ def _without_begun(keys: str) -> tuple[str, str]:
 def harmless(text: str) -> str:
     """What a terminal pasted, with line ends as they are in text and other control characters as pictures."""
     return printable(text.replace("\r\n", "\n").replace("\r", "\n"))
-
-
-def install() -> None:
-    """Have Textual's driver read the terminal with it."""
-    linux_driver.XTermParser = PasteParser  # type: ignore[attr-defined]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gemtop.domain import plan
-from gemtop.domain.model import DeviceMemory, LoadedModel
+from gemtop.domain.model import LoadedModel
 from gemtop.domain.resources import Resources, error_name
 from gemtop.domain.roofline import Roof
 from gemtop.domain.telemetry import CostSample
@@ -19,6 +18,7 @@ from gemtop.view import SessionView
 
 _GIB = 2**30
 _UNKNOWN = "N/A"
+_VITAL_CARDS = 2
 _ONE_ROW = 110
 """Columns from which the figures of a run stand in one row."""
 STOP_WORDS = {
@@ -42,7 +42,7 @@ def header_text(view: SessionView, title: str = "gemtop") -> HeaderText:
         right.append((f"run {view.run.number}", "text"))
         right.append((_state(view.run), _state_role(view.run)))
         if view.run.verdict is not None:
-            right += [(word, role) for word, role in [_verdict_word(view.run.verdict)] if word]
+            right += [(word, role) for word, role in [verdict_word(view.run.verdict)] if word]
     left: tuple[tuple[str, str], ...] = ((title, "title"),)
     if view.model is not None:
         left += model_header(view.model)
@@ -69,7 +69,7 @@ def _state_role(run: RunView) -> str:
     return {"finished": "text", "cancelled": "warn"}.get(run.status, "bad")
 
 
-def _verdict_word(verdict: Verdict) -> tuple[str, str]:
+def verdict_word(verdict: Verdict) -> tuple[str, str]:
     """In a word, and its colour; nothing where it was not judged."""
     return {True: ("valid", "good"), False: ("not valid", "warn"), None: ("", "muted")}[verdict.valid]
 
@@ -100,9 +100,9 @@ def figure_rows(view: SessionView, width: int) -> list[list[Value]]:
     return [first, second, [_outcome(run)]]
 
 
-def _outcome_word(run: RunView) -> tuple[str, str]:
+def outcome_word(run: RunView) -> tuple[str, str]:
     """How a run that went to its end is judged, and how any other ended."""
-    word, role = _verdict_word(run.verdict) if run.verdict else ("", "")
+    word, role = verdict_word(run.verdict) if run.verdict else ("", "")
     return (word, role) if word and run.status == "finished" else (_state(run), _state_role(run))
 
 
@@ -110,7 +110,7 @@ def _outcome(run: RunView) -> Value:
     """What can be said once a run has ended: whether it is valid, and its energy."""
     if run.verdict is None or run.resources is None:
         return Value("", "")
-    word, role = _verdict_word(run.verdict)
+    word, role = verdict_word(run.verdict)
     energy, why = energy_words(run.resources), run.verdict.invalid_reason
     return Value(word, "   ".join(part for part in (why, energy) if part), role if why else "text", role, left=True)
 
@@ -169,13 +169,22 @@ def device_rows(view: SessionView) -> list[list[Value]]:
         first, more = devices.narrow_rows(info, sample)
         rows += first
         rest += [devices.title_row(info), *more] if more and len(shown) > 1 else more
-    if not view.devices:
-        rows += devices.no_gpu_rows(view.telemetry)
-    rows += ledger_rows(view.memory)
     rows += roof_rows(view.run.roofs if view.run else ())
     if len(view.host_samples) > 1:  # the first has no CPU load yet
         rows += devices.host_rows(view.host_samples[-1]) + devices.cost_rows(view.cost)
+    if not view.devices:
+        rest += devices.no_gpu_rows(view.telemetry)
     return rows + rest
+
+
+def vital_rows(view: SessionView, width: int) -> list[list[Value]]:
+    """What matters of the first GPUs in use in a line each; of this machine where there is none."""
+    latest = {s.device: s for s in view.device_samples[-64:]}
+    shown = [info for info in view.devices if info.index in view.used_devices] or view.devices
+    if shown:
+        return devices.compact_rows(shown[:_VITAL_CARDS], latest, width) if latest else []
+    rows = devices.host_rows(view.host_samples[-1]) if len(view.host_samples) > 1 else []
+    return [[value for row in rows[:2] for value in row]] if rows else []
 
 
 def cost_note(cost: CostSample | None) -> str:
@@ -190,19 +199,6 @@ def cost_note(cost: CostSample | None) -> str:
     return " ".join(words)
 
 
-def ledger_rows(memory: Sequence[DeviceMemory]) -> list[list[Value]]:
-    """What the model holds of each device by what it is for, and all of it beside what was planned."""
-    if not memory:
-        return []
-    rows = [[Value(one_line(entry.device), _parts(entry.measured), left=True)] for entry in memory]
-    measured = sum(entry.measured.total_bytes for entry in memory)
-    planned = [entry.predicted.total_bytes for entry in memory if entry.predicted is not None]
-    known = len(planned) == len(memory)
-    reason = next((entry.reason for entry in memory if entry.reason), None) or "unknown"
-    words = plan.gib(sum(planned)) if known else f"{_UNKNOWN} ({one_line(reason)})"
-    return [*rows, [Value("allocated", plan.gib(measured)), Value("planned", words)]]
-
-
 def roof_rows(roofs: Sequence[Roof]) -> list[list[Value]]:
     """How fast each device could decode at most, and from what that follows."""
     rows = []
@@ -214,34 +210,3 @@ def roof_rows(roofs: Sequence[Roof]) -> list[list[Value]]:
             words = f"{roof.tokens_per_s:,.0f} tokens/s  {reads}"
         rows.append([Value(f"{one_line(roof.device)} roof", words, left=True)])
     return rows
-
-
-def _parts(use: plan.MemoryUse) -> str:
-    unit, name, digits = (_GIB, "GiB", 2) if use.total_bytes >= _GIB else (plan.MIB, "MiB", 0)
-    sizes = (use.weights_bytes, use.kv_bytes, use.compute_bytes + use.output_bytes)
-    words = ("weights", "KV", "compute")
-    return "  ".join(f"{word} {size / unit:,.{digits}f}" for word, size in zip(words, sizes, strict=True)) + f" {name}"
-
-
-def run_rows(view: SessionView) -> list[list[Value]]:
-    """The last runs, newest first, with the one that goes on. A change of settings is a line of its own."""
-    changes = dict(zip((run.number for run in view.runs if run.kind == "apply"), view.marks, strict=False))
-    runs = list(view.runs[-40:])
-    if view.run is not None and view.run.status is None:
-        runs.append(view.run)
-    rows = []
-    for run in reversed(runs):
-        if run.number in changes:
-            mark = changes[run.number]
-            rows.append([Value(f"{run.number:>3}", f"apply {mark.label}  {mark.change_s:.1f} s", "muted", left=True)])
-            continue
-        speed = run.timing.decode_tokens_per_s
-        rows.append(
-            [
-                Value(f"{run.number:>3}", run.variant, left=True),
-                Value("decode", "-" if speed is None else f"{speed:.1f}"),
-                Value("TTFT", _seconds(run.timing.ttft_s)),
-                Value("", *_outcome_word(run), left=True),
-            ]
-        )
-    return rows or [[Value("", "runs are listed here", "muted", left=True)]]

@@ -8,47 +8,48 @@ import signal
 import time
 from typing import TYPE_CHECKING, ClassVar
 
-from textual.app import App
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
 from gemtop.domain.errors import EXIT_FAILURE, EXIT_OK
 from gemtop.domain.playback import Playback
-from gemtop.tui.app import GemtopApp
+from gemtop.keymap import Keys
+from gemtop.tui.base_app import BaseApp
+from gemtop.tui.bindings import bindings
 from gemtop.tui.comeback import Comeback
 from gemtop.tui.screens.replay import ReplayScreen
-from gemtop.tui.widgets import spans
 
 if TYPE_CHECKING:
     from gemtop.replay import Replay
 
 
-class ReplayApp(App[int]):
+class ReplayApp(BaseApp):
     """The live screen over a Replay."""
 
     CSS_PATH = "gemtop.tcss"
     CSS = ".-tiny TimeBar { display: none; }"
     TITLE = "gemtop replay"
     ENABLE_COMMAND_PALETTE = False
-    HORIZONTAL_BREAKPOINTS = GemtopApp.HORIZONTAL_BREAKPOINTS
-    VERTICAL_BREAKPOINTS = GemtopApp.VERTICAL_BREAKPOINTS
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+q,ctrl+c", "leave", "Quit", show=False, priority=True),
-        Binding("ctrl+z", "suspend_process", "Suspend", show=False, priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("program")
 
-    def __init__(self, replay: Replay, *, position_ns: int = 0, speed: float = 1.0) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        replay: Replay,
+        *,
+        position_ns: int = 0,
+        speed: float = 1.0,
+        keys: Keys | None = None,
+        thrift: bool = False,
+    ) -> None:
+        super().__init__(keys, thrift=thrift)
         self.playback = Playback(replay.duration_ns, time.monotonic_ns(), position_ns=position_ns, speed=speed)
         self.spans = replay.run_spans
         self._replay_screen = ReplayScreen(replay)
 
     def run_and_report(self) -> int:
         """Run until the user leaves; the exit code."""
-        spans.install()
-        code = self.run()
-        if code is None:  # an exception ended the application; Textual has shown it
-            return self.return_code or EXIT_FAILURE
-        return code
+        code = self.run_screen()
+        self.tell(self.failure)
+        return EXIT_FAILURE if code is None else code
 
     def get_default_screen(self) -> ReplayScreen:
         return self._replay_screen
@@ -60,6 +61,9 @@ class ReplayApp(App[int]):
         loop.add_signal_handler(signal.SIGINT, self.exit, EXIT_OK)
         Comeback(self._driver).install()
         gc.enable()
+
+    def action_leave_or_copy(self) -> None:
+        self.exit(EXIT_OK)
 
     def action_leave(self) -> None:
         self.exit(EXIT_OK)

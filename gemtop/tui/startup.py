@@ -10,6 +10,7 @@ from typing import Any
 
 from gemtop.config import Paths, read_state, write_state
 from gemtop.domain.settings import EngineSettings, SamplingSettings, settings_from_dict, settings_to_dict
+from gemtop.tui.first_paint import SPAN_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,12 @@ class Startup:
     """Started anew in place after llama.cpp gave up."""
     record_text: bool = True
     """Prompts and outputs go into the history."""
+    span_s: float = SPAN_S
+    """What the charts show at first."""
+    thrift: bool = False
+    """Send little to the terminal."""
+    keep_running: bool = False
+    """Where the terminal goes away, end what runs without it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
-from textual.app import App, ComposeResult
-from textual.binding import Binding, BindingType
+from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.screen import Screen
@@ -25,17 +22,18 @@ from textual.worker import WorkerState
 
 from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_OK, GemtopError
 from gemtop.domain.text import one_line
+from gemtop.keymap import Keys
 from gemtop.tui import devices
+from gemtop.tui.base_app import BaseApp
+from gemtop.tui.bindings import bindings
 from gemtop.tui.comeback import Comeback
 from gemtop.tui.hints import TOP_KEYS
-from gemtop.tui.painting import Painted, PaintedChart, PaintedGrid, painting
-from gemtop.tui.screens.keys import KeysScreen
+from gemtop.tui.terminal_app import Beat
 from gemtop.tui.top_layout import Layout, arrange
-from gemtop.tui.traffic import Traffic
-from gemtop.tui.widgets import spans
+from gemtop.tui.traces import TraceChart
 from gemtop.tui.widgets.header import HeaderLine, HeaderText
 from gemtop.tui.widgets.keyline import KeyLine
-from gemtop.tui.widgets.values import Value
+from gemtop.tui.widgets.values import Value, ValueGrid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,13 +52,6 @@ _AROUND_A_CURVE = 9
 """Columns of a chart that its frame and its axis take."""
 _WATCH_S = 2.0
 """How often it is looked whether readings still come."""
-KEYS = (
-    ("p  Space", "hold the picture; readings go on meanwhile"),
-    ("Up Down PgUp PgDn", "scroll the cards, where they are more than fit"),
-    ("Ctrl-Z", "suspend; fg brings it back"),
-    ("?", "this list; keys in the last line can be clicked"),
-    ("q  Ctrl-Q  Ctrl-C", "leave"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +63,8 @@ class TopOptions:
     """Where the readings are recorded; None where they are not."""
     prometheus: int | None
     all_gpus: bool
+    thrift: bool = False
+    """Send little to the terminal."""
 
 
 class RoundRead(Message):
@@ -81,15 +74,9 @@ class RoundRead(Message):
 class TopScreen(Screen[None]):
     """What the machine does now."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("p,space", "pause", "Pause"),
-        Binding("up,k", "scroll(-1)", "Up"),
-        Binding("down,j", "scroll(1)", "Down"),
-        Binding("pageup", "scroll(-8)", "Page up"),
-        Binding("pagedown", "scroll(8)", "Page down"),
-        Binding("question_mark", "keys", "Keys"),
-        Binding("q", "leave", "Quit"),
-    ]
+    key_scopes = ("top", "program")
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("top")
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,12 +86,10 @@ class TopScreen(Screen[None]):
         self._offset = 0
         self._problem: str | None = None
         self._notes_told = 0
-        self._shown_s = 0.0
         self._charted_ns = 0
         self._chart_count = 0
         self._settled = False
-        """The layout was made before the last frame."""
-        self._painted: list[Painted] = []
+        """The charts were drawn in this layout."""
 
     @property
     def _app(self) -> TopApp:
@@ -112,17 +97,17 @@ class TopScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield HeaderLine(id="header")
-        yield PaintedGrid(title="GPU", framed=True, id="devices")
+        yield ValueGrid(title="GPU", framed=True, id="devices")
         with Horizontal(id="charts"):
             for number in range(3):
-                yield PaintedChart(framed=True, id=f"chart-{number}")
-        yield PaintedGrid(title="processes", framed=True, id="processes")
-        yield PaintedGrid(title="machine", framed=True, id="machine")
+                yield TraceChart(framed=True, id=f"chart-{number}")
+        yield ValueGrid(title="processes", framed=True, id="processes")
+        yield ValueGrid(title="machine", framed=True, id="machine")
         yield KeyLine(TOP_KEYS, id="keys")
 
     def on_mount(self) -> None:
         self.query_one("#header", HeaderLine).show_text(HeaderText((("gemtop top", "title"), ("starting", "muted"))))
-        self._painted = [widget for widget in self.walk_children() if isinstance(widget, Painted)]
+        self._beat = Beat(self._app, _LEAST_FRAME_S)
         self.set_interval(_WATCH_S, self.watch_readings)
 
     def on_resize(self, event: events.Resize) -> None:
@@ -130,9 +115,7 @@ class TopScreen(Screen[None]):
         self.call_after_refresh(self.show_frame)
 
     def on_round_read(self) -> None:
-        now_s = time.monotonic()
-        if now_s - self._shown_s >= _LEAST_FRAME_S:
-            self._shown_s = now_s
+        if self._beat.is_due():
             self.show_frame()
 
     def watch_readings(self) -> None:
@@ -158,17 +141,16 @@ class TopScreen(Screen[None]):
         self._tell_notes(view.notes)
         if view.latest is None:
             return
-        with self._painting():
-            if self._charts_are_due(view.t_ns):
-                specs = self._charts.specs(view)
-                self._chart_count = len(specs)
-                self._show_tables(view.latest)
-                for number, spec in enumerate(specs):
-                    chart = self.query_one(f"#chart-{number}", PaintedChart)
-                    if chart.display:
-                        chart.show_spec(spec)
-            else:
-                self._show_tables(view.latest)
+        if not self._charts_are_due(view.t_ns):
+            self._show_tables(view.latest)
+            return
+        specs = self._charts.specs(view)
+        self._chart_count = len(specs)
+        self._show_tables(view.latest)
+        for number, spec in enumerate(specs):
+            chart = self.query_one(f"#chart-{number}", TraceChart)
+            if chart.display:
+                chart.show_spec(spec)
 
     def _charts_are_due(self, now_ns: int) -> bool:
         """Whether the newest readings have come to another dot than those before: else the curves would stay."""
@@ -178,13 +160,6 @@ class TopScreen(Screen[None]):
             return False
         self._charted_ns = now_ns
         return True
-
-    @contextmanager
-    def _painting(self) -> Iterator[None]:
-        before = self._layout
-        with painting(self._app, self._painted, settled=self._settled):
-            yield
-        self._settled = self._layout is before
 
     def _show_header(self, view: MonitorView) -> None:
         monitor = self._app.monitor
@@ -228,7 +203,7 @@ class TopScreen(Screen[None]):
         machine += [[Value("", note, "muted", left=True)] for note in found.status.notes]
         processes = devices.process_rows(infos, latest) if infos else []
         counts = (len(infos), len(cards), len(processes), len(machine), self._chart_count)
-        layout = arrange(width, height, *counts)
+        before, layout = self._layout, arrange(width, height, *counts)
         if layout.compact:
             cards = devices.compact_rows(infos, latest, inner)
             layout = arrange(width, height, *counts, len(cards))
@@ -237,22 +212,21 @@ class TopScreen(Screen[None]):
         room = max(1, layout.devices - 2)
         self._offset = max(0, min(self._offset, len(cards) - room))
         head = cards[:1] if layout.compact else []
-        self.query_one("#devices", PaintedGrid).show_rows([*head, *cards[len(head) + self._offset :]])
+        self.query_one("#devices", ValueGrid).show_rows([*head, *cards[len(head) + self._offset :]])
         if layout.processes:
-            self.query_one("#processes", PaintedGrid).show_rows(processes)
+            self.query_one("#processes", ValueGrid).show_rows(processes)
         if layout.machine:
-            self.query_one("#machine", PaintedGrid).show_rows(machine)
+            self.query_one("#machine", ValueGrid).show_rows(machine)
+        self._settled = self._layout is before
 
     def _arrange(self, layout: Layout) -> None:
-        for widget in self._painted:  # where they are now is not where they will be
-            widget.painter = None
         before, self._layout = self._layout, layout
         for name, rows in (
             ("devices", layout.devices),
             ("processes", layout.processes),
             ("machine", layout.machine),
         ):
-            grid = self.query_one(f"#{name}", PaintedGrid)
+            grid = self.query_one(f"#{name}", ValueGrid)
             grid.display = rows > 0
             grid.styles.height = rows
             if before is None or before.compact != layout.compact:
@@ -276,45 +250,37 @@ class TopScreen(Screen[None]):
         monitor = self._app.monitor
         found = monitor.latest() if monitor else None
         if found is not None:
-            with self._painting():
-                self._show_tables(found)
-
-    def action_keys(self) -> None:
-        self.app.push_screen(KeysScreen(KEYS))
+            self._show_tables(found)
 
     def action_leave(self) -> None:
         self._app.leave(EXIT_OK)
 
 
-class TopApp(App[int]):
+class TopApp(BaseApp):
     """The monitor's screen over one Monitor."""
 
     CSS = """
     TopScreen { layout: vertical; }
     #charts { height: 1fr; }
     #charts > * { height: 100%; }
-    KeysScreen { align: center middle; background: $background 60%; }
     .dialog {
         width: 74; max-width: 100%; height: auto; max-height: 100%;
         border: round $primary; padding: 0 1; background: $surface; overflow-y: auto;
     }
+    .-thrift KeysScreen { background: transparent; }
     .dialog .title { text-style: bold; }
     .dialog .note { color: $text-muted; }
     """
     TITLE = "gemtop top"
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+q,ctrl+c", "leave", "Quit", show=False, priority=True),
-        Binding("ctrl+z", "suspend_process", "Suspend", show=False, priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("program")
 
-    def __init__(self, options: TopOptions, make_monitor: MakeMonitor | None = None) -> None:
-        super().__init__()
+    def __init__(self, options: TopOptions, make_monitor: MakeMonitor | None = None, keys: Keys | None = None) -> None:
+        super().__init__(keys, thrift=options.thrift)
         self.options = options
         self.monitor: Monitor | None = None
         self._make_monitor = make_monitor or self._real_monitor
         self._top = TopScreen()
-        self._traffic = Traffic()
         self._leaving = False
         self._exit_words = ""
 
@@ -327,25 +293,21 @@ class TopApp(App[int]):
 
     def run_and_report(self) -> int:
         """Run until the user leaves; say in a line what went wrong, and return the exit code."""
-        spans.install()
-        code = self.run()
-        if code is None:  # an exception ended the application; Textual has shown it
+        code = self.run_screen()
+        if code is None:
+            self.tell(self.failure)
             self._close("the screen failed")
-            code = self.return_code or EXIT_FAILURE
-        if self._exit_words:
-            sys.stderr.write(f"gemtop: {self._exit_words}\n")
-        return code
+        self.tell(self._exit_words)
+        return EXIT_FAILURE if code is None else code
 
     def get_default_screen(self) -> TopScreen:
         return self._top
 
     def on_mount(self) -> None:
-        if self._driver is not None:
-            self._traffic.watch(self._driver)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.leave, EXIT_OK)
-        loop.add_signal_handler(signal.SIGHUP, self._leave_at_once)
+        loop.add_signal_handler(signal.SIGHUP, self.hung_up)
         Comeback(self._driver).install()
         # The first frame is on the screen before anything big is imported.
         self.call_after_refresh(self._start)
@@ -368,7 +330,7 @@ class TopApp(App[int]):
             given.period_s,
             on_round,
             all_gpus=given.all_gpus,
-            terminal_bytes=lambda: self._traffic.sent_bytes,
+            terminal_bytes=lambda: self.pace.sent_bytes,
         )
 
     def _round_read(self) -> None:
@@ -413,8 +375,10 @@ class TopApp(App[int]):
             self._exit_words = f"recorded as session {monitor.begin.session_id}"
         return EXIT_OK
 
-    def _leave_at_once(self) -> None:
-        """The terminal is gone: keep what is recorded, then end."""
+    def hung_up(self) -> None:
+        """The terminal has gone: keep what is recorded, then end."""
+        if self._leaving:
+            return
         self._leaving = True
         self._close("ended by SIGHUP")
         self.exit(128 + signal.SIGHUP)

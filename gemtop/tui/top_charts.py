@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gemtop.charts.live import LiveCharts
+from gemtop.charts.live import LiveCharts, Scene
 from gemtop.charts.spec import ChartSpec, Reading, Series, nice_ceiling, stepped_window
 from gemtop.domain.telemetry import DeviceSample, HostSample
 from gemtop.monitor import MonitorView
 from gemtop.tui.devices import GIB
 from gemtop.tui.traces import without_values
 
-_ROLES = ("load", "prefill", "decode", "memory", "power", "kv", "compute", "other")
+_ROLES = ("load", "prefill", "decode", "memory", "power", "throttle", "weights", "text")
 _LEAST_SPAN_S = 60.0
 _RAM_STEP_GIB = 4.0
 """The axis of the memory ends at a multiple of it, so that its quarters are whole."""
@@ -46,11 +46,8 @@ class TopCharts:
             return self._of_host(view)
         devices, samples, hosts = view.status.devices, view.device_samples, view.host_samples
         named = len(devices) > 1
-        charts = (
-            self._utilisation(view),
-            self.live.power(view.t_ns, devices, samples, hosts),
-            self.live.memory(view.t_ns, devices, samples, hosts),
-        )
+        scene = Scene(view.t_ns, devices, samples, hosts)
+        charts = (self._utilisation(view), self.live.power(scene), self.live.memory(scene))
         return [without_values(spec, named=named) for spec in charts]
 
     def _seconds(self, t_ns: int) -> float:

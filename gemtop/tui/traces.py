@@ -26,7 +26,13 @@ class TraceChart(Chart):
     def draw(self, width: int, height: int) -> Cells:
         """The curves over the axes, which are drawn anew only where ranges or size change."""
         spec = self.spec
-        if self.ascii_only or width < 4 or height < 2 or not spec.has_data:
+        if (
+            self.ascii_only
+            or (not self.coloured and len(spec.series) > 1)
+            or width < 4
+            or height < 2
+            or not spec.has_data
+        ):
             return super().draw(width, height)
         key = (spec.x_range, spec.y_range, width, height)
         if key != self._axes_key:

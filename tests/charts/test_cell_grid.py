@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemtop.charts.grid import Canvas, CellRow, changed_runs
+from gemtop.charts.grid import Canvas, CellRow, badge, changed_runs
 
 text_lines = st.text(alphabet="ab 漢é字", max_size=14)
 
@@ -60,3 +60,11 @@ def test_copying_the_runs_makes_the_new_line(was: str, is_now: str, join: int) -
         glyphs[start:end] = new.glyphs[start:end]
         last = end
     assert tuple(glyphs) == new.glyphs
+
+
+def test_a_badge_keeps_its_ground() -> None:
+    canvas = Canvas(12, 1)
+    canvas.put(1, 0, " QAT Q4 ", badge("qat"))
+    canvas.tint(0, 0, 12, "prompt")
+    (row,) = canvas.freeze().rows
+    assert row.roles == ("@prompt", *(["badge@qat"] * 8), "@prompt", "@prompt", "@prompt"), "blanks in it and all"

@@ -158,3 +158,22 @@ def test_plotext_is_imported_late() -> None:
         "assert 'plotext' not in sys.modules and 'textual' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_colours_each_curve_has_its_own_marker() -> None:
+    spec = ChartSpec(
+        series=(
+            Series("prefill", "prefill", ((0.0, 0.9), (60.0, 0.9))),
+            Series("decode", "decode", ((0.0, 0.1), (60.0, 0.1))),
+        )
+    )
+    coloured, plain = render(spec, 60, 12), render(spec, 60, 12, coloured=False)
+    in_ascii = render(spec, 60, 12, ascii_only=True)
+
+    def drawn(cells: Cells, role: str) -> set[str]:
+        return {g for row in cells.rows for g, r in zip(row.glyphs, row.roles, strict=True) if r == role}
+
+    assert all(ord(glyph) in range(0x2800, 0x2900) for role in ("prefill", "decode") for glyph in drawn(coloured, role))
+    assert drawn(plain, "prefill") == {"•"}
+    assert all(ord(glyph) in range(0x2800, 0x2900) for glyph in drawn(plain, "decode")), "the finest for what is on top"
+    assert (drawn(in_ascii, "decode"), drawn(in_ascii, "prefill")) == ({"*"}, {"+"})

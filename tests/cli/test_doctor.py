@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -65,8 +66,9 @@ def test_cards_that_the_build_cannot_use(library: Path) -> None:
     assert "GPU 0          Stub RTX 24G, 24.0 GiB" in text
     assert "GPU 1          Stub T4 16G, 16.0 GiB" in text
     (advice,) = [line for line in text.splitlines() if "CMAKE_ARGS" in line]
-    assert "Stub RTX 24G, Stub T4 16G" in advice
-    assert f'CMAKE_ARGS="-DGGML_CUDA=on" {sys.executable} -m pip install' in advice
+    assert "Stub RTX 24G and Stub T4 16G (driver 570.00.stub, CUDA 12.8)" in advice
+    assert "CMAKE_ARGS='-DGGML_CUDA=on -DGGML_RPC=on' " in advice, "what the build has besides, it keeps"
+    assert f"{sys.executable} -m pip install" in advice
     assert "--no-cache-dir --force-reinstall --no-deps --no-binary llama-cpp-python llama-cpp-python==" in advice
 
 
@@ -79,6 +81,16 @@ def test_cards_in_json(library: Path) -> None:
     ]
     assert len(found["advice"]) == 1
     assert sys.executable in found["advice"][0]
+    assert (found["fix"]["build"], found["fix"]["done"]) == ("cuda", False)
+    assert nvml_stub.uuid(0) not in json.dumps(found)
+
+
+def test_the_fix_for_cards_that_the_build_cannot_use(library: Path) -> None:
+    lines = gemtop("doctor", "--fix", **stub(library)).stdout.decode().splitlines()
+    assert lines[0].startswith("# CUDA: this machine has Stub RTX 24G and Stub T4 16G (driver 570.00.stub, CUDA 12.8)")
+    commands = [line for line in lines if not line.startswith("#")]
+    assert "-DGGML_CUDA=on" in commands[-1]
+    subprocess.run(["bash", "-n"], input="\n".join(lines), text=True, check=True)
 
 
 @pytest.mark.parametrize("scenario", ["no_driver", "mismatch", "no_permission", "devices=0"])
@@ -107,5 +119,5 @@ def test_a_build_that_dies_is_described_and_the_command_to_rebuild_it(tmp_path: 
     assert done.returncode == 1
     text = done.stdout.decode()
     assert "dies of SIGILL" in text
-    assert f'CMAKE_ARGS="-DGGML_NATIVE=on" {sys.executable} -m pip install' in text
+    assert f"CMAKE_ARGS=-DGGML_NATIVE=on {sys.executable} -m pip install" in text
     assert done.stderr == b""

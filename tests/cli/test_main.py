@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +15,21 @@ from gemtop.cli.main import COMMANDS
 from tests.cli.commands import LIMIT_S, command, gemtop, refused
 from tests.conftest import child_environment
 
-HEAVY = ("textual", "llama_cpp", "plotext", "pynvml", "numpy", "duckdb", "psutil", "huggingface_hub", "httpx2")
+HEAVY = (
+    "textual",
+    "llama_cpp",
+    "plotext",
+    "pynvml",
+    "numpy",
+    "duckdb",
+    "psutil",
+    "huggingface_hub",
+    "httpx2",
+    "tomlkit",
+)
 
 
-WITHOUT_HISTORY = ("pull", "adopt", "quantize", "devices")
+WITHOUT_HISTORY = ("pull", "adopt", "quantize", "devices", "completion", "config")
 """Commands that neither read nor write the history."""
 
 
@@ -72,8 +86,19 @@ def test_every_command_has_help(name: str) -> None:
     assert ("--db" in text) == (name not in WITHOUT_HISTORY)
 
 
-def test_the_version() -> None:
-    assert gemtop("--version").stdout.decode() == f"gemtop {__version__}\n"
+def test_the_version_and_llama_cpps(tmp_path: Path) -> None:
+    done = gemtop("--version")
+    first, second = done.stdout.decode().splitlines()
+    assert (first, done.returncode, done.stderr) == (f"gemtop {__version__}", 0, b"")
+    assert re.fullmatch(r"llama\.cpp \S+.* \(llama-cpp-python \S+\), backends: .*CPU.*", second)
+    (tmp_path / "llama_cpp").mkdir()
+    (tmp_path / "llama_cpp" / "__init__.py").touch()
+    (tmp_path / "llama_cpp" / "llama_cpp.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = gemtop("--version", PYTHONPATH=path)
+    first, second = done.stdout.decode().splitlines()
+    assert (first, done.returncode, done.stderr) == (f"gemtop {__version__}", 0, b"")
+    assert second == "llama.cpp: this llama.cpp build dies of SIGILL on this CPU; see gemtop doctor"
 
 
 def test_flags_it_does_not_know() -> None:

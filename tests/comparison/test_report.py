@@ -241,28 +241,15 @@ def test_text_never_lies_over_text(folders: Paths, tmp_path: Path, count: int, a
 
 
 def test_a_variant_has_one_colour(folders: Paths, tmp_path: Path) -> None:
-    _, folder = write(folders, tmp_path, Made(labels=LABELS[:4]))
+    found, folder = write(folders, tmp_path, Made(labels=LABELS[:4]))
+    assert found.marks == (0, 2, 1, 3), "those of their kinds, and what is left for a second PTQ"
     for picture in (folder / "figures").iterdir():
         for group in ElementTree.parse(picture).iter("{http://www.w3.org/2000/svg}g"):
             title = group.find("{http://www.w3.org/2000/svg}title")
             named = [
                 i for i, label in enumerate(LABELS[:4]) if title is not None and (title.text or "").startswith(label)
             ]
-            assert not named or group.attrib["class"] == f"v{named[0]}", picture.name
-
-
-@pytest.mark.parametrize("ground,colours", [("#ffffff", svg.LIGHT), ("#151b23", svg.DARK)])
-def test_colours_stand_out(ground: str, colours: tuple[str, ...]) -> None:
-    """3:1 at least, as WCAG 2.1 (1.4.11) asks of graphics."""
-
-    def luminance(colour: str) -> float:
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    for colour in colours:
-        light, dark = sorted((luminance(colour), luminance(ground)), reverse=True)
-        assert (light + 0.05) / (dark + 0.05) >= 3, colour
+            assert not named or group.attrib["class"] == f"v{found.marks[named[0]]}", picture.name
 
 
 def test_what_is_not_known_says_why(folders: Paths, tmp_path: Path) -> None:

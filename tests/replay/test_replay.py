@@ -22,6 +22,7 @@ from gemtop.replay import Replay
 from gemtop.replay.player import STRETCH_NS
 from gemtop.run import RunView
 from gemtop.tui import present
+from gemtop.tui.run_list import run_lines
 from gemtop.view import RunRecorded, SessionView
 from tests.history.rows import (
     SESSION,
@@ -80,7 +81,7 @@ def same_view(replay: Replay, live: SessionView) -> SessionView:
         assert getattr(shown.model, name) == getattr(live.model, name), name
     assert shown.model.header.name == live.model.header.name
     assert shown.model.classification.variant == live.model.classification.variant
-    assert present.run_rows(shown) == present.run_rows(live)
+    assert run_lines(shown) == run_lines(live)
     assert present.figure_rows(shown, 120) == present.figure_rows(live, 120)
     return shown
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from gemtop.cli.main import COMMANDS, build_parser
+from gemtop.config.schema import KEYS
 from gemtop.domain import errors
 
 TARGET = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -45,9 +46,8 @@ EXIT_NOTE = (
 )
 
 ENVIRONMENT = (
-    ("GEMTOP_DB", "History file, where `--db` is not given."),
     ("GEMTOP_CONFIG", "Configuration file (default: `gemtop/config.toml` in `XDG_CONFIG_HOME`, else `~/.config`)."),
-    ("GEMTOP_FLEET", "Address of the fleet, for `gemtop sync` without `--to` and for the SQL screen."),
+    *((key.variable, f"`{key.full}` of the [configuration](config.md): {key.says}") for key in KEYS),
     (
         "XDG_DATA_HOME",
         "The history is `gemtop/history.duckdb` below it, and models that were adopted or quantised are in "
@@ -57,7 +57,7 @@ ENVIRONMENT = (
     (
         "XDG_STATE_HOME",
         "What can be lost without harm is in `gemtop/` below it: the model opened last, results of the preflight, "
-        "measured memory bandwidths (default: `~/.local/state`).",
+        "measured memory bandwidths, and the [log](shell.md#the-log) (default: `~/.local/state`).",
     ),
     (
         "XDG_CACHE_HOME",
@@ -71,8 +71,15 @@ ENVIRONMENT = (
     ),
     ("HF_HUB_CACHE, HF_HOME", "Where Hugging Face keeps models; the model chooser looks there."),
     ("LLAMA_CACHE", "Where llama.cpp keeps models; the model chooser looks there."),
-    ("TERM", "With `dumb` the screen does not start, as where there is no terminal."),
-    ("NO_COLOR", "Set to anything: the screen in shades of grey."),
+    ("VISUAL, EDITOR", "What `gemtop config edit` opens the configuration with."),
+    (
+        "TERM, COLORTERM",
+        "How many colours the [terminal](terminals.md#fewer-colours) has. With `TERM=dumb` the screen does not start, "
+        "as where there is no terminal.",
+    ),
+    ("NO_COLOR", "Set to anything: no colours on the screen."),
+    ("LC_ALL, LC_CTYPE, LANG", "Whether the [terminal](terminals.md#a-terminal-without-utf-8) has UTF-8."),
+    ("ACCESSIBLE", "Set to 1: progress in whole lines, for [screen readers](terminals.md#screen-readers)."),
 )
 
 HEAD = """\

@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 from textual import events
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.containers import Horizontal
 
 from gemtop.charts.spec import ChartSpec, Mark, Reading, Series, stepped_window
-from gemtop.tui.widgets import spans
+from gemtop.tui.terminal_app import TerminalApp
 from gemtop.tui.widgets.chart import Chart
 from gemtop.tui.widgets.stream import StreamView
 from gemtop.tui.widgets.values import Value, ValueGrid
@@ -24,7 +24,7 @@ from gemtop.tui.widgets.values import Value, ValueGrid
 WORDS = ["The", "council", "\x1b[31mred", "漢字", "the", "café", "e\u0301te\u0301", "budget,", "x" * 31, "\ttab\n"]
 
 
-class CellProgram(App[None]):
+class CellProgram(TerminalApp):
     CSS = """
     Horizontal { height: 10; }
     StreamView { height: 1fr; }
@@ -103,5 +103,4 @@ class CellProgram(App[None]):
 
 
 if __name__ == "__main__":
-    spans.install()
     CellProgram(Path(sys.argv[1])).run()

@@ -22,23 +22,42 @@ _KEYBOARD = re.compile(rb"\x1b\[[<>=?][0-9;]*u")
 LIMIT_S = 90.0
 
 
+class AnsweringScreen(pyte.Screen):
+    """A screen that answers status reports, as terminals do."""
+
+    def __init__(self, columns: int, rows: int, answer: Callable[[bytes], None]) -> None:
+        super().__init__(columns, rows)
+        self._answer = answer
+
+    def write_process_input(self, data: str) -> None:
+        self._answer(data.encode())
+
+
 class GemtopTerminal:
     """Starts `gemtop ARGUMENTS` as a user's shell would, and lets a test type and look."""
 
-    def __init__(self, arguments: Sequence[str], columns: int = 120, rows: int = 40, **environment: str) -> None:
-        self.screen = pyte.Screen(columns, rows)
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        columns: int = 120,
+        rows: int = 40,
+        program: Sequence[str] = (sys.executable, "-m", "gemtop"),
+        **environment: str,
+    ) -> None:
+        self.screen = AnsweringScreen(columns, rows, self._answer)
         self._stream = pyte.ByteStream(self.screen)
         self.raw = b""
         self.exit_code: int | None = None
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            given = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **environment}
+            given = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
             for name in ("COLUMNS", "LINES", "NO_COLOR"):
                 given.pop(name, None)
+            given.update(environment)
             # The size has to be there before the program asks for it.
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
             # Not execv: readline, once loaded, has put COLUMNS into the environment behind Python's back.
-            os.execve(sys.executable, [sys.executable, "-m", "gemtop", *arguments], given)
+            os.execvpe(program[0], [*program, *arguments], given)
 
     def __enter__(self) -> GemtopTerminal:
         return self
@@ -72,7 +91,15 @@ class GemtopTerminal:
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def type(self, keys: str) -> None:
-        os.write(self.fd, keys.encode())
+        self.type_bytes(keys.encode())
+
+    def type_bytes(self, sent: bytes) -> None:
+        """What a terminal of any encoding may send."""
+        os.write(self.fd, sent)
+
+    def _answer(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self.fd, data)
 
     def read(self, wait_s: float = 0.05) -> bool:
         """Take in what the program sends; False where it sent nothing, or its end of the line is closed."""

@@ -19,6 +19,8 @@ from typing import Any
 
 import pyte
 
+from .program import AnsweringScreen
+
 # pyte prints the keyboard protocol's sequences as text.
 _KEYBOARD = re.compile(rb"\x1b\[[<>=?][0-9;]*u")
 LIMIT_S = 30.0
@@ -30,9 +32,9 @@ Cell = tuple[str, str, str, bool]
 class Terminal:
     """Runs a script of this folder and shows what it sends."""
 
-    def __init__(self, script: str, folder: Path, columns: int = 120, rows: int = 40) -> None:
+    def __init__(self, script: str, folder: Path, columns: int = 120, rows: int = 40, **environment: str) -> None:
         self.folder = folder
-        self.screen = pyte.Screen(columns, rows)
+        self.screen = AnsweringScreen(columns, rows, self._answer)
         self.stream = pyte.ByteStream(self.screen)
         self.bytes_seen = 0
         self.raw = b""
@@ -42,6 +44,7 @@ class Terminal:
             os.environ.update(TERM="xterm-256color", COLORTERM="truecolor", COLUMNS="", LINES="")
             for name in ("COLUMNS", "LINES", "NO_COLOR"):
                 os.environ.pop(name, None)
+            os.environ.update(environment)
             # The size has to be there before the program asks for it.
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
             here = Path(__file__).parent
@@ -69,6 +72,9 @@ class Terminal:
                 return
             before = dump
             assert time.monotonic() < deadline, f"still {dump['size']}"
+
+    def _answer(self, data: bytes) -> None:
+        os.write(self.fd, data)
 
     def read(self, wait_s: float = 0.05) -> bool:
         ready, _, _ = select.select([self.fd], [], [], wait_s)

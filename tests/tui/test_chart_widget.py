@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import random
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import pyte
 import pytest
-from rich.console import Console
-from rich.segment import Segment
-from rich.style import Style
-from textual import _compositor
 from textual.app import App, ComposeResult
 from textual.geometry import Region
-from textual.strip import Strip
 from textual.widget import Widget
 
 from gemtop.charts.spec import ChartSpec, Mark, Reading, Series
 from gemtop.domain.text import text_width
-from gemtop.tui.widgets import spans
 from gemtop.tui.widgets.cells import CellWidget, clip
 from gemtop.tui.widgets.chart import Chart
 from gemtop.tui.widgets.palette import ROLES, role_style
@@ -230,77 +221,6 @@ async def test_control_characters_of_a_name_stay_harmless() -> None:
         assert "␛[31mevil name" in grid.cells.text
 
 
-# Spans --------------------------------------------------------------------------------------------------
-
-STYLES = [
-    None,
-    Style(),
-    Style.parse("red"),
-    Style.parse("bold #ff8800 on #101010"),
-    Style.parse("#ff8800 on #101010"),
-    Style.parse("#00ff88 on #101010"),
-    Style.parse("#00ff88"),
-    Style.parse("italic underline white on blue"),
-    Style.parse("bright_green on color(200)"),
-    Style.parse("reverse"),
-    Style.parse("on #101010"),
-]
-
-
-def emulated(sequences: str, width: int, height: int, before: str = "") -> list[list[Any]]:
-    screen = pyte.Screen(width, height)
-    stream = pyte.Stream(screen)
-    stream.feed(before)
-    stream.feed(sequences)
-    return [[screen.buffer[y][x] for x in range(width)] for y in range(height)]
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_spans_leave_what_a_full_repaint_leaves(seed: int) -> None:
-    """Whatever spans change, the emulator ends up with the new picture inside them and the old one outside."""
-    rng = random.Random(seed)
-    width, height = 30, 4
-    console = Console(file=io.StringIO(), color_system="truecolor", force_terminal=True)
-
-    def picture() -> list[Strip]:
-        lines = []
-        for _ in range(height):
-            chars = [rng.choice("ab┤⠤ ") for _ in range(width)]
-            cuts = sorted({0, width, *rng.sample(range(1, width), 4)})
-            pairs = pairwise(cuts)
-            lines.append(Strip([Segment("".join(chars[a:b]), rng.choice(STYLES)) for a, b in pairs], width))
-        return lines
-
-    def whole(strips: list[Strip]) -> str:
-        return "".join(f"\x1b[{y + 1}H\x1b[0m{strip.render(console)}" for y, strip in enumerate(strips))
-
-    old, new = picture(), picture()
-    changed = [(y, *sorted(rng.sample(range(width + 1), 2))) for y in range(height) for _ in range(rng.randint(0, 1))]
-    cut = rng.randint(1, width - 1)
-    chops = [dict(zip((0, cut), strip.divide([cut, width]), strict=True)) for strip in new]
-    update = spans.SpanUpdate(chops, changed, [[cut, width]] * height)  # type: ignore[arg-type]
-    shown = emulated(update.render_segments(console), width, height, whole(old))
-    was, is_now = (emulated(whole(strips), width, height) for strips in (old, new))
-    for y in range(height):
-        for x in range(width):
-            inside = any(at == y and x1 <= x < x2 for at, x1, x2 in changed)
-            assert shown[y][x] == (is_now if inside else was)[y][x], (x, y, changed)
-
-
-def test_install_is_refused_where_textual_moved_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_compositor, "ChopsUpdate", _compositor.ChopsUpdate)
-    assert spans.install()
-    assert _compositor.ChopsUpdate is spans.SpanUpdate
-
-    class Other:
-        def __init__(self, spans: object) -> None: ...
-
-    monkeypatch.setattr(_compositor, "ChopsUpdate", spans.ChopsUpdate)
-    monkeypatch.setattr(spans, "ChopsUpdate", Other)
-    assert not spans.install()
-    assert _compositor.ChopsUpdate is not spans.SpanUpdate
-
-
 # A real terminal ----------------------------------------------------------------------------------------
 
 
@@ -327,12 +247,11 @@ def test_resizes_leave_no_trace(tmp_path: Path) -> None:
 def test_an_update_costs_a_fraction_of_a_repaint(tmp_path: Path) -> None:
     with Terminal("cell_program.py", tmp_path) as terminal:
         terminal.next_dump()
-        full = terminal.press("f", 0.2)
-        assert full > 4000
-        assert terminal.press("n", 0.2) < 100, "nothing changed"
+        for key in "fn":
+            assert terminal.press(key, 0.2) < 10, "nothing changed, even where everything is painted anew"
         updates = sorted(terminal.press("u", 0.1) for _ in range(15))
         # Two charts, two titles, a row of values and three words; the median leaves out steps of the window.
-        assert updates[len(updates) // 2] < full * 0.08
+        assert updates[len(updates) // 2] < 350
 
 
 async def test_every_role_has_a_colour_in_every_theme() -> None:

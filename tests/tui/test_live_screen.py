@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from textual.binding import Binding
 from textual.pilot import Pilot
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import Input, Static
 
 from gemtop.config import Paths, read_state, write_state
 from gemtop.domain.events import LoadProgress
@@ -22,17 +21,23 @@ from gemtop.domain.model import LoadedModel
 from gemtop.domain.records import RunBegin, RunEnd, SessionEnd
 from gemtop.domain.settings import EngineSettings, OffloadSettings, SamplingSettings
 from gemtop.domain.telemetry import DeviceInfo
+from gemtop.keymap import Keys
 from gemtop.session import Session, begin_session
 from gemtop.supervisor import RESTART
 from gemtop.tui.app import GemtopApp
+from gemtop.tui.screens.base import ModeScreen
+from gemtop.tui.screens.charts import ChartsScreen
 from gemtop.tui.screens.crash import CrashScreen
-from gemtop.tui.screens.keys import KEYS, KeysScreen
+from gemtop.tui.screens.keys import KeysScreen
 from gemtop.tui.screens.live import LiveScreen
+from gemtop.tui.screens.log import LogScreen
 from gemtop.tui.screens.models import ModelsScreen
 from gemtop.tui.screens.sampling import SamplingScreen
 from gemtop.tui.startup import Resume, Startup, save_resume
+from gemtop.tui.widgets.model_list import ModelList
 from gemtop.tui.widgets.prompt import PromptArea
 from gemtop.tui.widgets.stream import StreamView
+from gemtop.tui.widgets.tabs import SCREENS
 from gemtop.view import SessionEvent
 from tests.engines import FakeEngine, fake_model
 from tests.fakes import CARD_0, CARD_1, FakeSampler, ListRecorder
@@ -53,6 +58,7 @@ class Options:
     prompt: str | None = None
     quit_when_done: bool = False
     n_predict: int = 6
+    keys: Keys | None = None
     resumed: bool = False
     size: tuple[int, int] = (120, 40)
     parts_at: dict[str, int] = field(default_factory=dict)
@@ -76,11 +82,11 @@ class Screen:
 
     @property
     def prompt(self) -> PromptArea:
-        return self.app.get_default_screen().query_one("#prompt", PromptArea)
+        return self.app.live.query_one("#prompt", PromptArea)
 
     @property
     def output(self) -> str:
-        return self.app.get_default_screen().query_one("#output", StreamView).text
+        return self.app.live.query_one("#output", StreamView).text
 
     @property
     def said(self) -> list[str]:
@@ -137,7 +143,7 @@ async def gemtop(folders: Paths, options: Options | None = None) -> AsyncIterato
         session_id="20261123-221412-9f3ac1d2",
         resumed=chosen.resumed,
     )
-    app = GemtopApp(startup, folders, make_session)
+    app = GemtopApp(startup, folders, make_session, keys=chosen.keys)
     async with app.run_test(size=chosen.size) as pilot:
         screen = Screen(app, pilot, recorder)
         if chosen.ready:
@@ -177,7 +183,7 @@ async def test_enter_moves_to_the_prompt_and_escape_leaves_it(folders: Paths) ->
         assert screen.prompt.text == "say q l r t", "a slash moves, and is no text"
 
 
-@pytest.mark.parametrize("first", ["O", "É", "7", "'", '"', "("])
+@pytest.mark.parametrize("first", ["O", "É", "'", '"', "("])
 async def test_what_a_sentence_begins_with_begins_a_prompt(folders: Paths, first: str) -> None:
     async with gemtop(folders) as screen:
         await screen.type(first + "k rq")
@@ -280,27 +286,85 @@ async def test_the_log_of_llama_cpp(folders: Paths) -> None:
     async with gemtop(folders) as screen:
         assert "opening fake.gguf" not in screen.text
         await screen.type("l")
+        await screen.until(lambda: isinstance(screen.app.screen, LogScreen), "the log")
         await screen.until_shown("opening fake.gguf")
-        await screen.type("l")
-        await screen.until(lambda: "opening fake.gguf" not in screen.text, "the log is away")
-
-
-async def test_every_key_is_listed(folders: Paths) -> None:
-    async with gemtop(folders) as screen:
-        await screen.type("?")
-        await screen.until(lambda: isinstance(screen.app.screen, KeysScreen), "the list of keys")
-        await screen.until_shown(*(text for _, text in KEYS))
+        lines = screen.app.screen.query_one("#lines", StreamView)
+        await screen.type("/nothing\n")
+        await screen.until(lambda: "opening fake.gguf" not in lines.text and "0 of" in screen.text, "no line holds it")
+        await screen.pilot.press("escape")
+        await screen.until_shown("opening fake.gguf")
+        await screen.type("w")
+        await screen.until_shown("warnings and errors")
+        await screen.type("wy")
+        await screen.until(lambda: "opening fake.gguf" in screen.app.clipboard, "copied")
         await screen.pilot.press("escape")
         await screen.until(lambda: isinstance(screen.app.screen, LiveScreen), "and back")
 
 
-def test_no_binding_is_missing_from_the_list_of_keys() -> None:
-    listed = " ".join(keys for keys, _ in KEYS).lower().split()
-    names = {"question_mark": "?", "slash": "/", "escape": "esc"}
-    for binding in LiveScreen.BINDINGS:
-        given = binding.key if isinstance(binding, Binding) else binding[0]
-        for key in given.split(","):
-            assert names.get(key, key) in listed
+@pytest.mark.parametrize("mode", list(SCREENS))
+async def test_every_screen_is_one_key_away_and_lists_its_keys(folders: Paths, mode: str) -> None:
+    async with gemtop(folders) as screen:
+        keys, order = screen.app.keys, list(SCREENS)
+        await screen.pilot.press(keys.of(f"app.{mode}")[0])
+        await screen.until(lambda: screen.app.current_mode == mode, "the screen")
+        shown = screen.app.screen
+        await screen.pilot.press("f1")
+        await screen.until(lambda: isinstance(screen.app.screen, KeysScreen), "the list of keys")
+        assert isinstance(shown, ModeScreen)
+        first, *_ = keys.listed(shown.key_scopes)
+        await screen.until_shown(first[1], "Esc closes")
+        await screen.pilot.press("escape")
+        await screen.until(lambda: screen.app.screen is shown, "and back")
+        other = order[(order.index(mode) + 1) % len(order)]
+        await screen.pilot.press(f"alt+{order.index(other) + 1}", f"alt+{order.index(mode) + 1}")
+        await screen.until(lambda: screen.app.screen is shown, "as it was left")
+        tabs = next(y for y, line in enumerate(screen.text.splitlines()) if "2 Compare" in line)
+        await screen.pilot.click(offset=(screen.text.splitlines()[tabs].index("5 Log") + 2, tabs))
+        await screen.until(lambda: screen.app.current_mode == "log", "by the mouse")
+
+
+async def test_keys_of_the_users_own(folders: Paths) -> None:
+    keys = Keys({"live.tune": "ctrl+t", "app.compare": "f7", "live.sampling": "t"})
+    async with gemtop(folders, Options(keys=keys)) as screen:
+        await screen.until_shown("Ctrl-T Tune", "t Sampling", "F7 Compare")
+        await screen.type("t")
+        await screen.until(lambda: isinstance(screen.app.screen, SamplingScreen), "sampling by its own key")
+        await screen.pilot.press("escape", "f7")
+        await screen.until(lambda: screen.app.current_mode == "compare", "by a key of the user's own")
+
+
+async def test_charts_are_chosen_and_their_time(folders: Paths) -> None:
+    async with gemtop(folders, Options(devices=(CARD_0,), prompt="one two")) as screen:
+        await screen.until_shown("tokens/s", "VRAM", "power W")
+        await screen.type("x")
+        await screen.until(lambda: isinstance(screen.app.screen, ChartsScreen), "the dialog")
+        await screen.pilot.press("down", "down", "right", "up", "left")
+        assert screen.app.live.charts[:3] == ("speed", "speed", "utilisation")
+        await screen.pilot.press("up", "up", "right", "escape")
+        assert screen.app.live.span_s == 300
+        await screen.until_shown("utilisation %")
+        await screen.type("-")
+        assert screen.app.live.span_s == 900
+        await screen.type("+=+")
+        assert screen.app.live.span_s == 30
+
+
+async def test_the_text_alone(folders: Paths) -> None:
+    async with gemtop(folders, Options(prompt="one two")) as screen:
+        await screen.until_shown("tokens/s", "> one two")
+        await screen.type("z")
+        await screen.until(lambda: "tokens/s" not in screen.text and "> one two" in screen.text, "the text alone")
+        await screen.type("z")
+        await screen.until_shown("tokens/s")
+
+
+async def test_the_palette_offers_what_the_screen_can_do(folders: Paths) -> None:
+    async with gemtop(folders) as screen:
+        await screen.pilot.press("ctrl+p")
+        await screen.type("sampling")
+        await screen.until_shown("Sampling: temperature")
+        await screen.pilot.press("down", "enter")
+        await screen.until(lambda: isinstance(screen.app.screen, SamplingScreen), "the dialog")
 
 
 async def test_sampling_is_changed_for_the_runs_to_come(folders: Paths) -> None:
@@ -403,7 +467,7 @@ async def test_enter_opens_the_first_of_the_list(folders: Paths, machine: Machin
     """What a newcomer does on a machine where there is nothing but the demo model."""
     async with gemtop(folders, Options(path=None, ready=False)) as screen:
         await screen.until_shown("the demo model")
-        options = screen.app.screen.query_one("#models", OptionList)
+        options = screen.app.screen.query_one("#models", ModelList)
         await screen.until(lambda: screen.app.focused is options, "the list has the focus")
         await screen.pilot.press("enter")
         await screen.until(lambda: screen.session.ready, "it is loaded")
@@ -425,12 +489,16 @@ async def test_without_a_model_it_lists_what_it_finds(folders: Paths, machine: M
         await screen.until(lambda: isinstance(screen.app.screen, ModelsScreen), "the list of models")
         await screen.until_shown("the demo model", "is not a GGUF file", "needs gemtop adopt gemma3:27b")
         assert "mmproj" not in screen.text
-        (line,) = (line for line in screen.text.splitlines() if "big [x]" in line)
-        assert "QAT Q4_0" in line and "131,072" in line
+        line = next(line for line in screen.text.splitlines() if "big [x]" in line)
+        assert "QAT Q4_0" in line
         assert screen.text.index("big [x]") < screen.text.index("gemma3:1b-it-q4_0"), "the largest first"
-        options = screen.app.screen.query_one("#models", OptionList)
+        options = screen.app.screen.query_one("#models", ModelList)
         await screen.until(lambda: screen.app.focused is options, "the list has the focus")
-        await screen.pilot.press("down", "down", "enter")  # past what cannot be opened
+        await screen.until_shown("trained for 131,072 tokens")
+        wanted = next(key for key, entry in options._entries.items() if entry.name == "gemma3:1b-it-q4_0")
+        while options.at != wanted:
+            await screen.pilot.press("down")
+        await screen.pilot.press("enter")
         await screen.until(lambda: screen.session.ready, "it is loaded")
         assert screen.app.model_path == str(small)
         await screen.type("m")
@@ -439,12 +507,13 @@ async def test_without_a_model_it_lists_what_it_finds(folders: Paths, machine: M
         await screen.until(lambda: isinstance(screen.app.screen, LiveScreen), "Esc goes back")
 
 
-async def test_a_configuration_that_cannot_be_used_is_said_in_the_list(folders: Paths, machine: Machine) -> None:
+async def test_a_configuration_that_was_broken_meanwhile_is_said_in_the_list(folders: Paths, machine: Machine) -> None:
     config = machine.home / ".config" / "gemtop" / "config.toml"
-    config.parent.mkdir(parents=True)
-    config.write_text("[models]\nfolder = [1]\n")
-    async with gemtop(folders, Options(path=None, ready=False)) as screen:
-        await screen.until_shown("line 2:", "no setting folder; it has folders")
+    async with gemtop(folders) as screen:
+        config.parent.mkdir(parents=True)
+        config.write_text("[models]\nfolder = [1]\n")
+        await screen.type("4")
+        await screen.until_shown("line 2:", "folders")
 
 
 async def test_m_does_not_pull_the_model_from_under_a_run(folders: Paths) -> None:
@@ -453,8 +522,9 @@ async def test_m_does_not_pull_the_model_from_under_a_run(folders: Paths) -> Non
         await screen.type("One\n")
         await screen.until_shown("running")
         await screen.type("m")
-        await screen.until(lambda: any("Esc stops it" in words for words in screen.said), "it says so")
-        assert isinstance(screen.app.screen, LiveScreen)
+        await screen.until_shown("the demo model", "planned when the run that goes on has ended")
+        await screen.pilot.press("enter")
+        await screen.until(lambda: any("a run is going on" in words for words in screen.said), "it says so")
 
 
 # Leaving and giving up
@@ -527,7 +597,7 @@ async def test_when_llama_cpp_gives_up_it_says_so_and_lets_one_look(folders: Pat
         await screen.pilot.press("escape")
         await screen.until(lambda: isinstance(screen.app.screen, LiveScreen), "the screen behind it")
         await screen.until_shown("crashed")
-        for keys in ("Again\n", "r", "m", "t"):
+        for keys in ("Again\n", "r", "t"):
             await screen.type(keys)
             await screen.until(lambda: isinstance(screen.app.screen, CrashScreen), "the dialog once more")
             await screen.pilot.press("escape")
@@ -641,7 +711,7 @@ async def test_a_history_that_cannot_be_written_is_said_when_leaving(folders: Pa
 async def test_any_size_of_terminal(folders: Paths, size: tuple[int, int], devices: tuple[DeviceInfo, ...]) -> None:
     async with gemtop(folders, Options(size=size, devices=devices, prompt="one two three")) as screen:
         await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
-        live = screen.app.get_default_screen()
+        live = screen.app.live
         live.show_frame()
         await screen.pilot.pause()
         text = screen.text
@@ -652,7 +722,7 @@ async def test_any_size_of_terminal(folders: Paths, size: tuple[int, int], devic
             assert ("QAT Q4_0" if size[0] >= 80 else "gemma-3-27") in text
             assert "one two three" in text
         assert all(len(line) <= size[0] for line in text.splitlines())
-        for key in ("l", "question_mark", "escape", "s", "escape", "t", "escape"):
+        for key in ("5", "1", "question_mark", "escape", "s", "escape", "t", "escape", "2", "3", "alt+4", "alt+1"):
             await screen.pilot.press(key)
         await screen.pilot.resize_terminal(100, 30)
         await screen.until_shown("one two three", "tokens/s")

@@ -115,6 +115,15 @@ def test_rows_fit_and_lose_nothing(text: str, width: int) -> None:
     assert kept.replace("\u0301", "") == "".join(text.split()).replace("\u0301", "")
 
 
+def test_new_widths_cost_no_text() -> None:
+    wrapped = WrappedText(20, keep_chars=1000)
+    wrapped.append("x " * 300)
+    for width in (30, 20) * 10:
+        wrapped.resize(width)
+    wrapped.append("y")
+    assert wrapped.dropped_rows == 0
+
+
 def test_a_bounded_amount_is_kept() -> None:
     wrapped = WrappedText(20, keep_chars=1000)
     for number in range(2000):

@@ -90,7 +90,7 @@ def _table(found: Outcome) -> list[Block]:
     if not lines:
         return [Words(_NO_FIGURES)]
     told = [Words(line) for line in legend(found)]
-    return [Table(("", *heads(found)), lines, of_variants=1), *told]
+    return [Table(("", *heads(found)), lines, of_variants=1, marks=found.marks), *told]
 
 
 def _tasks(found: Outcome) -> list[Block]:
@@ -105,7 +105,7 @@ def _tasks(found: Outcome) -> list[Block]:
     totals = [_total(one.by_kind) for one in found.variants]
     lines.append(("all", *map(_share, totals)))
     return [
-        Table(("", *heads(found)), tuple(lines), of_variants=1),
+        Table(("", *heads(found)), tuple(lines), of_variants=1, marks=found.marks),
         Words("Right answers of those checked, with the 95 % interval of the share (Wilson's score)."),
     ]
 
@@ -135,8 +135,13 @@ def _outputs(found: Outcome) -> list[Block]:
             blocks.append(
                 Outputs(
                     f"{label}, prompt {place.prompt_id} ({kind}): parts at token {place.at + 1}",
-                    Side(base, found.baseline.facts.label, _judged(left), _likely(place.at, place.baseline_top)),
-                    Side(number, label, _judged(right), _likely(place.at, place.variant_top)),
+                    Side(
+                        found.marks[base],
+                        found.baseline.facts.label,
+                        _judged(left),
+                        _likely(place.at, place.baseline_top),
+                    ),
+                    Side(found.marks[number], label, _judged(right), _likely(place.at, place.variant_top)),
                     word_diff(left.output, right.output),
                 )
             )
@@ -227,7 +232,7 @@ def _settings(found: Outcome, told: Told) -> list[Block]:
     blocks.append(Table(("", ""), tuple(pairs), numbers=False))
     if differing:
         lines = tuple((name, *(one[name] for one in each)) for name in differing)
-        blocks.append(Table(("what differs", *heads(found)), lines, numbers=False, of_variants=1))
+        blocks.append(Table(("what differs", *heads(found)), lines, numbers=False, of_variants=1, marks=found.marks))
     return blocks
 
 

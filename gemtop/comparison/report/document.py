@@ -36,6 +36,8 @@ class Table:
     """Cells behind the first are figures, set to the right."""
     of_variants: int | None = None
     """Where heads are variants: the column of the first one."""
+    marks: tuple[int, ...] = ()
+    """Their marks, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Figure:
 class Side:
     """One of two outputs."""
 
-    number: int
+    mark: int
     label: str
     verdict: str
     """Whether its answer is right."""

@@ -27,11 +27,11 @@ def figures(data: Dataset, found: Outcome, no_latencies: str | None) -> list[Fig
     return [
         _memory_perplexity(data, found),
         _memory_kl(data, found),
-        _speed(data),
-        _boxes(data, no_latencies),
-        _curves(data, no_latencies),
+        _speed(data, found),
+        _boxes(data, found, no_latencies),
+        _curves(data, found, no_latencies),
         _energy(data, found),
-        _throttling(data),
+        _throttling(data, found),
         _along(data, found),
     ]
 
@@ -71,12 +71,12 @@ ORDER BY number"""
         span = Span(row["change_pct"], row["low_pct"], row["high_pct"])
         shown = _percent(span) if row["number"] != found.job.baseline else "the baseline"
         return Point(
-            row["number"], _named(row, found), f"{gib(row['memory_bytes'])}, {shown}", x=row["memory_bytes"] / 2**30,
+            row["mark"], _named(row, found), f"{gib(row['memory_bytes'])}, {shown}", x=row["memory_bytes"] / 2**30,
             y=span,
         )  # fmt: skip
 
     return _figure(
-        data, "memory-perplexity", "Memory against perplexity",
+        data, found, "memory-perplexity", "Memory against perplexity",
         f"Change of the perplexity from the baseline's, with its 95 % interval over tokens, against the {words}. Lower"
         " is better, and further left is smaller.",
         sql, lambda rows: pictures.scatter(
@@ -114,10 +114,10 @@ ORDER BY number, of_checkpoint"""
         span = Span(value) if se is None else Span(value, max(value / 10, value - 1.959964 * se), value + 1.959964 * se)
         label = row["label"] + (" from its own checkpoint" if row["of_checkpoint"] else "")
         shown = f"{gib(row['memory_bytes'])}, KL {estimate(value, se)}"
-        return Point(row["number"], label, shown, row["of_checkpoint"], row["memory_bytes"] / 2**30, span)
+        return Point(row["mark"], label, shown, row["of_checkpoint"], row["memory_bytes"] / 2**30, span)
 
     return _figure(
-        data, "memory-kl", "Memory against KL divergence",
+        data, found, "memory-kl", "Memory against KL divergence",
         f"Mean KL divergence from the baseline, in nats a token, against the {words}. The line is the 95 % interval"
         " over tokens; behind ± stands one standard error. Hollow marks are held against a variant's own unquantised"
         " checkpoint instead.",
@@ -140,13 +140,13 @@ def estimate(value: float, error: float | None) -> str:
 # Speed and latency
 
 
-def _speed(data: Dataset) -> Figure:
+def _speed(data: Dataset, found: Outcome) -> Figure:
     sql = f"""SELECT number, label, {_interval("decode_tokens_per_s")}
 FROM 'data/variants.parquet'
 WHERE decode_tokens_per_s IS NOT NULL
 ORDER BY number"""
     return _figure(
-        data, "speed", "Decode speed",
+        data, found, "speed", "Decode speed",
         "Tokens a second after the first, mean and 95 % interval. Higher is better.",
         sql, lambda rows: pictures.bars(
             Frame("speed", "Decode speed", "tokens/s"), [_bar(row, "decode_tokens_per_s", "tokens/s") for row in rows]
@@ -158,12 +158,12 @@ ORDER BY number"""
 def _bar(row: Row, name: str, unit: str) -> Bar:
     mean, reach = row[name], row[f"{name}_ci95"]
     if reach is None:
-        return Bar(row["number"], row["label"], f"{mean:.4g} {unit}, one value: no interval", span=Span(mean))
+        return Bar(row["mark"], row["label"], f"{mean:.4g} {unit}, one value: no interval", span=Span(mean))
     words = f"{estimate(mean, reach)} {unit}, n = {row[f'{name}_n']}"
-    return Bar(row["number"], row["label"], words, span=Span(mean, mean - reach, mean + reach))
+    return Bar(row["mark"], row["label"], words, span=Span(mean, mean - reach, mean + reach))
 
 
-def _boxes(data: Dataset, no_latencies: str | None) -> Figure:
+def _boxes(data: Dataset, found: Outcome, no_latencies: str | None) -> Figure:
     sql = """SELECT l.number, l.label, count(*) AS tokens,
     quantile_cont(l.itl_ms, [0.05, 0.25, 0.5, 0.75, 0.95, 0.99]) AS quantiles_ms,
     any_value(v.itl_p50_ms) AS p50, any_value(v.itl_p50_ms_ci95) AS p50_ci95,
@@ -174,10 +174,10 @@ ORDER BY l.number"""
 
     def box(row: Row) -> Box:
         words = f"p50 {estimate(row['p50'], row['p50_ci95'])}, p99 {estimate(row['p99'], row['p99_ci95'])} ms"
-        return Box(row["number"], row["label"], words, quantiles=tuple(row["quantiles_ms"]))
+        return Box(row["mark"], row["label"], words, quantiles=tuple(row["quantiles_ms"]))
 
     return _figure(
-        data, "latency", "Latency between tokens",
+        data, found, "latency", "Latency between tokens",
         "Of all gaps between generated tokens: the middle half with the median, a line from the 5th to the 95th"
         " percentile, a hollow mark at the 99th. The figures are means of the runs' own percentiles with their 95 %"
         " intervals.",
@@ -188,7 +188,7 @@ ORDER BY l.number"""
     )  # fmt: skip
 
 
-def _curves(data: Dataset, no_latencies: str | None) -> Figure:
+def _curves(data: Dataset, found: Outcome, no_latencies: str | None) -> Figure:
     sql = """SELECT number, label, count(*) AS tokens,
     list_transform(range(1, 100), lambda i: i / 100) AS shares,
     quantile_cont(itl_ms, list_transform(range(1, 100), lambda i: i / 100)) AS quantiles_ms
@@ -196,13 +196,13 @@ FROM 'data/latencies.parquet'
 GROUP BY number, label
 ORDER BY number"""
     return _figure(
-        data, "latency-shares", "Latency, share by share",
+        data, found, "latency-shares", "Latency, share by share",
         "Share of the gaps between tokens that are no longer than this, from 1 to 99 %. Further left is better; a long"
         " tail leans right at the top.",
         sql, lambda rows: pictures.curves(
             Frame("latency-shares", "Latency, share by share", "inter-token latency, ms", "share of the gaps"),
             [
-                Curve(row["number"], row["label"], f"{row['tokens']:,} gaps",
+                Curve(row["mark"], row["label"], f"{row['tokens']:,} gaps",
                       points=tuple(zip(row["quantiles_ms"], row["shares"], strict=True)))
                 for row in rows
             ],
@@ -221,7 +221,7 @@ WHERE decode_j_per_token IS NOT NULL
 ORDER BY number"""
     reasons = {one.reasons.get("decode_j_per_token", "") for one in found.variants} - {""}
     return _figure(
-        data, "energy", "Energy for a token",
+        data, found, "energy", "Energy for a token",
         "Joules for each generated token after the first, mean and 95 % interval: of the cards that hold a part of the"
         " model, else of the processor packages. Lower is better.",
         sql, lambda rows: pictures.bars(
@@ -231,7 +231,7 @@ ORDER BY number"""
     )  # fmt: skip
 
 
-def _throttling(data: Dataset) -> Figure:
+def _throttling(data: Dataset, found: Outcome) -> Figure:
     sql = """SELECT number, label, sum(throttled_s) AS throttled_s,
     count(*) FILTER (WHERE throttled_s > 0) AS throttled_runs, count(throttled_s) AS runs,
     list_sort(list_distinct(flatten(list(throttle_reasons) FILTER (WHERE throttle_reasons IS NOT NULL)))) AS reasons
@@ -243,7 +243,7 @@ ORDER BY number"""
     def bar(row: Row) -> Bar:
         why = f" ({', '.join(row['reasons'])})" if row["reasons"] else ""
         words = f"{row['throttled_s']:.3g} s in {row['throttled_runs']} of {row['runs']} runs{why}"
-        return Bar(row["number"], row["label"], words, span=Span(row["throttled_s"]))
+        return Bar(row["mark"], row["label"], words, span=Span(row["throttled_s"]))
 
     def draw(rows: list[Row]) -> str | None:
         if not any(row["throttled_s"] for row in rows):
@@ -253,7 +253,7 @@ ORDER BY number"""
     rows = data.ask(sql)
     runs = sum(row["runs"] for row in rows)
     return _figure(
-        data, "throttling", "Throttling",
+        data, found, "throttling", "Throttling",
         "Seconds in which a card that holds a part of the model was throttled, all runs together, and by what. Each"
         " span is right to one sampling period at either end. Runs throttled for more than 1 % of their decode are in"
         " no speed.",
@@ -280,13 +280,13 @@ ORDER BY a.number, a.part"""
                 continue
             points = tuple((100 * (row["part"] - 0.5) / row["parts"], row["kl"]) for row in mine)
             words = f"mean {estimate(mine[0]['kl_mean'], mine[0]['kl_mean_se'])}"
-            curves.append(Curve(number, mine[0]["label"], words, points=points, level=mine[0]["kl_mean"]))
+            curves.append(Curve(mine[0]["mark"], mine[0]["label"], words, points=points, level=mine[0]["kl_mean"]))
         frame = Frame("along", "Divergence along the text", "way through the text, %", "")
         return pictures.strips(frame, curves) if curves else None
 
     parts = max((len(curve.get("kl", ())) for curve in found.along.values()), default=0)
     return _figure(
-        data, "along", "Divergence along the text",
+        data, found, "along", "Divergence along the text",
         f"KL divergence from the baseline in nats, means of {parts} equal stretches of the text; the broken line is the"
         " mean of all, with one standard error. All strips have the same scale.",
         sql, draw, reason="no variant was held against the baseline's predictions of a text, or none differs from them",
@@ -298,10 +298,11 @@ def _named(row: Row, found: Outcome) -> str:
 
 
 def _figure(
-    data: Dataset, name: str, title: str, caption: str, sql: str, draw: Callable[[list[Row]], str | None], *,
-    reason: str, least: int = 1,
+    data: Dataset, found: Outcome, name: str, title: str, caption: str, sql: str,
+    draw: Callable[[list[Row]], str | None], *, reason: str, least: int = 1,
 ) -> Figure:  # fmt: skip
     """Ask, and draw what comes of it; less than `least` rows are nothing to draw."""
-    rows: list[Row] = list(data.ask(sql))
+    marks = found.marks
+    rows: list[Row] = [{**row, "mark": marks[row["number"]]} for row in data.ask(sql)]
     picture = draw(rows) if len(rows) >= least else None
     return Figure(name, title, caption, sql, picture, "" if picture else reason)

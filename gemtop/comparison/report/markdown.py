@@ -66,7 +66,7 @@ def _blocks(blocks: Sequence[Block]) -> Iterator[str]:
             case Figure():
                 yield _figure(block)
             case Outputs():
-                number = block.right.number
+                number = block.right.mark
                 shown[number] = shown.get(number, 0) + 1
                 if shown[number] <= MOST_OUTPUTS:
                     yield _outputs(block)

@@ -129,15 +129,16 @@ def _table(table: Table) -> str:
 def _head(table: Table, column: int, head: str) -> str:
     if not head:
         return "<td></td>"
-    chip = "" if table.of_variants is None or column < table.of_variants else _chip(column - table.of_variants)
+    of_variants = table.of_variants is not None and column >= table.of_variants
+    chip = _chip(table.marks[column - (table.of_variants or 0)]) if of_variants else ""
     return f'<th scope="col">{chip}{escaped(head)}</th>'
 
 
-def _chip(number: int) -> str:
+def _chip(mark: int) -> str:
     """A variant's mark beside its name."""
     return (
-        f'<svg class="chip {svg.colour_class(number)}" viewBox="0 0 14 14" aria-hidden="true">'
-        f"{svg.shape(number, 7, 7, 5.5)}</svg>"
+        f'<svg class="chip {svg.colour_class(mark)}" viewBox="0 0 14 14" aria-hidden="true">'
+        f"{svg.shape(mark, 7, 7, 5.5)}</svg>"
     )
 
 
@@ -162,7 +163,7 @@ def _outputs(outputs: Outputs) -> str:
 
 def _side(side: Side, marked: str) -> str:
     return (
-        f"<div><p>{_chip(side.number)}<strong>{escaped(side.label)}</strong>, {escaped(side.verdict)}</p>\n"
+        f"<div><p>{_chip(side.mark)}<strong>{escaped(side.label)}</strong>, {escaped(side.verdict)}</p>\n"
         f'<pre>{marked}</pre>\n<p class="quiet">{escaped(side.top)}</p></div>\n'
     )
 

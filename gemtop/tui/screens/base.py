@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from textual.app import ComposeResult
 from textual.screen import Screen, ScreenResultType
+
+from gemtop.tui.widgets.header import HeaderLine
+from gemtop.tui.widgets.tabs import SCREENS, TabsLine
 
 
 class BaseScreen(Screen[ScreenResultType]):
@@ -27,3 +33,31 @@ class BaseScreen(Screen[ScreenResultType]):
             front._compositor_refresh()
         regions.clear()
         self._dirty_widgets.clear()
+
+
+class ModeScreen(BaseScreen[None]):
+    """One of the screens that a key leads to from every other, and that stays as it is while it is left."""
+
+    MODE: ClassVar[str]
+    """Its name among gemtop.tui.widgets.tabs.SCREENS."""
+    key_scopes: ClassVar[tuple[str, ...]]
+    """Scopes of gemtop.keymap whose keys it lists."""
+
+    def compose_top(self) -> ComposeResult:
+        """The first two lines."""
+        yield HeaderLine(id="header")
+        yield TabsLine(self.MODE)
+
+    def show_marks(self) -> None:
+        """Say what goes on in the other screens."""
+        marks = getattr(self.app, "marks_of_screens", None)
+        if marks is not None:
+            self.query_one(TabsLine).show_marks(marks())
+
+    async def action_next_screen(self) -> None:
+        """To the screen behind this one; from the last to the first."""
+        order = list(SCREENS)
+        await self.app.run_action(f"show('{order[(order.index(self.MODE) + 1) % len(order)]}')")
+
+    async def action_to_live(self) -> None:
+        await self.app.run_action("show('live')")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
@@ -14,11 +14,13 @@ from textual.worker import WorkerCancelled, get_current_worker
 
 from gemtop.comparison.table import text
 from gemtop.domain.text import printable
+from gemtop.tui.bindings import bindings
 from gemtop.tui.compare_present import compare_header, doing_spans, table_rows
 from gemtop.tui.comparing import FEW, Chosen, Comparing, State
-from gemtop.tui.hints import CHOOSING_KEYS, COMPARED_KEYS, COMPARING_KEYS, FORM_KEYS, STOPPED_KEYS, KeyHint
-from gemtop.tui.screens.base import BaseScreen
+from gemtop.tui.hints import CHOOSING_KEYS, COMPARED_KEYS, COMPARING_KEYS, FORM_KEYS, STOPPED_KEYS
+from gemtop.tui.screens.base import ModeScreen
 from gemtop.tui.screens.outputs import OutcomePairs, OutputsScreen
+from gemtop.tui.terminal_app import draw_frames
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
 from gemtop.tui.widgets.model_marks import ModelMarks
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from gemtop.domain.model import ModelEntry
     from gemtop.tui.app import GemtopApp
 
-NAME = "compare"
-_LOOK_S = 0.5
 FIELDS = (
     ("prompts", "prompts", FEW),
     ("answer", "longest answer", "64"),
@@ -41,13 +41,13 @@ FIELDS = (
     ("repeats", "repeats", "1"),
 )
 _ABOUT = (
-    "prompts: few is one of each kind, all the sixty that ship; none; kinds such as code,reasoning; or a file. A chunk "
-    "is 512 tokens of the novel that ships, for perplexity and KL divergence; 0 leaves them out. An empty longest "
-    "answer is as the prompts say."
+    "prompts: few is one of each kind, all the sixty that ship; none; kinds such as code,reasoning; saved, your own; "
+    "or a file. A chunk is 512 tokens of the novel that ships, for perplexity and KL divergence; 0 leaves them out. An "
+    "empty longest answer is as the prompts say."
 )
 
 
-class CompareScreen(BaseScreen[None]):
+class CompareScreen(ModeScreen):
     """Keeps what was chosen and what came of it while it is left."""
 
     DEFAULT_CSS = """
@@ -72,16 +72,12 @@ class CompareScreen(BaseScreen[None]):
         &.-narrow #about { display: none; }
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "start", "Start"),
-        Binding("escape", "back", "Back"),
-        Binding("c,q", "leave", "Live"),
-        Binding("o", "outputs", "Outputs"),
-        Binding("p", "prompt", "Prompt"),
-        Binding("n", "choose", "New"),
-        Binding("y", "copy", "Copy"),
-        Binding("question_mark", "keys", "Keys"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings(
+        "compare", "start", "back", "leave", "outputs", "prompt", "choose", "copy"
+    )
+
+    MODE = "compare"
+    key_scopes = ("compare", "list", "app", "program")
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,7 +99,7 @@ class CompareScreen(BaseScreen[None]):
         return self.query_one("#models", ModelMarks)
 
     def compose(self) -> ComposeResult:
-        yield HeaderLine(id="header")
+        yield from self.compose_top()
         with Horizontal(id="choosing"):
             yield ModelMarks(id="models")
             with Vertical(id="form"):
@@ -121,7 +117,7 @@ class CompareScreen(BaseScreen[None]):
     def on_mount(self) -> None:
         self.query_one("#doing", RowsView).can_focus = False
         self.marks.focus()
-        self.set_interval(_LOOK_S, self._look)
+        draw_frames(self, self._look)
         self.run_worker(self._find, thread=True, exit_on_error=False)
         self._say_what_is_chosen()
         self._look()
@@ -174,6 +170,7 @@ class CompareScreen(BaseScreen[None]):
         state = comparing.state if comparing is not None else None
         table = comparing is not None and state is not None and self.has_class("-table")
         self.query_one("#header", HeaderLine).show_text(compare_header(state if table else None))
+        self.show_marks()
         self._show_keys()
         if state is None or not table or state == self._drawn:
             return
@@ -275,7 +272,7 @@ class CompareScreen(BaseScreen[None]):
             self.action_leave()
 
     def action_leave(self) -> None:
-        self.app.pop_screen()
+        self._app.action_show("live")
 
     def action_copy(self) -> None:
         found = self.shown.outcome if self.shown is not None else None
@@ -284,11 +281,6 @@ class CompareScreen(BaseScreen[None]):
             return
         self.app.copy_to_clipboard(text(found))
         self.notify("the table is copied, if your terminal allows it", timeout=4)
-
-    def action_keys(self) -> None:
-        from gemtop.tui.screens.keys import COMPARE_SCREEN_KEYS, KeysScreen
-
-        self.app.push_screen(KeysScreen(COMPARE_SCREEN_KEYS))
 
     def action_mark(self) -> None:
         self.marks.action_mark()
@@ -300,7 +292,6 @@ class CompareScreen(BaseScreen[None]):
         self._show_keys()
 
     def _show_keys(self) -> None:
-        hints: tuple[KeyHint, ...]
         if self.has_class("-table"):
             ended = self.shown is None or self.shown.state.phase == "done"
             hints = COMPARING_KEYS if self._app.comparing else COMPARED_KEYS if ended else STOPPED_KEYS

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Input, Static, TextArea
@@ -16,12 +16,14 @@ from gemtop.domain import sql_text
 from gemtop.domain.errors import BadInputError
 from gemtop.domain.text import one_line, printable
 from gemtop.history.workbench import Workbench
+from gemtop.tui.bindings import bindings
 from gemtop.tui.completing import complete
-from gemtop.tui.hints import SQL_EDITOR_KEYS, SQL_KEYS, SQL_LIST_KEYS, KeyHint
+from gemtop.tui.hints import SQL_EDITOR_KEYS, SQL_KEYS, SQL_LIST_KEYS
 from gemtop.tui.recorded import read_pair
 from gemtop.tui.screens.history_dialogs import NoteScreen, SaveQueryScreen, SaveScreen, SaveTo, ValueScreen, WriteScreen
 from gemtop.tui.screens.jobs import JobScreen
 from gemtop.tui.sql_present import axis_kind, columns_of_plot, error_lines, session_sql, sql_header
+from gemtop.tui.terminal_app import draw_frames
 from gemtop.tui.widgets.completion_list import CompletionList
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
@@ -39,10 +41,10 @@ if TYPE_CHECKING:
     from gemtop.history.workbench import SessionLine, View
     from gemtop.tui.app import GemtopApp
 
-NAME = "history"
 _SLIM = 72
 """Below so many columns the lists and the editor take turns."""
-_HEADER_S = 0.5
+_MOST_COPIED = 1000
+"""Rows: a terminal takes some 75 KB at once."""
 _OWN = "what you wrote"
 
 
@@ -73,21 +75,27 @@ class HistoryScreen(JobScreen):
         &.-narrow #about { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f5,ctrl+r,ctrl+enter,ctrl+j", "run", "Run", priority=True),
-        Binding("ctrl+s", "save", "Save", priority=True),
-        Binding("ctrl+w", "write", "Write", priority=True),
-        Binding("f2,ctrl+b", "lists", "Lists", priority=True),
-        Binding("f3", "rows", "Rows", priority=True),
-        Binding("f4", "editor", "Editor", priority=True),
-        Binding("f6", "fleet", "Fleet", priority=True),
-        Binding("escape", "back", "Back"),
-        Binding("q,h", "leave", "Back"),
-        Binding("p", "plot", "Plot"),
-        Binding("e", "annotate", "Note"),
-        Binding("d", "outputs", "Outputs"),
-        Binding("question_mark", "keys", "Keys"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings(
+        "history",
+        *(
+            "run",
+            "save",
+            "write",
+            "lists",
+            "rows",
+            "editor",
+            "fleet",
+            "back",
+            "leave",
+            "plot",
+            "annotate",
+            "outputs",
+            "copy",
+        ),
+    )
+
+    MODE = "history"
+    key_scopes = ("history", "list", "app", "program")
 
     def __init__(self, paths: Paths) -> None:
         super().__init__(Workbench(paths))
@@ -126,7 +134,7 @@ class HistoryScreen(JobScreen):
         return self.query_one("#form", ParameterForm)
 
     def compose(self) -> ComposeResult:
-        yield HeaderLine(id="header")
+        yield from self.compose_top()
         with Horizontal(id="panes"):
             with Vertical(id="side"):
                 yield SideList("queries", id="queries")
@@ -144,7 +152,7 @@ class HistoryScreen(JobScreen):
         self._form.display = False
         self._show_lists(True)
         self.query_one("#queries").focus()
-        self.set_interval(_HEADER_S, self._show_header)
+        draw_frames(self, self._show_header)
         self._read_queries()
         self.say("Enter on a query or a session runs it; F5 runs what is in the editor")
 
@@ -170,6 +178,7 @@ class HistoryScreen(JobScreen):
         session = self._app.session
         view = session.view() if session is not None else None
         self.query_one("#header", HeaderLine).show_text(sql_header(view, self.writing, self.bench.fleet))
+        self.show_marks()
 
     def say(self, words: str, kind: str = "") -> None:
         said = self.query_one("#said", Static)
@@ -514,6 +523,17 @@ class HistoryScreen(JobScreen):
             self._show_lists(False)
             self.editor.focus()
 
+    def action_copy(self) -> None:
+        """The rows into the clipboard of the terminal (OSC 52), over SSH as well."""
+        result = self.table.result
+        if result is None:
+            self.notify("there are no rows to copy yet", severity="warning")
+            return
+        self.app.copy_to_clipboard(self.table.as_tsv(_MOST_COPIED))
+        count = min(result.count, _MOST_COPIED)
+        rest = f" of {result.count:,}; Ctrl-S saves them all" if count < result.count else ""
+        self.notify(f"{count:,} rows{rest} copied with tabs, if your terminal allows it", timeout=4)
+
     def action_back(self) -> None:
         """Esc: close what is open, stop what runs, else go back to the live screen."""
         if self.stop():
@@ -526,12 +546,7 @@ class HistoryScreen(JobScreen):
     def action_leave(self) -> None:
         if self.writing:
             self._allow(False)
-        self.app.pop_screen()
-
-    def action_keys(self) -> None:
-        from gemtop.tui.screens.keys import SQL_SCREEN_KEYS, KeysScreen
-
-        self.app.push_screen(KeysScreen(SQL_SCREEN_KEYS))
+        self._app.action_show("live")
 
     def on_descendant_focus(self) -> None:
         self.show_keys()
@@ -543,7 +558,7 @@ class HistoryScreen(JobScreen):
         focused = self.focused
         typing = isinstance(focused, (SqlEditor, Input))
         lists = isinstance(focused, SideList)
-        hints: tuple[KeyHint, ...] = SQL_EDITOR_KEYS if typing else SQL_LIST_KEYS if lists else SQL_KEYS
+        hints = SQL_EDITOR_KEYS if typing else SQL_LIST_KEYS if lists else SQL_KEYS
         if self.busy:
-            hints = tuple(h._replace(text="Stop") if h.key == "Esc" else h for h in hints)
+            hints = tuple(h._replace(text="Stop") if "history.back" in h.actions else h for h in hints)
         self.query_one("#keys", KeyLine).show_hints(hints)

@@ -32,7 +32,7 @@ class SaveTo:
     kind: str
 
 
-class _Form(ModalScreen[Any]):
+class Form(ModalScreen[Any]):
     """A few fields; Enter goes on, Esc leaves. A second Enter replaces what is there."""
 
     DEFAULT_CSS = """
@@ -84,7 +84,7 @@ class _Form(ModalScreen[Any]):
         return False
 
 
-class SaveScreen(_Form):
+class SaveScreen(Form):
     """Where to save the result; the end of the name says in which format."""
 
     TITLE_WORDS = "save the result"
@@ -109,7 +109,7 @@ class SaveScreen(_Form):
             self.dismiss(SaveTo(path.absolute(), kind))
 
 
-class NoteScreen(_Form):
+class NoteScreen(Form):
     """Note and tags of a session; the answer is the two, the tags apart."""
 
     TITLE_WORDS = "note and tags of a session"
@@ -128,7 +128,7 @@ class NoteScreen(_Form):
         self.dismiss((self.field("words"), tags))
 
 
-class SaveQueryScreen(_Form):
+class SaveQueryScreen(Form):
     """Name, title and sentence of a query of the user's own."""
 
     TITLE_WORDS = "save the SQL as a query"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ from textual.timer import Timer
 
 from gemtop.domain.errors import GemtopError, QueryStoppedError
 from gemtop.history.workbench import Workbench
-from gemtop.tui.screens.base import BaseScreen
+from gemtop.tui.screens.base import ModeScreen
 
 _STOP_S = 0.05
 """A query that is told to stop before it has begun begins all the same: it is told again."""
@@ -33,7 +34,7 @@ class Waiting(Message):
         super().__init__()
 
 
-class JobScreen(BaseScreen[None]):
+class JobScreen(ModeScreen):
     """Subclasses say what comes of it in `say`, and what can be done meanwhile in `show_keys`."""
 
     def __init__(self, bench: Workbench) -> None:
@@ -67,6 +68,8 @@ class JobScreen(BaseScreen[None]):
             try:
                 value = work()
             except Exception as error:  # shown, whatever it is
+                if not isinstance(error, GemtopError):
+                    logging.getLogger(__name__).error("%s failed", job, exc_info=True)
                 self.post_message(Ended(lambda: None, error))
             else:
                 self.post_message(Ended(partial(then, value), None))

@@ -1,4 +1,4 @@
-"""The live screen: charts, figures, the text as it streams, and the prompt."""
+"""The live screen: what is running now, and the prompt."""
 
 from __future__ import annotations
 
@@ -6,61 +6,35 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Container, Horizontal, Vertical
-from textual.widgets import Static
+from textual.binding import BindingType
 
 from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_FAILURE, EXIT_OK
+from gemtop.tui.bindings import bindings
 from gemtop.tui.hints import LIVE_KEYS, PROMPT_KEYS
-from gemtop.tui.screens.base import BaseScreen
-from gemtop.tui.widgets.chart import Chart
-from gemtop.tui.widgets.header import HeaderLine
+from gemtop.tui.screens.base import ModeScreen
+from gemtop.tui.screens.live_view import LiveView
 from gemtop.tui.widgets.keyline import KeyLine
+from gemtop.tui.widgets.pasted import excerpt
 from gemtop.tui.widgets.prompt import PromptArea
 from gemtop.tui.widgets.stream import StreamView
 from gemtop.tui.widgets.values import ValueGrid
 
 if TYPE_CHECKING:
-    from gemtop.charts.live import LiveCharts
     from gemtop.domain.events import EngineCrashed, GenerateRequest, LoadFailed, ModelLoaded, RunStarted
     from gemtop.session import Session
     from gemtop.tui.app import GemtopApp
-    from gemtop.view import RunRecorded, SessionEvent, SessionView, Shown
-
-FRAME_S = 0.5
-TEXT_S = 0.125
-_LOG_ROLES = {"warn": "warn", "error": "bad"}
+    from gemtop.view import RunRecorded, SessionEvent, Shown
 
 
-class LiveScreen(BaseScreen[None]):
+class LiveScreen(LiveView, ModeScreen):
     """What is running now."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter,slash", "type", "Prompt"),
-        Binding("escape", "stop", "Stop"),
-        Binding("r", "again", "Again"),
-        Binding("n", "new", "New chat"),
-        Binding("t", "tune", "Tune"),
-        Binding("s", "sampling", "Sampling"),
-        Binding("l", "log", "Log"),
-        Binding("y", "copy", "Copy"),
-        Binding("c", "compare", "Compare"),
-        Binding("h", "history", "History"),
-        Binding("m", "models", "Models"),
-        Binding("question_mark", "keys", "Keys"),
-        Binding("q", "leave", "Quit"),
-    ]
+    MODE = "live"
+    key_scopes = ("live", "prompt", "text", "app", "program")
+    BINDINGS: ClassVar[list[BindingType]] = bindings("live")
 
     def __init__(self) -> None:
         super().__init__()
-        self._charts: LiveCharts | None = None
-        self._shown_run = 0
-        self._shown_text = 0
-        """Characters of the run's text that are in the output pane."""
-        self._pieces = 0
-        self._log_count = 0
-        self._problem: str | None = None
-        self._notes_told = 0
         self._loaded: ModelLoaded | None = None
         self._waiting = ""
         """A prompt that was entered before there was a model to run it."""
@@ -77,112 +51,25 @@ class LiveScreen(BaseScreen[None]):
 
     @property
     def shown(self) -> Shown | None:
-        """What is drawn: a replay has another."""
         return self.session
 
     @property
     def heading(self) -> str:
-        """The first words of the first line."""
         return "gemtop (comparing)" if self._app.comparing else "gemtop"
 
     def compose(self) -> ComposeResult:
+        yield from self.compose_top()
         yield from self.compose_body(_EMPTY)
         yield PromptArea(id="prompt")
         yield KeyLine(LIVE_KEYS, id="keys")
 
-    def compose_body(self, empty: str) -> ComposeResult:
-        """Everything above the last lines; `empty` stands where no text is yet."""
-        yield HeaderLine(id="header")
-        with Vertical(id="body"):
-            with Container(id="charts"):
-                yield Chart(framed=True, id="speed")
-                yield Chart(framed=True, id="memory")
-                yield ValueGrid(title="runs", framed=True, id="runs")
-                yield ValueGrid(title="devices", framed=True, id="devices")
-                yield Chart(framed=True, id="power")
-            yield ValueGrid(id="figures")
-            with Horizontal(id="texts"):
-                yield StreamView(title="output", framed=True, id="output", placeholder=empty)
-                yield StreamView(title="llama.cpp", framed=True, id="log", placeholder="llama.cpp's messages")
-        yield Static("gemtop needs at least 40 x 10 cells; enlarge the terminal, or press q", id="too-small")
-
     def on_mount(self) -> None:
-        self.set_focus(self.query_one("#output"))
-        self.set_interval(FRAME_S, self.show_frame)
-        self.set_interval(TEXT_S, self.show_text)
-
-    # What is shown
+        kept = self._app.paths.state / _PROMPTS if self._app.startup.record_text else None
+        self.query_one("#prompt", PromptArea).keep_in(kept)
 
     def show_frame(self) -> None:
-        """Everything but the text, from one view of the session."""
-        session = self.shown
-        if session is None:
-            return
-        from gemtop.charts.live import LiveCharts
-        from gemtop.tui import present
-
-        view = session.view()
-        if self._charts is None:
-            self._charts = LiveCharts(session.started_ns)
-        self._show_charts(self._charts, view)
-        self._tell_problem(view.problem)
-        self._tell_notes(view.notes)
-        self.query_one("#header", HeaderLine).show_text(present.header_text(view, self.heading))
-        figures = self.query_one("#figures", ValueGrid)
-        figures.show_rows(present.figure_rows(view, self.size.width))
-        for name, rows in (("#devices", present.device_rows(view)), ("#runs", present.run_rows(view))):
-            grid = self.query_one(name, ValueGrid)
-            if grid.display:
-                grid.show_rows(rows)
-        self.query_one("#keys", KeyLine).show_note(present.cost_note(view.cost))
-        if self.has_class("show-log"):
-            self._show_log(session)
-
-    def _tell_problem(self, problem: str | None) -> None:
-        """Say, once for each, what keeps the history from being written; the header goes on saying so."""
-        if problem != self._problem and problem is not None:
-            self.notify(problem, title="not recorded", severity="error", timeout=20, markup=False)
-        self._problem = problem
-
-    def _tell_notes(self, notes: tuple[str, ...]) -> None:
-        """Say, once for each, what the user should know of the history."""
-        for note in notes[self._notes_told :]:
-            self.notify(note, title="history", timeout=20, markup=False)
-        self._notes_told = len(notes)
-
-    def _show_charts(self, charts: LiveCharts, view: SessionView) -> None:
-        from gemtop.domain.resources import throttled_spans
-
-        timing = view.run.timing if view.run else None
-        now, samples, hosts = view.t_ns, view.device_samples, view.host_samples
-        devices = [d for d in view.devices if d.index in view.used_devices] or view.devices
-        marks = [(mark.t_ns, mark.label) for mark in view.marks]
-        share = view.run.roof_share if view.run else None
-        slowed = [
-            part
-            for index in view.used_devices
-            for part in throttled_spans([s for s in samples if s.device == index], now)
-        ]
-        speed = charts.speed(now, view.prefill_rate, view.decode_rate, timing, marks, slowed, share)
-        self.query_one("#speed", Chart).show_spec(speed)
-        self.query_one("#memory", Chart).show_spec(charts.memory(now, devices, samples, hosts, marks))
-        self.query_one("#power", Chart).show_spec(charts.power(now, devices, samples, hosts, marks))
-
-    def show_text(self) -> None:
-        """What was generated since the last time."""
-        session = self.shown
-        if session is None or not self._shown_run:
-            return
-        number, self._pieces, text = session.text_since(self._shown_run, self._pieces)
-        if number == self._shown_run and text:
-            self._shown_text += len(text)
-            self.query_one("#output", StreamView).append(text)
-
-    def _show_log(self, session: Shown) -> None:
-        self._log_count, lines = session.log_since(self._log_count)
-        log = self.query_one("#log", StreamView)
-        for line in lines:
-            log.add_line(line.text, _LOG_ROLES.get(line.level, "muted"))
+        super().show_frame()
+        self.show_marks()
 
     # What happened
 
@@ -227,7 +114,7 @@ class LiveScreen(BaseScreen[None]):
         self._shown_run, self._shown_text, self._pieces = run_number, 0, 0
         self.query_one("#figures", ValueGrid).forget_widths()
         if event.kind == "generate" and request is not None and not request.resume:
-            self.query_one("#output", StreamView).mark(f"> {request.prompt}")
+            self.query_one("#output", StreamView).mark(f"> {excerpt(request.prompt)}")
 
     def _run_recorded(self, event: RunRecorded) -> None:
         self.show_text()
@@ -267,10 +154,10 @@ class LiveScreen(BaseScreen[None]):
         if resume is not None and self.session is not None:
             self.session.conversation[:] = resume.conversation
             for user, answer in resume.conversation:
-                self.query_one("#output", StreamView).mark(f"> {user}")
+                self.query_one("#output", StreamView).mark(f"> {excerpt(user)}")
                 self.query_one("#output", StreamView).append(answer)
             if resume.last_prompt and not resume.conversation:
-                self.query_one("#prompt", PromptArea).text = resume.last_prompt
+                self.query_one("#prompt", PromptArea).put(resume.last_prompt)
         elif app.startup.prompt:
             self._generate(app.startup.prompt)
         waiting, self._waiting = self._waiting, ""
@@ -322,13 +209,13 @@ class LiveScreen(BaseScreen[None]):
     def begin_prompt(self, event: events.Key) -> bool:
         """Whether this key moves to the prompt: Enter, a slash, or what a sentence begins with.
 
-        Single lower-case letters are commands, so a capital letter, a digit or a quote is the prompt's first.
+        Lower-case letters and digits are commands, so a capital letter or a quote is the prompt's first character.
         """
         prompt = self.query_one("#prompt", PromptArea)
         if self.focused is prompt or self.has_class("-tiny"):
             return False
         character = event.character or ""
-        starts = character.isupper() or character.isdigit() or character in ("'", '"', "(")
+        starts = character.isupper() or character in ("'", '"', "(")
         if not starts and event.key not in ("enter", "slash"):
             return False
         self.set_focus(prompt)
@@ -341,7 +228,7 @@ class LiveScreen(BaseScreen[None]):
         if self.focused is not prompt:
             event.stop()
             self.set_focus(prompt)
-            prompt.insert(event.text)
+            prompt.add(event.text)
 
     def on_prompt_area_submitted(self, message: PromptArea.Submitted) -> None:
         if not message.text.strip():
@@ -358,16 +245,16 @@ class LiveScreen(BaseScreen[None]):
     def _generate(self, prompt: str) -> None:
         session, app = self.session, self._app
         if self._has_crashed():
-            self.query_one("#prompt", PromptArea).text = prompt
+            self.query_one("#prompt", PromptArea).put(prompt)
             return
         if self._is_comparing():
-            self.query_one("#prompt", PromptArea).text = prompt
+            self.query_one("#prompt", PromptArea).put(prompt)
             return
         if session is None or not session.ready:
             self._keep_waiting(session, prompt)
             return
         if session.busy:
-            self.query_one("#prompt", PromptArea).text = prompt
+            self.query_one("#prompt", PromptArea).put(prompt)
             self.notify("a run is going on; Esc stops it. The prompt is kept", severity="warning")
             return
 
@@ -381,7 +268,7 @@ class LiveScreen(BaseScreen[None]):
             self._waiting = prompt
             self.notify("the prompt runs when the model is loaded; Esc takes it back", timeout=4)
         else:
-            self.query_one("#prompt", PromptArea).text = prompt
+            self.query_one("#prompt", PromptArea).put(prompt)
             self.notify("no model is loaded; m opens one. The prompt is kept", severity="warning")
 
     def on_descendant_focus(self) -> None:
@@ -407,8 +294,13 @@ class LiveScreen(BaseScreen[None]):
         self.set_focus(self.query_one("#prompt"))
 
     def action_stop(self) -> None:
+        """Esc: one thing a time, the least that it can mean first."""
+        if self.selections:
+            self.clear_selection()
+            return
         if self._waiting:
-            self.query_one("#prompt", PromptArea).text, self._waiting = self._waiting, ""
+            self.query_one("#prompt", PromptArea).put(self._waiting)
+            self._waiting = ""
             return
         if self._app.comparing and self._app.comparison is not None:
             self._app.comparison.stop()
@@ -446,46 +338,36 @@ class LiveScreen(BaseScreen[None]):
 
         self.app.push_screen(TuneScreen(view, self._app.make_plans))
 
+    def action_prompts(self) -> None:
+        self.query_one("#prompt", PromptArea).action_pick()
+
     def action_sampling(self) -> None:
         from gemtop.tui.screens.sampling import SamplingScreen
 
         self.app.push_screen(SamplingScreen())
 
-    def action_copy(self) -> None:
-        """The text of the output pane into the clipboard of the terminal (OSC 52), over SSH as well."""
-        text = self.query_one("#output", StreamView).text
-        if not text:
-            self.notify("there is no output to copy yet", severity="warning")
-            return
-        self.app.copy_to_clipboard(text)
-        self.notify(f"{len(text):,} characters copied, if your terminal allows it", timeout=4)
+    def action_zoom(self) -> None:
+        """The text over the whole screen, and back."""
+        self.toggle_class("zoomed")
+        self.call_after_refresh(self.show_frame)
 
-    def action_log(self) -> None:
-        self.toggle_class("show-log")
-        if self.session is not None and self.has_class("show-log"):
-            self.call_after_refresh(self.show_frame)
+    def action_span(self, way: int) -> None:
+        """A longer (1) or shorter (-1) time on the charts."""
+        from gemtop.charts.live import SPANS_S
 
-    def action_models(self) -> None:
-        if self._has_crashed() or self._is_comparing():
-            return
-        if self.session is not None and self.session.busy:
-            self.notify("a run is going on; Esc stops it", severity="warning")
-            return
-        self._app.action_models()
+        at = max(0, min(SPANS_S.index(int(self.span_s)) + way, len(SPANS_S) - 1))
+        self.span_s = float(SPANS_S[at])
+        self.show_frame()
 
-    def action_compare(self) -> None:
-        self._app.action_compare()
+    def action_charts(self) -> None:
+        from gemtop.tui.screens.charts import ChartsScreen
 
-    def action_history(self) -> None:
-        self._app.action_history()
-
-    def action_keys(self) -> None:
-        from gemtop.tui.screens.keys import KeysScreen
-
-        self.app.push_screen(KeysScreen())
+        self.app.push_screen(ChartsScreen(self))
 
     def action_leave(self) -> None:
         self._app.action_leave()
 
 
+_PROMPTS = "prompts.jsonl"
+"""Earlier prompts, in the state folder."""
 _EMPTY = "Press Enter, type a prompt and press Enter again. ? shows every key."

@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
 from gemtop.charts.grid import CellRow
 from gemtop.comparison.pairs import Pair, of_outcome
 from gemtop.domain.text import printable
+from gemtop.tui.bindings import bindings
 from gemtop.tui.compare_present import output_rows, outputs_header
 from gemtop.tui.hints import OUTPUT_KEYS
 from gemtop.tui.screens.base import BaseScreen
+from gemtop.tui.terminal_app import draw_frames
 from gemtop.tui.widgets.header import HeaderLine, HeaderText
 from gemtop.tui.widgets.keyline import KeyLine
 from gemtop.tui.widgets.rows_view import RowsView
@@ -21,8 +23,6 @@ from gemtop.tui.widgets.styled import styled_rows
 
 if TYPE_CHECKING:
     from gemtop.comparison.outcome import Outcome
-
-_LOOK_S = 0.5
 
 
 class Pairs(Protocol):
@@ -79,17 +79,9 @@ class OnePair:
 class OutputsScreen(BaseScreen[None]):
     """Left and Right go through variants, `[` and `]` through prompts."""
 
+    key_scopes = ("outputs", "list", "program")
     DEFAULT_CSS = "OutputsScreen #outputs { margin: 0 1; }"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left_square_bracket,p", "prompt(-1)", show=False),
-        Binding("right_square_bracket,n", "prompt(1)", show=False),
-        Binding("left", "variant(-1)", show=False),
-        Binding("right", "variant(1)", show=False),
-        Binding("d", "diff", show=False),
-        Binding("y", "copy", show=False),
-        Binding("question_mark", "keys", show=False),
-        Binding("escape,q", "dismiss", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("outputs")
 
     def __init__(self, pairs: Pairs) -> None:
         super().__init__()
@@ -115,7 +107,7 @@ class OutputsScreen(BaseScreen[None]):
     def on_mount(self) -> None:
         self.view.focus()
         self._show(from_top=True)
-        self.set_interval(_LOOK_S, self._look)
+        draw_frames(self, self._look)
 
     def _look(self) -> None:
         """Show what has come since, where the comparison goes on."""
@@ -167,8 +159,3 @@ class OutputsScreen(BaseScreen[None]):
         parts = [f"> {found.prompt}"] + [f"{side.label}:\n{side.output}" for side in (found.left, found.right)]
         self.app.copy_to_clipboard(printable("\n\n".join(parts)))
         self.notify("both outputs copied, if your terminal allows it", timeout=4)
-
-    def action_keys(self) -> None:
-        from gemtop.tui.screens.keys import OUTPUT_SCREEN_KEYS, KeysScreen
-
-        self.app.push_screen(KeysScreen(OUTPUT_SCREEN_KEYS))

@@ -12,10 +12,12 @@ from textual.worker import WorkerState
 
 from gemtop.domain.errors import GemtopError
 from gemtop.domain.text import one_line
+from gemtop.tui.bindings import bindings
 from gemtop.tui.hints import REPLAY_KEYS
-from gemtop.tui.screens.keys import KeysScreen
-from gemtop.tui.screens.live import LiveScreen
+from gemtop.tui.screens.live_view import LiveView
+from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
+from gemtop.tui.widgets.pasted import excerpt
 from gemtop.tui.widgets.stream import StreamView
 from gemtop.tui.widgets.timebar import TimeBar, TimeBarState
 from gemtop.tui.widgets.values import ValueGrid
@@ -25,55 +27,24 @@ if TYPE_CHECKING:
 
     from gemtop.history.replaying import RecordedRun
     from gemtop.replay import Replay
-    from gemtop.session import Session
     from gemtop.tui.replay import ReplayApp
 
 _AHEAD_S = 5.0
 """What comes so soon, at the speed in force, is read before it is shown."""
 _BEFORE_A_RUN_NS = 500_000_000
 """Within it, the run before is meant, as a player of music has it."""
-KEYS = (
-    ("Space", "pause, and go on; at the end: from the beginning"),
-    ("Left  Right", "5 seconds back, forward"),
-    ("PgUp PgDn", "a minute back, forward (so do Shift-Left, -Right)"),
-    ("Home  End", "the beginning, the end"),
-    ("[  ]", "to the run before, to the next one (so do N and n)"),
-    ("1-9", "to the run of that number"),
-    ("-  +", "slower, faster: 0.25x to 64x"),
-    ("click", "on the bar: that moment; drag to scrub"),
-    ("Up  Down", "scroll the text, as the mouse wheel does"),
-    ("y", "copy the output (OSC 52: works over SSH)"),
-    ("Ctrl-Z", "suspend; fg brings it back"),
-    ("?", "this list; keys in the last line can be clicked"),
-    ("q  Ctrl-Q  Ctrl-C", "leave"),
-)
 
 
-class ReplayScreen(LiveScreen, inherit_bindings=False):
+class ReplayScreen(LiveView):
     """What was running at one moment of a recorded session."""
 
-    # All of priority: the text pane, which has the focus, scrolls with some of these keys; and of keys that come
+    # Keys of replay have priority: the text pane, which has the focus, scrolls with some of them; and of keys that come
     # together, those with priority are acted on first.
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(keys, action, words, priority=True)
-        for keys, action, words in (
-            ("space", "pause", "Pause"),
-            ("left", "skip(-5)", "Back"),
-            ("right", "skip(5)", "Forward"),
-            ("shift+left,pageup", "skip(-60)", "A minute back"),
-            ("shift+right,pagedown", "skip(60)", "A minute forward"),
-            ("home", "seek(0)", "Beginning"),
-            ("end", "seek_end", "End"),
-            ("left_square_bracket,N", "next_run(-1)", "Run before"),
-            ("right_square_bracket,n", "next_run(1)", "Next run"),
-            ("minus", "speed(-1)", "Slower"),
-            ("plus,equals_sign", "speed(1)", "Faster"),
-            *((str(number), f"run({number})", f"Run {number}") for number in range(1, 10)),
-            ("y", "copy", "Copy"),
-            ("question_mark", "keys", "Keys"),
-            ("q", "leave", "Quit"),
-        )
+        *bindings("replay"),
+        *(Binding(str(number), f"run({number})", show=False, priority=True) for number in range(1, 10)),
     ]
+    key_scopes = ("replay", "text", "program")
 
     def __init__(self, replay: Replay) -> None:
         super().__init__()
@@ -87,11 +58,6 @@ class ReplayScreen(LiveScreen, inherit_bindings=False):
         return cast("ReplayApp", self.app)
 
     @property
-    def session(self) -> Session | None:
-        """Nothing goes on here."""
-        return None
-
-    @property
     def heading(self) -> str:
         return "gemtop replay"
 
@@ -101,6 +67,7 @@ class ReplayScreen(LiveScreen, inherit_bindings=False):
         return self._replay
 
     def compose(self) -> ComposeResult:
+        yield HeaderLine(id="header")
         yield from self.compose_body("what was generated appears here")
         yield TimeBar(id="timebar")
         yield KeyLine(REPLAY_KEYS, id="keys")
@@ -109,9 +76,6 @@ class ReplayScreen(LiveScreen, inherit_bindings=False):
         if self._replay.notes:
             self.notify("\n".join(map(one_line, self._replay.notes)), timeout=8, markup=False)
         self.show_frame()
-
-    def _show_keys(self) -> None:
-        """Keys are the same whatever has the focus."""
 
     def on_paste(self, event: events.Paste) -> None:
         event.prevent_default()  # there is no prompt to take it
@@ -207,7 +171,7 @@ class ReplayScreen(LiveScreen, inherit_bindings=False):
             self._shown_run, self._shown_text = run.number, 0
             self.query_one("#figures", ValueGrid).forget_widths()
             if run.begin.kind == "generate" and not replay.goes_on(run):
-                output.mark(f"> {run.begin.prompt or '(the prompt was not kept)'}")
+                output.mark(f"> {excerpt(run.begin.prompt or '(the prompt was not kept)')}")
             self._add_text(run)
         if not begun:
             self._shown_run = 0
@@ -274,9 +238,6 @@ class ReplayScreen(LiveScreen, inherit_bindings=False):
     def action_speed(self, steps: int) -> None:
         self._player.playback.faster(steps, time.monotonic_ns())
         self._show_bar()
-
-    def action_keys(self) -> None:
-        self.app.push_screen(KeysScreen(KEYS))
 
     def action_leave(self) -> None:
         self._player.exit(0)

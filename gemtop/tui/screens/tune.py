@@ -20,6 +20,7 @@ from gemtop.domain.plan import Plan
 from gemtop.domain.settings import EngineSettings
 from gemtop.domain.text import one_line
 from gemtop.tui import tuning
+from gemtop.tui.terminal_app import draw_frames
 from gemtop.tui.tuning import Knob, Loaded, Plans
 from gemtop.tui.widgets.tune_panel import PanelText, Row, TunePanel
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 _SEARCH_AFTER_S = 0.8
 """A choice has to stand so long before the longest contexts are searched for: that takes a second or two."""
-_VIEW_S = 0.5
-"""How often the length of the conversation is read again."""
 _TRY = "Enter again tries it all the same."
 
 
@@ -90,7 +89,7 @@ class TuneScreen(ModalScreen[None]):
 
     def on_mount(self) -> None:
         self.query_one(TunePanel).focus()
-        self.set_interval(_VIEW_S, self._look)
+        draw_frames(self, self._look)
         self._show()
         self._ask(search=False)
 

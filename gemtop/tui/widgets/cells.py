@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.segment import Segment
 from rich.style import Style
@@ -13,7 +14,9 @@ from textual.widget import Widget
 
 from gemtop.charts.grid import BLANK, Canvas, CellRow, Cells, blank_row, changed_runs
 from gemtop.charts.spec import Reading
+from gemtop.domain.ascii_text import to_ascii
 from gemtop.domain.text import cell_width, one_line, text_width
+from gemtop.tui.painting import Place, paint
 from gemtop.tui.widgets.palette import role_style
 
 
@@ -30,6 +33,8 @@ class CellWidget(Widget):
     """Textual would find no text in cells, and copy the widget's name."""
     ascii_only: bool = False
     """Draw frames and charts in plain ASCII; set on the class for a terminal without UTF-8."""
+    coloured: bool = True
+    """Whether colours are seen; set on the class for NO_COLOR."""
 
     def __init__(
         self,
@@ -53,6 +58,7 @@ class CellWidget(Widget):
         self._frame = self._cells
         self._frame_key: tuple[object, ...] = ()
         self._enclosed: dict[int, tuple[CellRow, CellRow]] = {}
+        self._uncovered = Place()
 
     # What a subclass does -------------------------------------------------------------------------------
 
@@ -74,6 +80,8 @@ class CellWidget(Widget):
 
     def set_title(self, title: str, readings: Sequence[Reading] = ()) -> None:
         """Change the title line; takes effect with the next `rebuild`."""
+        if self.ascii_only:
+            title, readings = to_ascii(title), [replace(one, text=to_ascii(one.text)) for one in readings]
         self._title = title
         self._readings = tuple(readings)
 
@@ -86,15 +94,13 @@ class CellWidget(Widget):
 
     def rebuild(self) -> None:
         """Draw anew and refresh what changed."""
-        width, height = self.size
-        if width <= 0 or height <= 0:
-            return
+        if self.size.width > 0 and self.size.height > 0:
+            self.show(self._drawn_anew())
+
+    def _drawn_anew(self) -> Cells:
         inner_width, inner_height = self.inner_size()
         content = self.draw(inner_width, inner_height)
-        if not self.has_title_row:
-            self.show(content)
-            return
-        self.show(self._enclose(content, width, height))
+        return self._enclose(content, *self.size) if self.has_title_row else content
 
     def _enclose(self, content: Cells, width: int, height: int) -> Cells:
         """The content in its frame or below its title. Rows that are the same objects as before stay so."""
@@ -138,7 +144,7 @@ class CellWidget(Widget):
             if was is not is_now
             for start, end in changed_runs(was, is_now)
         ]
-        if regions:
+        if regions and not paint(self, self._uncovered, cells.rows, regions, self._style_of):
             self.refresh(*regions)
 
     def on_resize(self, event: events.Resize) -> None:
@@ -154,6 +160,10 @@ class CellWidget(Widget):
 
     def render_line(self, y: int) -> Strip:
         """The strip of line y."""
+        if (self._cells.width, self._cells.height) != self.size and self.size.width > 0 and self.size.height > 0:
+            # A screen that is shown for the first time paints before its widgets hear of their size.
+            self._cells = self._drawn_anew()
+            self._strips.clear()
         row = self._cells.rows[y] if 0 <= y < self._cells.height else blank_row(self.size.width)
         held = self._strips.get(y)
         if held is not None and held[0] is row:
@@ -206,17 +216,23 @@ class CellWidget(Widget):
             self.rebuild()
 
 
+def plain(text: str) -> str:
+    """The text as this terminal can show it, before it is laid out: it may get longer."""
+    return to_ascii(text) if CellWidget.ascii_only else text
+
+
 def clip(text: str, width: int) -> str:
-    """The text cut to at most `width` cells, the last an ellipsis if anything was cut."""
+    """The text cut to at most `width` cells, with an ellipsis at the end if anything was cut."""
     if text_width(text) <= width:
         return text
-    kept, used = [], 0
+    mark = ("..." if CellWidget.ascii_only else "…")[: max(0, width)]
+    kept, used = [], len(mark)
     for char in text:
         used += cell_width(char)
-        if used > width - 1:
+        if used > width:
             break
         kept.append(char)
-    return "".join(kept) + "…" if width > 0 else ""
+    return "".join(kept) + mark
 
 
 def draw_title(

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gemtop.charts.grid import Cells
-from gemtop.charts.render import render
-from gemtop.charts.spec import ChartSpec
+from gemtop.charts.render import marker_of, render
+from gemtop.charts.spec import ChartSpec, Reading
 from gemtop.tui.widgets.cells import CellWidget
+
+_CURVE = "\u2812"
+"""A braille cell as a sample of a curve."""
 
 
 class Chart(CellWidget):
@@ -47,8 +50,24 @@ class Chart(CellWidget):
             return
         self._spec = spec
         title = f"{spec.title}  {spec.unit}" if spec.unit else spec.title
-        self.set_title(title, spec.readings)
+        self.set_title(title, self._legend(spec))
         self.rebuild()
+
+    def _legend(self, spec: ChartSpec) -> tuple[Reading, ...]:
+        """The readings; where curves are told apart by what they are drawn with, with that before their names."""
+        count = len(spec.series)
+        if count < 2 or (self.coloured and not self.ascii_only):
+            return spec.readings
+        drawn = {
+            series.colour_role: marker_of(number, count, ascii_only=self.ascii_only, coloured=self.coloured)
+            for number, series in enumerate(spec.series, 1)
+        }
+        return tuple(
+            replace(one, label=f"{drawn[one.colour_role].replace('braille', _CURVE)} {one.label}")
+            if one.colour_role in drawn
+            else one
+            for one in spec.readings
+        )
 
     def draw(self, width: int, height: int) -> Cells:
         """The plot; drawn again only if spec, size or characters changed."""
@@ -56,7 +75,7 @@ class Chart(CellWidget):
         plotted = replace(self._spec, title="", unit="", readings=())
         key = (plotted, width, height, self.ascii_only)
         if key != self._drawn:
-            self._plot = render(self._spec, width, height, ascii_only=self.ascii_only)
+            self._plot = render(self._spec, width, height, ascii_only=self.ascii_only, coloured=self.coloured)
             self._drawn = key
             self.plots_drawn += 1
         return self._plot

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gemtop.charts.grid import Canvas, Cells
+from gemtop.charts.colours import variant_role
+from gemtop.charts.grid import BADGE, Canvas, Cells, badge
 from gemtop.domain.text import one_line, text_width
-from gemtop.tui.widgets.cells import CellWidget, clip
+from gemtop.tui.widgets.cells import CellWidget, clip, plain
 
 if TYPE_CHECKING:
     from gemtop.domain.model import LoadedModel
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class HeaderText:
     """The line in parts. Each is (text, colour role).
 
-    Where room is short the last settings give way first, and on the right what has no colour of its own.
+    Where room is short the last settings give way first, and on the right what has no colour of its own; a badge is
+    the last to go.
     """
 
     left: tuple[tuple[str, str], ...] = ()
@@ -37,28 +39,33 @@ class HeaderLine(CellWidget):
         self._text = HeaderText()
 
     def show_text(self, text: HeaderText) -> None:
+        if self.ascii_only:
+            text = HeaderText(_plain(text.left), _plain(text.right))
         if text != self._text:
             self._text = text
             self.rebuild()
 
     def draw(self, width: int, height: int) -> Cells:
         canvas = Canvas(width, height)
-        right = list(self._text.right)
-        while (right_cells := _cells(right)) > _RIGHT_SHARE * width:
-            plain = next((part for part in right if part[1] in ("text", "muted")), None)
-            if plain is None:
+        left, right = self._text.left, list(self._text.right)
+        names = next((left[: at + 1] for at, (_, role) in enumerate(left) if role.startswith(BADGE)), ())
+        most = max(0, min(_RIGHT_SHARE * width, width - _cells(names) - 1))
+        while (right_cells := _cells(right)) > most:
+            spare = next((part for part in right if part[1] in ("text", "muted")), None)
+            if spare is None:
                 break
-            right.remove(plain)
+            right.remove(spare)
         limit = width - right_cells - 1
         x = 1
-        for text, role in self._text.left:
-            cells = text_width(text)
-            if x + cells > limit:
-                if role == "title":  # half a name says something, half a setting does not
-                    canvas.put(x, 0, clip(text, max(0, limit - x)), role)
-                break
+        for at, (text, role) in enumerate(left):
+            behind = _cells(names[-1:]) if 0 < at < len(names) - 1 else 0  # a name gives way to the badge behind it
+            room = limit - x - behind
+            if text_width(text) > room:
+                if role != "title" or room < 1:  # half a name says something, half a setting does not
+                    break
+                text = clip(text, room)
             canvas.put(x, 0, text, role)
-            x += cells + 2
+            x += text_width(text) + 2
         x = max(width - right_cells, 0)
         for text, role in right:
             canvas.put(x, 0, text, role)
@@ -69,15 +76,17 @@ class HeaderLine(CellWidget):
 _RIGHT_SHARE = 0.6
 
 
+def _plain(parts: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((plain(text), role) for text, role in parts)
+
+
 def _cells(parts: Sequence[tuple[str, str]]) -> int:
     return sum(text_width(text) + 2 for text, _ in parts)
 
 
-def variant_role(training: str, quantization: str) -> str:
-    """The colour of a variant, the same on every screen."""
-    if training == "qat":
-        return "qat"
-    return "fp16" if quantization in ("F16", "BF16", "F32") else "ptq"
+def variant_badge(variant: str, training: str, quantization: str) -> tuple[str, str]:
+    """What a variant is called, on a ground of its colour: (text, role), for a header or a canvas."""
+    return f" {one_line(variant)} ", badge(variant_role(training, quantization))
 
 
 def model_header(model: LoadedModel) -> tuple[tuple[str, str], ...]:
@@ -88,7 +97,7 @@ def model_header(model: LoadedModel) -> tuple[tuple[str, str], ...]:
     layers = f"ngl {model.n_gpu_layers}" + (f"/{model.n_layers}" if model.n_layers else "")
     return (
         (one_line(model.header.name), "title"),
-        (label.variant, variant_role(label.training, label.quantization)),
+        variant_badge(label.variant, label.training, label.quantization),
         (f"ctx {model.n_ctx}", "text"),
         (layers, "text"),
         (f"kv {cache}", "text"),

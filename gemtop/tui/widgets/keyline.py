@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from textual import events
 
 from gemtop.charts.grid import Canvas, Cells
-from gemtop.tui.hints import KeyHint, fitting
+from gemtop.keymap import KeyHint, fitting
+from gemtop.tui.bindings import keys_of
 from gemtop.tui.widgets.cells import CellWidget
 
 
@@ -41,9 +42,9 @@ class KeyLine(CellWidget):
     def draw(self, width: int, height: int) -> Cells:
         canvas = Canvas(width, height)
         self._spans = []
-        for x, hint in fitting(self._hints, width):
-            text_x = x + len(hint.key) + 1
-            canvas.put(x, 0, hint.key, "key")
+        for x, label, hint in fitting(self._hints, keys_of(self.app), width):
+            text_x = x + len(label) + 1
+            canvas.put(x, 0, label, "key")
             canvas.put(text_x, 0, hint.text, "text")
             self._spans.append((x, text_x + len(hint.text), hint))
         start = width - len(self._note) - 1
@@ -54,6 +55,9 @@ class KeyLine(CellWidget):
     async def on_click(self, event: events.Click) -> None:
         """Run the action of the key that was clicked."""
         for start, end, hint in self._spans:
-            if start <= event.x < end:
+            if start <= event.x < end and hint.action:
                 event.stop()
-                await self.screen.run_action(hint.action)
+                focused = self.screen.focused
+                of_prompt = any(name.startswith("prompt.") for name in hint.actions)
+                # The prompt's own actions: the screen has others of the same names, one of which leaves the program.
+                await (focused if of_prompt and focused is not None else self.screen).run_action(hint.action)

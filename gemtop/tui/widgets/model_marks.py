@@ -10,24 +10,20 @@ from textual.message import Message
 
 from gemtop.charts.grid import Canvas
 from gemtop.domain.plan import gib
-from gemtop.domain.text import one_line, text_width
-from gemtop.tui.widgets.cells import clip
-from gemtop.tui.widgets.header import variant_role
-from gemtop.tui.widgets.side_list import Item, SideList
+from gemtop.domain.text import one_line
+from gemtop.tui.bindings import bindings
+from gemtop.tui.widgets.model_list import DEMO, ModelList
+from gemtop.tui.widgets.side_list import Item
 
 if TYPE_CHECKING:
     from gemtop.domain.model import ModelEntry
 
-_DEMO = "demo"
-_VARIANT_CELLS = 16
 
-
-class ModelMarks(SideList):
+class ModelMarks(ModelList):
     """Space or a click marks, `b` makes a model the baseline."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "mark", show=False),
-        Binding("b", "baseline", show=False),
+        *bindings("compare", "mark", "baseline"),
         Binding("enter", "screen.start", show=False),
     ]
 
@@ -35,21 +31,20 @@ class ModelMarks(SideList):
         """Marks or the baseline are others."""
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__("models", "looking for GGUF files ...", id=id)
-        self._entries: dict[str, ModelEntry] = {}
+        super().__init__(id=id)
         self._marked: list[str] = []
         self._baseline: str | None = None
 
     def show_entries(self, entries: Sequence[ModelEntry], placeholder: str) -> None:
         """Show these; marks of those that are still there stay."""
-        self._entries = {_DEMO if entry.store == _DEMO else entry.path: entry for entry in entries}
+        super().show_entries(entries, placeholder)
         self._marked = [key for key in self._marked if key in self._entries]
-        self.show_items([Item(key, entry.name) for key, entry in self._entries.items()], placeholder)
+        self.rebuild()
 
     @property
     def marked(self) -> tuple[str | None, ...]:
         """Paths of the marked models, in the order they are listed; None is the demo model."""
-        return tuple(None if key == _DEMO else key for key in self._entries if key in self._marked)
+        return tuple(None if key == DEMO else key for key in self._entries if key in self._marked)
 
     @property
     def baseline(self) -> int | None:
@@ -61,22 +56,9 @@ class ModelMarks(SideList):
         entry = self._entries[item.key]
         marked = item.key in self._marked
         x = canvas.put(0, y, "[x] " if marked else "[ ] ", "key" if marked else "muted")
-        room = width - x
-        if entry.problem or entry.adopt_command:
-            why = entry.problem or f"needs {entry.adopt_command}"
-            canvas.put(x, y, clip(f"{one_line(entry.name)}  {one_line(why)}", room), "muted")
-            return
         base = marked and item.key == self._baseline
         end = " baseline" if base else "" if entry.size_bytes is None else gib(entry.size_bytes)
-        canvas.put(width - text_width(end), y, end, "key" if base else "muted")
-        room -= 11
-        variant = clip(one_line(entry.variant or ""), _VARIANT_CELLS)
-        if entry.store == _DEMO:
-            name, variant = "the demo model, Gemma 3 270M", variant or "Q4_K_M"
-        else:
-            name = one_line(entry.name)
-        canvas.put(x, y, clip(name, room - _VARIANT_CELLS - 1), "text")
-        canvas.put(x + room - _VARIANT_CELLS, y, variant, variant_role(entry.training or "", entry.quantization or ""))
+        self.draw_entry(canvas, y, entry, x, width, end, "key" if base else "muted")
 
     def action_mark(self) -> None:
         key = self.at

@@ -9,10 +9,12 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from gemtop.charts.grid import Canvas, Cells
+from gemtop.charts.colours import named_variant_role
+from gemtop.charts.grid import Canvas, Cells, badge
 from gemtop.charts.spec import Reading
 from gemtop.domain.text import one_line, text_width
 from gemtop.history.formats import NULL, short
+from gemtop.tui.bindings import bindings
 from gemtop.tui.widgets.cells import CellWidget, clip
 
 if TYPE_CHECKING:
@@ -35,19 +37,14 @@ class ResultTable(CellWidget, can_focus=True):
 
     DEFAULT_CSS = "ResultTable { height: 1fr; width: 1fr; min-height: 3; }"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", show=False),
-        Binding("down", "move(1)", show=False),
-        Binding("pageup", "page(-1)", show=False),
-        Binding("pagedown", "page(1)", show=False),
+        *bindings("list", "up", "down", "page_up", "page_down"),
         Binding("ctrl+home,g", "move(-1000000000000)", show=False),
         Binding("ctrl+end,G", "move(1000000000000)", show=False),
         Binding("left", "across(-1)", show=False),
         Binding("right", "across(1)", show=False),
         Binding("home", "across(-100000)", show=False),
         Binding("end", "across(100000)", show=False),
-        Binding("space", "mark", "Mark", show=False),
-        Binding("o", "sort", "Sort", show=False),
-        Binding("enter", "look", "Whole value", show=False),
+        *bindings("history", "mark", "sort", "look"),
     ]
 
     class SortAsked(Message):
@@ -112,6 +109,18 @@ class ResultTable(CellWidget, can_focus=True):
         self._blocks.clear()
         self.rebuild()
 
+    def as_tsv(self, most_rows: int) -> str:
+        """The rows as they are ordered, at most so many, with a line of names; tabs and line ends within are blanks."""
+        result = self._result
+        if result is None:
+            return ""
+        lines = ["\t".join(one_line(column.name) for column in result.columns)]
+        lines += [
+            "\t".join("" if value is None else one_line(str(value)) for value in row)
+            for row in result.rows(0, most_rows)
+        ]
+        return "\n".join(lines) + "\n"
+
     def at_cursor(self, name: str) -> Any:
         """What the row with the cursor has in the column of this name; None where there is none."""
         names = [column.name for column in self._result.columns] if self._result else []
@@ -150,8 +159,9 @@ class ResultTable(CellWidget, can_focus=True):
             if row is None:
                 break
             for index, x, room in self._columns(width):
-                self._draw_cell(canvas, row[index], index, x, y, room)
-                if number == self._row and index == self._column:
+                here = number == self._row and index == self._column
+                self._draw_cell(canvas, row[index], index, x, y, room, here)
+                if here:
                     canvas.tint(x, y, room, "prompt" if self.has_focus else "other")
             if number == self._row:
                 canvas.put(0, y, self._stroke("▸", ">"), "prompt")
@@ -180,12 +190,16 @@ class ResultTable(CellWidget, can_focus=True):
         start = x + room - text_width(words) if column.numeric and room == self._widths[index] else x
         canvas.put(start, 0, words, "key" if index in self.marks else "title")
 
-    def _draw_cell(self, canvas: Canvas, value: Any, index: int, x: int, y: int, room: int) -> None:
+    def _draw_cell(self, canvas: Canvas, value: Any, index: int, x: int, y: int, room: int, here: bool) -> None:
         assert self._result is not None
+        column = self._result.columns[index]
         text = clip(_cell(value), room)
-        if self._result.columns[index].numeric and room == self._widths[index]:
+        if column.numeric and room == self._widths[index]:
             x += room - text_width(text)
-        canvas.put(x, y, text, "muted" if value is None else "text")
+        role = "muted" if value is None else "text"
+        if column.name == "variant" and isinstance(value, str):
+            role = named_variant_role(value) if here else badge(named_variant_role(value))
+        canvas.put(x, y, text, role)
 
     def _settle(self, width: int, height: int) -> None:
         """Bring the cursor into view, by half a view where it has left it."""

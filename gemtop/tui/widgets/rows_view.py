@@ -10,9 +10,11 @@ from textual.binding import Binding, BindingType
 
 from gemtop.charts.grid import Canvas, CellRow, Cells, blank_row
 from gemtop.domain.text import text_width
+from gemtop.tui.bindings import bindings
 from gemtop.tui.widgets.cells import CellWidget
 
 _WHEEL_ROWS = 3
+_FAR = 1_000_000_000
 MakeRows = Callable[[int], Sequence[CellRow]]
 """The rows, each as wide as it is told."""
 
@@ -22,16 +24,12 @@ class RowsView(CellWidget, can_focus=True):
 
     DEFAULT_CSS = "RowsView { height: 1fr; width: 1fr; min-height: 1; }"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", show=False),
-        Binding("down", "move(1)", show=False),
-        Binding("pageup", "page(-1)", show=False),
-        Binding("pagedown,space", "page(1)", show=False),
-        Binding("home,g", "move(-1000000)", show=False),
-        Binding("end,G", "move(1000000)", show=False),
+        *bindings("list"),
+        Binding("space", "page(1)", show=False),
     ]
 
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
+    def __init__(self, *, title: str = "", framed: bool = False, id: str | None = None) -> None:
+        super().__init__(title=title, framed=framed, id=id)
         self._make: MakeRows | None = None
         self._rows: Sequence[CellRow] = ()
         self._width = 0
@@ -72,6 +70,12 @@ class RowsView(CellWidget, can_focus=True):
     def action_move(self, rows: int) -> None:
         """Scroll by rows; negative is up."""
         self.scroll_to_row(max(0, self._top + rows))
+
+    def action_first(self) -> None:
+        self.action_move(-_FAR)
+
+    def action_last(self) -> None:
+        self.action_move(_FAR)
 
     def action_page(self, pages: int) -> None:
         self.action_move(pages * max(1, self.inner_size()[1] - 1))

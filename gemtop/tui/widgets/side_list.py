@@ -12,7 +12,10 @@ from textual.message import Message
 
 from gemtop.charts.grid import Canvas, Cells
 from gemtop.domain.text import one_line, text_width
+from gemtop.tui.bindings import bindings
 from gemtop.tui.widgets.cells import CellWidget, clip
+
+_FAR = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +31,10 @@ class SideList(CellWidget, can_focus=True):
     """Enter or a click chooses."""
 
     DEFAULT_CSS = "SideList { height: 1fr; width: 1fr; min-height: 3; }"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", show=False),
-        Binding("down", "move(1)", show=False),
-        Binding("pageup", "page(-1)", show=False),
-        Binding("pagedown", "page(1)", show=False),
-        Binding("home", "move(-1000000)", show=False),
-        Binding("end", "move(1000000)", show=False),
-        Binding("enter", "choose", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("list"), Binding("enter", "choose", show=False)]
+
+    quiet = False
+    """The cursor is drawn only while the keys go here."""
 
     class Chosen(Message):
         """Enter was pressed on a line, or it was clicked."""
@@ -86,7 +84,7 @@ class SideList(CellWidget, can_focus=True):
         self._top = max(0, min(self._top, len(self._items) - height))
         for y, item in enumerate(self._items[self._top : self._top + height]):
             self.draw_item(canvas, y, item, width)
-            if self._top + y == self._at:
+            if self._top + y == self._at and (self.has_focus or not self.quiet):
                 canvas.tint(0, y, width, "prompt" if self.has_focus else "other")
         return canvas.freeze()
 
@@ -104,6 +102,12 @@ class SideList(CellWidget, can_focus=True):
             self._at = at
             self.rebuild()
             self.post_message(self.Moved(self, self._items[at].key))
+
+    def action_first(self) -> None:
+        self.action_move(-_FAR)
+
+    def action_last(self) -> None:
+        self.action_move(_FAR)
 
     def action_page(self, way: int) -> None:
         self.action_move(way * max(1, self.inner_size()[1] - 1))

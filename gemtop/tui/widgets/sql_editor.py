@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
@@ -15,6 +15,7 @@ from textual.widgets import TextArea
 
 from gemtop.domain.sql_text import Kind, tokens
 from gemtop.domain.text import printable
+from gemtop.tui.bindings import bindings
 from gemtop.tui.widgets.palette import role_style
 
 _ROLES: dict[Kind, str] = {
@@ -43,9 +44,7 @@ class SqlEditor(TextArea):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+space,ctrl+@", "complete", "Complete", show=False),
-        Binding("ctrl+u", "undo", "Undo", show=False),
-        Binding("ctrl+y", "redo", "Redo", show=False),
+        *bindings("history", "complete", "undo", "redo"),
     ]
 
     class ListKey(Message):

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
+from textual.geometry import Offset
+from textual.selection import Selection
+from textual.timer import Timer
 
 from gemtop.charts.grid import Canvas, CellRow, Cells, blank_row
 from gemtop.domain.text import text_width
+from gemtop.tui.bindings import bindings
+from gemtop.tui.widgets import selecting
 from gemtop.tui.widgets.cells import CellWidget, clip
+from gemtop.tui.widgets.selecting import Place, Stretch
 from gemtop.tui.widgets.wrap import WrappedText
 
 WHEEL_ROWS = 3
+_DRAG_SCROLL_S = 0.1
+"""While the mouse is held beyond the edge, a row is scrolled so often."""
 
 
 class StreamView(CellWidget, can_focus=True):
@@ -21,19 +30,16 @@ class StreamView(CellWidget, can_focus=True):
     When the text reaches the bottom the view moves up by half its height at once: a view that scrolls at
     every line end sends itself whole for every line. Scrolled up, it stays there until End, or until it has
     been scrolled down to the end again.
+
+    The mouse selects text, a double click a word, a third one the paragraph. What is selected is kept with the
+    screen's selections, as Textual's own widgets have it, so that what copies those copies this; finding and drawing
+    it is done here, because Textual takes repaints of the whole screen for it.
     """
 
     DEFAULT_CSS = """
     StreamView { height: 1fr; width: 1fr; min-height: 1; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "Up", show=False),
-        Binding("down", "move(1)", "Down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "top", "Top", show=False),
-        Binding("end", "bottom", "End", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("text")
 
     def __init__(
         self,
@@ -53,6 +59,11 @@ class StreamView(CellWidget, can_focus=True):
         self._top = 0
         self._follow = True
         self._dropped = 0
+        self._selected: Stretch | None = None
+        self._anchor: Stretch | None = None
+        """Where the mouse was pressed, while it is held."""
+        self._mouse = Offset(0, 0)
+        self._drag_scroll: Timer | None = None
 
     @property
     def text(self) -> str:
@@ -93,11 +104,19 @@ class StreamView(CellWidget, can_focus=True):
         self._wrapped.line(text, role)
         self.rebuild()
 
+    def add_lines(self, lines: Iterable[tuple[str, str]]) -> None:
+        """Add many lines, (text, role) each, and draw once."""
+        for text, role in lines:
+            self._wrapped.line(text, role)
+        self.rebuild()
+
     def clear(self) -> None:
         """Forget the text and follow again."""
         self._wrapped.clear()
         self._top = self._dropped = 0
         self._follow = True
+        if self._selected is not None:
+            self.screen.clear_selection()
         self.rebuild()
 
     def draw(self, width: int, height: int) -> Cells:
@@ -111,7 +130,11 @@ class StreamView(CellWidget, can_focus=True):
             canvas = Canvas(width, height)
             canvas.put(0, 0, clip(self._placeholder, width), "placeholder")
             return canvas.freeze()
-        shown = [row.cells(width) for row in rows[self._top : self._top + height]]
+        visible = rows[self._top : self._top + height]
+        shown = [row.cells(width) for row in visible]
+        if self._selected is not None:
+            pairs = zip(visible, shown, strict=True)
+            shown = [selecting.tinted(row, cells, self._selected) for row, cells in pairs]
         shown.extend([blank_row(width)] * (height - len(shown)))
         if not self._follow and self._top + height < len(rows):
             shown[-1] = self._with_note(shown[-1], width)
@@ -143,7 +166,9 @@ class StreamView(CellWidget, can_focus=True):
         self._dropped = self._wrapped.dropped_rows
         last = len(self._wrapped.rows) - 1
         if self._follow and not self._top <= last < self._top + height:
-            self._top = last - height // 2
+            # What is kept in view is sent again in its new place.
+            kept = 1 if getattr(self.app, "thrift", False) else height // 2
+            self._top = last - kept
         self._top = max(0, min(self._top, last))
 
     # Scrolling ------------------------------------------------------------------------------------------
@@ -191,3 +216,93 @@ class StreamView(CellWidget, can_focus=True):
         """The wheel."""
         event.stop()
         self.action_move(WHEEL_ROWS)
+
+    # Selecting ------------------------------------------------------------------------------------------
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """The text that is selected, lines whole again where they were wrapped, and what separates it from more."""
+        rows = self._wrapped.rows
+        if not rows:
+            return None
+        return selecting.text_between(rows, self._stretch(selection)), "\n"
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        """Draw what is selected."""
+        self._selected = self._stretch(selection) if selection is not None and self._wrapped.rows else None
+        self.rebuild()
+
+    def _stretch(self, selection: Selection) -> Stretch:
+        first, last = self._wrapped.rows[0], self._wrapped.rows[-1]
+        start, end = selection
+        return (
+            Place(first.paragraph, first.start) if start is None else Place(start.y, start.x),
+            Place(last.paragraph, last.end) if end is None else Place(end.y, end.x),
+        )
+
+    def _select(self, stretch: Stretch) -> None:
+        start, end = (Offset(place.character, place.paragraph) for place in stretch)
+        self.screen.selections = {self: Selection(start, end)}
+
+    def _at_mouse(self, where: Offset) -> Stretch:
+        """The glyph under the mouse; beyond the upper and lower edge that of the first and last row in view."""
+        height = self.inner_size()[1]
+        left, top = (2, 1) if self.framed else (0, int(self.has_title_row))
+        y = max(0, min(where.y - top, height - 1))
+        return selecting.glyph_at(self._wrapped.rows, self._top + y, max(0, where.x - left))
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        """Begin to select; a click that goes nowhere selects nothing."""
+        if event.button == 1 and self._wrapped.rows:
+            self._anchor = self._at_mouse(event.offset)
+            self._mouse = event.offset
+            self.capture_mouse()
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        if self._anchor is None or event.offset == self._mouse:
+            return
+        self._mouse = event.offset
+        self._extend()
+        if self._drag_scroll is None and self._beyond():
+            self._drag_scroll = self.set_interval(_DRAG_SCROLL_S, self._scroll_on)
+
+    def _extend(self) -> None:
+        assert self._anchor is not None
+        self._select(selecting.together(self._anchor, self._at_mouse(self._mouse)))
+
+    def _beyond(self) -> int:
+        """Whether the mouse is above (-1) or below (1) the text."""
+        top = int(self.has_title_row)
+        y = self._mouse.y - top
+        return -1 if y < 0 else 1 if y >= self.inner_size()[1] else 0
+
+    def _scroll_on(self) -> None:
+        way = self._beyond()
+        if way and self._anchor is not None:
+            self.action_move(way)
+            self._extend()
+
+    def on_mouse_up(self, event: events.MouseUp) -> None:
+        """What is selected stays until the next click."""
+        self._let_go()
+
+    def on_mouse_release(self) -> None:
+        """The mouse was taken away."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._anchor is None:
+            return
+        self._anchor = None
+        if self._drag_scroll is not None:
+            self._drag_scroll.stop()
+            self._drag_scroll = None
+        self.release_mouse()
+
+    def on_click(self, event: events.Click) -> None:
+        """Twice: the word; three times: the paragraph."""
+        rows = self._wrapped.rows
+        if event.chain not in (2, 3) or not rows:
+            return
+        event.stop()
+        place = self._at_mouse(event.offset)[0]
+        self._select((selecting.word_at if event.chain == 2 else selecting.paragraph_at)(rows, place))

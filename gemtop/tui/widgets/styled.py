@@ -7,6 +7,7 @@ from itertools import zip_longest
 
 from gemtop.charts.grid import BLANK, Canvas, CellRow, blank_row
 from gemtop.domain.text import printable
+from gemtop.tui.widgets.cells import plain
 from gemtop.tui.widgets.wrap import TAB_CELLS, glyph_of, split_rows
 
 Span = tuple[str, str]
@@ -20,7 +21,7 @@ def styled_rows(spans: Iterable[Span], width: int) -> list[CellRow]:
     rows: list[CellRow] = []
     line: list[tuple[str, int, str]] = []
     for text, role in spans:
-        for number, piece in enumerate(printable(text.replace("\r\n", "\n")).split("\n")):
+        for number, piece in enumerate(printable(plain(text).replace("\r\n", "\n")).split("\n")):
             if number:
                 rows += _wrapped(line, width)
                 line = []

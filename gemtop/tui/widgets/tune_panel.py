@@ -13,9 +13,11 @@ from textual.message import Message
 
 from gemtop.charts.grid import Canvas, Cells
 from gemtop.domain.text import text_width
-from gemtop.tui.hints import KeyHint, fitting
+from gemtop.keymap import fitting
+from gemtop.tui.bindings import keys_of
+from gemtop.tui.hints import TUNE_KEYS
 from gemtop.tui.tuning import LedgerLine
-from gemtop.tui.widgets.cells import CellWidget, clip
+from gemtop.tui.widgets.cells import CellWidget, clip, plain
 
 TYPED = frozenset("0123456789.,-")
 """Characters that begin a value or go on with one."""
@@ -23,12 +25,6 @@ MESSAGE_LINES = 4
 """Kept free for what stands against a change, so that nothing moves when it comes."""
 _LEAST_ROWS = 4
 """Settings in view where they have to scroll."""
-_KEYS = (
-    KeyHint("Enter", "apply", "apply"),
-    KeyHint("Esc", "leave", "leave"),
-    KeyHint("Left Right", "change", ""),
-    KeyHint("0-9", "type", ""),
-)
 _MARK, _LABEL, _FIELD, _COLUMN = 2, 20, 18, 14
 """Cells of the mark of the selected row, of labels, of the value with its arrows, and of now and then."""
 
@@ -144,7 +140,7 @@ class TunePanel(CellWidget, can_focus=True):
             index = self._first + y
             self._draw_row(canvas, y, text.rows[index], selected=index == text.selected)
         for y, (words, role) in enumerate(below, self._shown_rows):
-            canvas.put(_MARK, y, clip(self._plain(words), width - _MARK), role)
+            canvas.put(_MARK, y, clip(plain(words), width - _MARK), role)
         return canvas.freeze()
 
     def _below(self, width: int, height: int) -> list[tuple[str, str]]:
@@ -165,14 +161,11 @@ class TunePanel(CellWidget, can_focus=True):
                     return lines
         return said if text.message else memory
 
-    def _plain(self, words: str) -> str:
-        return words.replace("→", "->") if self.ascii_only else words
-
     def _memory_line(self, line: LedgerLine, role: str, width: int) -> tuple[str, str]:
         beginning = f"memory {clip(line.name, 7):<7}"
-        words = f"{beginning}{line.total:>22}  {line.difference:>10}  {line.left}"
+        words = f"{beginning}{plain(line.total):>22}  {line.difference:>10}  {line.left}"
         if text_width(words) > width - _MARK:  # whether it fits goes before by how much it differs
-            words = f"{beginning}{line.total:>16}  {line.left or line.difference}"
+            words = f"{beginning}{plain(line.total):>16}  {line.left or line.difference}"
         return words, role if line.fits or self._text.stale else "bad"
 
     def _draw_row(self, canvas: Canvas, y: int, row: Row, *, selected: bool) -> None:
@@ -209,8 +202,8 @@ class TunePanel(CellWidget, can_focus=True):
             return
         x, y = 2, canvas.height - 1
         self._key_spans = []
-        for start, hint in fitting(_KEYS, canvas.width - x - 2):
-            end = canvas.put(x + start - 1, y, f" {hint.key} ", "key")
+        for start, label, hint in fitting(TUNE_KEYS, keys_of(self.app), canvas.width - x - 2):
+            end = canvas.put(x + start - 1, y, f" {label} ", "key")
             end = canvas.put(end, y, f"{hint.text} ", "text")
             self._key_spans.append((x + start - 1, end, hint.action))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gemtop.charts.grid import Canvas, Cells
+from gemtop.charts.grid import BADGE, Canvas, Cells
+from gemtop.domain.ascii_text import to_ascii
 from gemtop.domain.text import one_line, text_width
 from gemtop.tui.widgets.cells import CellWidget, clip
 
@@ -53,7 +54,7 @@ class ValueGrid(CellWidget):
 
     def show_rows(self, rows: Sequence[Sequence[Value]]) -> None:
         """Show these rows; only cells that changed are refreshed."""
-        new = tuple(tuple(row) for row in rows)
+        new = tuple(tuple(map(self._shown, row)) for row in rows)
         if new == self._rows and self._width:
             return
         taller = len(new) != len(self._rows)
@@ -62,6 +63,12 @@ class ValueGrid(CellWidget):
         if taller and self.styles.is_auto_height:
             self.refresh(layout=True)
         self.rebuild()
+
+    def _shown(self, value: Value) -> Value:
+        """The value in what this terminal can show; a badge has a blank at either end."""
+        if self.ascii_only:
+            value = replace(value, label=to_ascii(value.label), text=to_ascii(value.text))
+        return replace(value, text=f" {one_line(value.text)} ") if value.role.startswith(BADGE) else value
 
     def forget_widths(self) -> None:
         """Let columns be as narrow as what comes next: the values are of something else from now on."""
@@ -99,7 +106,8 @@ class ValueGrid(CellWidget):
             for column, value in enumerate(row):
                 label_cells = text_width(value.label) if alone else self._label_cells[column]
                 value_cells = text_width(value.text) if alone else self._value_cells[column]
-                text = clip(one_line(value.text), max(0, width - x - label_cells - bool(label_cells)))
+                room = max(0, width - x - label_cells - bool(label_cells))
+                text = clip(value.text if value.role.startswith(BADGE) else one_line(value.text), room)
                 canvas.put(x, y, clip(one_line(value.label), max(0, width - x)), value.label_role)
                 x += label_cells + bool(label_cells)
                 pad = 0 if value.left else max(0, min(value_cells, width - x) - text_width(text))

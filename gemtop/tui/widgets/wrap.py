@@ -49,7 +49,16 @@ class VisualRow:
     """Each with its combining marks; blanks beyond the width hang over the edge and are not drawn."""
     widths: list[int] = field(default_factory=list)
     starts_paragraph: bool = False
+    paragraph: int = 0
+    """Its number since the text was cleared: a place in the text is a paragraph and a character of it, at any width."""
+    start: int = 0
+    """Characters of the paragraph before this row."""
     drawn: CellRow | None = None
+
+    @property
+    def end(self) -> int:
+        """Characters of the paragraph up to the end of this row."""
+        return self.start + sum(map(len, self.glyphs))
 
     def cells(self, width: int) -> CellRow:
         """The row as cells, made once."""
@@ -119,6 +128,7 @@ class WrappedText:
         self._column = 0
         self._open = False
         """Whether the last paragraph still grows."""
+        self._paragraphs = 0
 
     @property
     def text(self) -> str:
@@ -129,7 +139,7 @@ class WrappedText:
         """Forget everything."""
         self.rows.clear()
         self._raw.clear()
-        self._raw_chars = self._glyphs_held = self._column = self.dropped_rows = 0
+        self._raw_chars = self._glyphs_held = self._column = self.dropped_rows = self._paragraphs = 0
         self._open = False
 
     def append(self, text: str, role: str = "text") -> None:
@@ -163,7 +173,7 @@ class WrappedText:
             paragraph = old[first:index]
             glyphs = [glyph for row in paragraph for glyph in row.glyphs]
             widths = [wide for row in paragraph for wide in row.widths]
-            self._add_rows(paragraph[0].role, glyphs, widths, starts=paragraph[0].starts_paragraph)
+            self._split(paragraph[0], glyphs, widths)
             first = index
 
     def _write(self, text: str, role: str) -> None:
@@ -176,7 +186,7 @@ class WrappedText:
         for number, line in enumerate(lines):
             if number:
                 if not self._open:
-                    self._add_rows(role, [], [], starts=True)
+                    self._add_rows(self._new_paragraph(role), [], [])
                 self._open = False
                 self._column = 0
             if line or (number and number < len(lines) - 1):
@@ -186,18 +196,18 @@ class WrappedText:
         """Add to the open paragraph, or open one."""
         if self._open and self.rows:
             last = self.rows.pop()
-            glyphs, widths, role, starts = last.glyphs, last.widths, last.role, last.starts_paragraph
-            self._glyphs_held -= len(glyphs)
+            self._glyphs_held -= len(last.glyphs)
         else:
-            glyphs, widths, starts = [], [], True
+            last = self._new_paragraph(role)
             self._column = 0
+        glyphs, widths = last.glyphs, last.widths
         if line.isascii() and "\t" not in line:
             glyphs.extend(line)
             widths.extend([1] * len(line))
             self._column += len(line)
         else:
             self._extend_wide(line, glyphs, widths)
-        self._add_rows(role, glyphs, widths, starts=starts)
+        self._add_rows(last, glyphs, widths)
         self._open = True
 
     def _extend_wide(self, line: str, glyphs: list[str], widths: list[int]) -> None:
@@ -221,11 +231,22 @@ class WrappedText:
             widths.append(wide)
             self._column += wide
 
-    def _add_rows(self, role: str, glyphs: list[str], widths: list[int], *, starts: bool) -> None:
-        for first, last in split_rows(glyphs, widths, self.width):
-            self.rows.append(VisualRow(role, glyphs[first:last], widths[first:last], starts))
-            starts = False
+    def _new_paragraph(self, role: str) -> VisualRow:
+        """The beginning of one, still empty."""
+        self._paragraphs += 1
+        return VisualRow(role, starts_paragraph=True, paragraph=self._paragraphs)
+
+    def _add_rows(self, first: VisualRow, glyphs: list[str], widths: list[int]) -> None:
+        self._split(first, glyphs, widths)
         self._glyphs_held += len(glyphs)
+
+    def _split(self, first: VisualRow, glyphs: list[str], widths: list[int]) -> None:
+        """The rows of a paragraph, or of the rest of it, that begin where `first` did."""
+        start, starts = first.start, first.starts_paragraph
+        for begin, end in split_rows(glyphs, widths, self.width):
+            row = VisualRow(first.role, glyphs[begin:end], widths[begin:end], starts, first.paragraph, start)
+            self.rows.append(row)
+            start, starts = row.end, False
 
     def _trim(self) -> None:
         """Drop the oldest quarter too many at once, so that dropping is seldom."""
