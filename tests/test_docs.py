@@ -6,37 +6,26 @@ import itertools
 import re
 import shlex
 import subprocess
+import tomllib
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from gemtop.cli.main import COMMANDS, build_parser, main
+from gemtop.cli.main import COMMANDS, build_parser
 from gemtop.domain.records import RUN_FIELDS
 from gemtop.domain.themes import THEMES
+from tests.docs.pages import FENCE, ROOT, SHELL, name, pages
 from tests.tools import cli_docs, config_docs, key_docs, man_page, query_docs
 
-ROOT = Path(__file__).parents[1]
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CHANGELOG.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "SECURITY.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-]
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PAGES = pages()
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+?)\s*$", re.MULTILINE)
-_SHELL = {"sh", "bash", "console"}
-
-
-def _name(page: Path) -> str:
-    return str(page.relative_to(ROOT))
 
 
 def _prose(page: Path) -> str:
-    return _FENCE.sub("", page.read_text(encoding="utf-8"))
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
 
 
 def _anchors(page: Path) -> set[str]:
@@ -47,8 +36,8 @@ def _anchors(page: Path) -> set[str]:
 
 def _commands(page: Path) -> Iterator[list[str]]:
     """The arguments of every `gemtop ...` in the page's shell examples."""
-    for language, block in _FENCE.findall(page.read_text(encoding="utf-8")):
-        if language not in _SHELL:
+    for language, block in FENCE.findall(page.read_text(encoding="utf-8")):
+        if language not in SHELL:
             continue
         pending = ""
         for line in block.replace("\\\n", " ").splitlines():
@@ -66,16 +55,14 @@ def _commands(page: Path) -> Iterator[list[str]]:
                     simple.pop(0)
                 if simple and Path(simple[0]).name == "gemtop":
                     yield simple[1:]
-        assert not pending, f"{_name(page)}: an open quotation in\n{block}"
+        assert not pending, f"{name(page)}: an open quotation in\n{block}"
 
 
 EXAMPLES = [(page, arguments) for page in PAGES for arguments in _commands(page)]
-QUERIES = [(page, given) for page, given in EXAMPLES if given[:1] == ["query"] and "--fleet" not in given]
-"""Those of a fleet are run where there is one: tests/fleet/test_asking.py."""
 
 
 def _example_id(value: object) -> str:
-    return _name(value) if isinstance(value, Path) else " ".join(value) if isinstance(value, list) else str(value)
+    return name(value) if isinstance(value, Path) else " ".join(value) if isinstance(value, list) else str(value)
 
 
 def _plain(help_text: str) -> list[str]:
@@ -111,16 +98,16 @@ def test_the_list_of_keys_is_current() -> None:
     assert key_docs.TARGET.read_text(encoding="utf-8") == key_docs.page(), "run: python -m tests.tools.key_docs"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_name)
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_relative_links_lead_somewhere(page: Path) -> None:
     for target in _LINK.findall(_prose(page)):
         if re.match(r"[a-z]+:", target):
             continue
         path, _, anchor = target.partition("#")
         other = (page.parent / path).resolve() if path else page
-        assert other.exists(), f"{_name(page)} links to {target}"
-        assert other.is_relative_to(ROOT), f"{_name(page)} links out of the repository: {target}"
-        assert not anchor or anchor in _anchors(other), f"{_name(page)} links to {target}; there is no such heading"
+        assert other.exists(), f"{name(page)} links to {target}"
+        assert other.is_relative_to(ROOT), f"{name(page)} links out of the repository: {target}"
+        assert not anchor or anchor in _anchors(other), f"{name(page)} links to {target}; there is no such heading"
 
 
 @pytest.mark.parametrize(("page", "arguments"), EXAMPLES, ids=_example_id)
@@ -129,19 +116,7 @@ def test_examples_parse(page: Path, arguments: list[str]) -> None:
     try:
         build_parser(command).parse_args(arguments)
     except SystemExit as leaving:  # --help and --version leave with 0
-        assert leaving.code == 0, f"{_name(page)}: gemtop {shlex.join(arguments)}"
-
-
-@pytest.mark.parametrize(("page", "arguments"), QUERIES, ids=_example_id)
-def test_examples_of_queries_run(
-    page: Path,
-    arguments: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(arguments) == 0, f"{_name(page)}: {capsys.readouterr().err}"
+        assert leaving.code == 0, f"{name(page)}: gemtop {shlex.join(arguments)}"
 
 
 def test_every_column_of_runs_is_defined() -> None:
@@ -160,14 +135,22 @@ def test_the_guides_have_a_page_for_every_command() -> None:
 def test_readme_names_every_guide() -> None:
     linked = set(_LINK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
     for page in (ROOT / "docs").glob("*.md"):
-        assert f"docs/{page.name}" in linked, f"README.md does not link docs/{page.name}"
+        if page.name != "index.md":  # it is the README of the site
+            assert f"docs/{page.name}" in linked, f"README.md does not link docs/{page.name}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_the_site_has_every_page() -> None:
+    with (ROOT / "zensical.toml").open("rb") as file:
+        nav = str(tomllib.load(file)["project"]["nav"])
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert f"'{page.relative_to(ROOT / 'docs')}'" in nav, f"zensical.toml does not have {name(page)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_no_path_of_one_machine(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     found = re.findall(r"(?<![\w.~$/])/(?:root|home|tmp|work|Users)/\S*", text)
-    assert not found, f"{_name(page)} names {found}"
+    assert not found, f"{name(page)} names {found}"
 
 
 def test_picture_is_whole_and_asks_for_nothing() -> None:

@@ -1,5 +1,5 @@
-"""A Gemma 3 of one layer, random weights and a vocabulary of bytes, half a megabyte: llama.cpp loads, runs and quantises
-it in no time. What it says is noise."""
+"""A Gemma 3 of one layer, random weights and a vocabulary of bytes, half a megabyte: llama.cpp does all with it in no
+time. What it says is noise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_tiny(path: Path) -> Path:
         "blk.0.attn_v": (WIDTH, HEAD), "blk.0.attn_output": (HEADS * HEAD, WIDTH), "blk.0.ffn_gate": (WIDTH, FF),
         "blk.0.ffn_up": (WIDTH, FF), "blk.0.ffn_down": (FF, WIDTH),
     }  # fmt: skip
-    norms = {name: WIDTH for name in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")}
+    norms = dict.fromkeys(("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"), WIDTH)
     norms |= {"attn_q_norm": HEAD, "attn_k_norm": HEAD}
     tensors: list[Tensor] = [(f"{name}.weight", shape, _F16_ID) for name, shape in matrices.items()]
     tensors += [(f"blk.0.{name}.weight", (length,), _F32_ID) for name, length in norms.items()]

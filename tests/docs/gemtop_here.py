@@ -27,7 +27,7 @@ def main(given: Sequence[str]) -> int:
     arguments = [os.environ.get("DOCS_RPC", one) if one == RPC else one for one in fewer(given, command)]
     if _is_endless(command, given):
         return _on_screen(arguments) if _to_terminal() else _until_it_speaks(arguments)
-    if command == "replay" or not command and "--help" not in given and "--version" not in given:
+    if command == "replay" or (not command and "--help" not in given and "--version" not in given):
         return _on_screen(arguments)
     from gemtop.__main__ import main as gemtop
 

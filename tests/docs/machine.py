@@ -98,6 +98,7 @@ class Docs:
         """What `ollama pull` would have fetched."""
         from tests.engine.ollama_layout import pull
 
+        shutil.rmtree(self.machine.ollama_root, ignore_errors=True)
         pull(self.machine, source, *tag.split(":"))
 
     def offer(self, repo: str, name: str, source: Path, sha256: str | None = None) -> None:
@@ -175,6 +176,7 @@ def documented_machine(top: Path, demo: Path, monkeypatch: pytest.MonkeyPatch) -
             "PYTHONPATH": str(ROOT),
             "HF_ENDPOINT": hub.endpoint,
             "TZ": "UTC",
+            "EDITOR": "true",
         }
         number = 0
 
@@ -202,7 +204,8 @@ def _first_history(where: Paths) -> None:
             [
                 rows.session(session_id, host=host), rows.ledger_row(), begin, *rows.tokens(begin.run_id),
                 *rows.samples(), rows.run_end(begin.run_id), bench, rows.run_end(bench.run_id, output=None),
-                rows.tune_point(session_id), rows.fidelity_row(session_id), SessionEnd(rows.STARTED_NS + 60 * rows.S, None),
+                rows.tune_point(session_id), rows.fidelity_row(session_id),
+                SessionEnd(rows.STARTED_NS + 300 * rows.S, None),
             ],
             session_id,
         )  # fmt: skip

@@ -15,8 +15,8 @@ SHELL = {"sh", "bash", "console"}
 
 
 def pages() -> list[Path]:
-    """README, CONTRIBUTING and the changelog, and everything in docs/."""
-    top = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+    """Those at the top, and everything in docs/."""
+    top = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
     return [*top, *sorted((ROOT / "docs").rglob("*.md"))]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,6 +66,6 @@ def test_what_is_not_run_can_be_read(one: Statement) -> None:
     """By bash; gemtop's own command lines are looked at in tests/test_docs.py, and modules have to be there."""
     assert is_whole(one.text)
     words = shlex.split(one.text, comments=True)
-    for option, module in zip(words, words[1:], strict=False):
+    for option, module in itertools.pairwise(words):
         if option == "-m" and module.startswith("tests."):
             assert (ROOT / module.replace(".", "/")).with_suffix(".py").exists()
