@@ -5,6 +5,7 @@ Textual 8.2 leaves the paste at the first ESC inside it and takes the rest for k
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 from textual import events
@@ -16,6 +17,7 @@ from gemtop.domain.text import printable
 from gemtop.tui.pacing import ANSWER
 
 BEGIN, END = "\x1b[200~", "\x1b[201~"
+_ALT_DIGIT = re.compile(r"\x1b\d").fullmatch
 _SURE = 3
 """Characters of BEGIN that are held back at the end of what was read: fewer may be a key by itself."""
 
@@ -34,7 +36,10 @@ class PasteParser(XTermParser):
         if sequence == ANSWER:
             self._answered()
             return [events.Key(Keys.Ignore, sequence)]
-        return super()._sequence_to_key_events(sequence, alt)
+        if _ALT_DIGIT(sequence):  # Textual takes these for what a Mac's Option key types
+            return [events.Key(f"alt+{sequence[1]}", None)]
+        keys = super()._sequence_to_key_events(sequence, alt)
+        return (_typing_nothing(key) for key in keys) if alt else keys
 
     def feed(self, data: str) -> Iterable[Message]:
         """Parse what was read; nothing read is the end of the input."""
@@ -56,6 +61,11 @@ class PasteParser(XTermParser):
                 self._pasted = None if ended else text
                 if ended:
                     yield events.Paste(harmless(text))
+
+
+def _typing_nothing(key: events.Key) -> events.Key:
+    """A key pressed with Alt writes no letter where somebody types."""
+    return events.Key(key.key, None) if key.key.startswith("alt+") else key
 
 
 def _without_begun(keys: str) -> tuple[str, str]:

@@ -81,8 +81,8 @@ class Picture:
         self._time += 1
 
     def put_segments(self, x: int, y: int, segments: Iterable[Segment], pen_of: PenOf, right: int) -> None:
-        """Lay segments of text from cell (x, y) on, up to column `right`."""
-        if not 0 <= y < self.height:
+        """Lay segments of text from cell (x, y) on, up to column `right`; what lies outside goes nowhere."""
+        if not self._holds(x, y):
             return
         right = min(right, self.width)
         first = x
@@ -104,6 +104,10 @@ class Picture:
             else:
                 x = self._put_wide(x, y, text, pen, min(right, x + cell_len(text)))
         self._mend(y, first, x)
+
+    def _holds(self, x: int, y: int) -> bool:
+        """Whether there is such a cell: what was drawn for a larger terminal may come after its resize."""
+        return 0 <= x < self.width and 0 <= y < self.height
 
     def _put_wide(self, x: int, y: int, text: str, pen: Pen, right: int) -> int:
         """Text with characters of other widths than one, in just the cells up to `right`."""
@@ -128,7 +132,7 @@ class Picture:
 
     def put_cells(self, x: int, y: int, glyphs: Sequence[str], pens: Sequence[Pen]) -> None:
         """Lay whole cells from (x, y) on; the cell after a wide glyph holds an empty string."""
-        if not 0 <= y < self.height or x < 0:
+        if not self._holds(x, y):
             return
         count = min(len(glyphs), self.width - x)
         self._glyphs[y][x : x + count] = glyphs[:count]

