@@ -183,6 +183,8 @@ class TerminalApp(App[int]):
         width, height = self.size
         if (picture.width, picture.height) != (width, height):
             picture.resize(width, height)
+            if not isinstance(update, LayoutUpdate) or update.region.size != self.size:
+                self.screen.refresh()  # a terminal that is back at its size before is nothing new to Textual
         picture.tick()
         if isinstance(update, LayoutUpdate):
             left, top, right, _ = update.region.corners
@@ -243,6 +245,7 @@ class TerminalApp(App[int]):
     def action_redraw(self) -> None:
         """Send all of the screen again: something else may have written to the terminal."""
         self.picture.forget()
+        self.screen.refresh()
         self.send_picture()
 
     # What the driver asks and tells
