@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from gemtop.domain.errors import BadInputError, GemtopError
 from gemtop.domain.text import one_line
+from gemtop.engine.perplexity import ln_sum_exp
 
 Floats = npt.NDArray[np.float64]
 Row = npt.NDArray[np.float32]
@@ -37,6 +38,8 @@ N_DRAWN = 64
 """Entries kept of each prediction: 8.7 KB, where llama-perplexity keeps 512 KB for Gemma's vocabulary."""
 _HEADER_BYTES = 4096
 _LEAST_REST = 1e-12
+_LEAST_BY_DIFFERENCE = 1e-3
+"""A smaller rest is added up: logits are float32, and 1 - the top's probability is then mostly rounding."""
 _BLOCK = 256
 _BELOW_ALL = 1 - 1e-12
 """Keeps a draw below the sum of all weights, however it was rounded."""
@@ -114,13 +117,21 @@ def divergence(record: Any, row: Row, ln_sum: float, n_top: int) -> tuple[float,
     rest_p = float(record["rest"])
     if rest_p <= _LEAST_REST:
         return top, 0.0
-    rest_q = max(1.0 - float(np.exp(ln_q[:n_top]).sum()), _LEAST_REST)
-    ln_rest = np.log(rest_p / rest_q)
+    rest_q = 1.0 - float(np.exp(ln_q[:n_top]).sum())
+    ln_rest_q = np.log(rest_q) if rest_q > _LEAST_BY_DIFFERENCE else _ln_rest(row, record["token"][:n_top]) - ln_sum
+    ln_rest = np.log(rest_p) - ln_rest_q
     ln_r = ln_q[n_top:] - ln_p[n_top:] + ln_rest
     terms = np.expm1(ln_r) - ln_r
     within = rest_p * float(terms.mean())
     error = rest_p * float(terms.std(ddof=1)) / np.sqrt(len(terms))
     return top + rest_p * float(ln_rest) + within, float(error)
+
+
+def _ln_rest(row: Row, top: npt.NDArray[np.int32]) -> float:
+    """ln of the sum of e to the power of each logit but the top's, however far below those it is."""
+    others = row.copy()
+    others[top] = -np.inf
+    return ln_sum_exp(others, others)
 
 
 class Writer:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -250,11 +250,12 @@ def _adopt(docs: Docs) -> None:
     docs.pull("gemma3:27b-it-qat", make(docs.demo, docs.made / "ollama.gguf"))
 
 
-def _compare(docs: Docs) -> None:
+def _compare(docs: Docs, kinds: Sequence[str] = ("extract", "reasoning")) -> None:
+    """The kinds are those of the prompts that are asked in place of the sixty."""
     lines = [
         f'{{"id": "{kind}", "kind": "{kind}", "prompt": "The capital of France is", '
         '"check": {"type": "text", "contains": [["Paris"]]}}'
-        for kind in ("extract", "reasoning")
+        for kind in kinds
     ]
     (docs.here / "two.jsonl").write_text("\n".join(lines))
     (docs.here / "short.txt").write_text("It was a truth that nobody had written down before. " * 20)
@@ -310,7 +311,7 @@ def _two_cards(docs: Docs) -> None:
 
 
 def _lora(docs: Docs) -> None:
-    _compare(docs)
+    _compare(docs, ("summarise", "reasoning"))
     for name, model in (("base-BF16", "F16"), ("merged-BF16", "F16")):
         docs.put(f"{name}.gguf", docs.model(model))
     (docs.here / "held-out.txt").write_text((docs.here / "short.txt").read_text())

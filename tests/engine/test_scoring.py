@@ -15,6 +15,7 @@ from gemtop.domain.events import ScoreProgress, TextScored, TopTokens
 from gemtop.domain.fidelity import Divergences, fidelity, perplexity
 from gemtop.domain.settings import ContextSettings, EngineSettings
 from gemtop.engine import predictions
+from gemtop.engine.perplexity import ln_sum_exp
 from gemtop.engine.predictions import Predictions
 from gemtop.engine.protocol import ScoreRequest
 from gemtop.prompts import corpus
@@ -131,6 +132,25 @@ def test_the_divergence_is_that_of_the_whole_vocabulary(rows: tuple[Any, Any]) -
     standard = np.sqrt(np.square(errors).sum()) / len(errors)
     assert abs(np.mean(found) - np.mean(wanted)) < 3 * standard
     assert standard < 0.02 * np.mean(wanted)
+
+
+@pytest.mark.parametrize("above", [5, 15, 20, 25, 30, 40, 70, 150])
+def test_a_model_that_is_certain_where_the_baseline_is_not(rows: tuple[Any, Any], above: float) -> None:
+    """Its rest is smaller than what float32 can tell from 1."""
+    base, other = rows
+    n_top = 1024
+    found, errors, wanted = [], [], []
+    for i, (one, two) in enumerate(zip(base, other, strict=True)):
+        two = two.copy()
+        two[two.argmax()] += above
+        record = np.zeros(1, dtype=predictions.record_type(n_top, 64))[0]
+        predictions.keep(one, np.exp(one - one.max()), ln_sum(one), 1.0, i, record, n_top)
+        kl, error = predictions.divergence(record, two, ln_sum_exp(two, np.empty_like(two)), n_top)
+        found.append(kl)
+        errors.append(error)
+        wanted.append(in_full(one, two))
+    assert found == pytest.approx(wanted, rel=0.02)
+    assert max(errors) < 0.02
 
 
 def test_the_same_row_is_kept_the_same_way(rows: tuple[Any, Any]) -> None:
