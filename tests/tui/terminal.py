@@ -23,7 +23,7 @@ from .program import AnsweringScreen
 
 # pyte prints the keyboard protocol's sequences as text.
 _KEYBOARD = re.compile(rb"\x1b\[[<>=?][0-9;]*u")
-LIMIT_S = 30.0
+LIMIT_S = 90.0
 
 Cell = tuple[str, str, str, bool]
 """(character, foreground, background, bold); the foreground of a blank is empty."""

@@ -22,7 +22,7 @@ from gemtop.tui.widgets.keyline import KeyLine
 from gemtop.tui.widgets.prompt import PromptArea
 from gemtop.tui.widgets.stream import StreamView
 
-LIMIT_S = 15.0
+LIMIT_S = 90.0
 
 
 class Program(BaseApp):

@@ -28,7 +28,7 @@ from tests.cli.commands import gemtop
 from tests.history.rows import SESSION, STARTED_NS, S, put_in, run, run_end, samples, session, tokens, whole_session
 from tests.tui.program import GemtopTerminal
 
-LIMIT_S = 20.0
+LIMIT_S = 90.0
 
 
 def three_runs(*, ends: bool = True) -> list[Record]:

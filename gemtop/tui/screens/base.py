@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.geometry import Size
 from textual.screen import Screen, ScreenResultType
 
 from gemtop.tui.widgets.header import HeaderLine
@@ -33,6 +34,13 @@ class BaseScreen(Screen[ScreenResultType]):
             front._compositor_refresh()
         regions.clear()
         self._dirty_widgets.clear()
+
+    def _refresh_layout(self, size: Size | None = None, scroll: bool = False) -> None:
+        """Behind a dialog, have the dialog paint all that it lets through: what was moved is marked nowhere."""
+        super()._refresh_layout(size, scroll)
+        front = self.app.screen
+        if front is not self and front.is_modal and self.is_current and not scroll:
+            front.refresh()
 
 
 class ModeScreen(BaseScreen[None]):
