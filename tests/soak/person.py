@@ -33,6 +33,8 @@ QUERIES = (
 COMMANDS = ("live screen", "log screen", "models screen", "draw the whole", "copy the output", "a longer span")
 MARKED = ("Space", "Down", "Space")
 FULL = (120, 40)
+GOES_ON = ("prompt", "paste", "again", "tune", "screens", "sizes", "models", "log")
+"""After these a run goes on: no dialog of theirs is left."""
 
 
 class LostError(Exception):
@@ -55,7 +57,18 @@ class Person:
         self._note(name)
         act(self)
         self.done[name] += 1
+        if name not in GOES_ON:
+            self.tmux.press("Escape")  # a dialog may be left, and the live screen be seen behind it
         self.home()
+
+    def begin(self) -> None:
+        """Everything once: what a part loads with its first use is there from then on."""
+        self.until_idle()
+        for name, (act, _) in ACTS.items():
+            self._note(name)
+            act(self)
+            self.tmux.press("Escape")
+            self.home()
 
     def home(self) -> None:
         """At 120x40, on the live screen, nothing typed, whatever goes on."""
