@@ -3,8 +3,8 @@
 python -m tests.soak [--minutes 120] [--seed 1] [--folder FOLDER]
 
 Ends with 1, and says why, where an exception stands in the log, memory has grown by more than 20 MB, a thread or a
-handle more is there at the end than after each part was used once, or the history is not complete. Readings are taken every
-few minutes in the same state: the live screen, idle, with the settings of the beginning.
+handle more is there at the end than after each part was used once, or the history is not complete. Readings are taken
+every few minutes in the same state: the live screen, idle, with the settings of the beginning.
 """
 
 from __future__ import annotations
@@ -99,6 +99,8 @@ def use(person: Person, for_s: float) -> tuple[list[Reading], str]:
         readings.append(take(program, time.monotonic() - began_s))
         print(readings[-1], flush=True)
         tmux.press("q")
+        tmux.wait(lambda text: "runs recorded" in text, 60.0)
+        tmux.write("echo ended with $?.\n")
         if not tmux.wait(lambda text: "ended with 0." in text, 60.0):
             return readings, f"it did not end well:\n{tmux.text}"
     except LostError as error:

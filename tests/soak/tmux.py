@@ -22,7 +22,7 @@ class Tmux:
         variables = [part for name, value in environment.items() for part in ("-e", f"{name}={value}")]
         self._ask("-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "40", "-c", str(here), *variables, "sh")
         self._ask("set-option", "-g", "escape-time", "0")
-        self.write(shlex.join(command) + "; echo ended with $?.\n")
+        self.write(shlex.join(command) + "\n")
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +52,9 @@ class Tmux:
 
     def paste(self, text: str) -> None:
         """As with the mouse: between the marks of a paste."""
-        self._ask("set-buffer", text)
+        file = self._socket.with_name("pasted.txt")
+        file.write_text(text, encoding="utf-8")
+        self._ask("load-buffer", str(file))
         self._ask("paste-buffer", "-p")
 
     def resize(self, columns: int, rows: int) -> None:
