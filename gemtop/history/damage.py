@@ -1,4 +1,8 @@
-"""Setting a damaged history aside, so that a new one can be begun.
+"""Mending a history in which a write was broken off, and setting aside one that is damaged, so that one can be begun.
+
+DuckDB writes a block of metadata again in its place to add to it. A process that is killed meanwhile leaves the block
+in part as it was before, with a checksum of what it was to be: what the file refers to is whole all the same, since
+only the part that was free has changed, and the log holds what was to be added.
 
 Nothing is deleted. The write-ahead log goes first, since DuckDB deletes one that lies beside a new file; a process
 that is killed in between leaves the file where it was, and the next one goes on from there.
@@ -8,21 +12,84 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from gemtop.domain.errors import HistoryError
-from gemtop.history.database import IN_THIS_PROCESS, patiently
+from gemtop.history.database import IN_THIS_PROCESS, connect_reading, patiently
 from gemtop.history.faults import DamagedHistoryError, HistoryLockedError, files_of, log_of, logs_of, real
 
 _T = TypeVar("_T")
+_TORN = re.compile(r"computed checksum (\d+) does not match stored checksum (\d+) in block at location (\d+)")
+_CHECKSUM = struct.Struct("<Q")
 _WAIT_S = 5.0
 """For others that have just found the damage too."""
 _TRIES = 3
 """The log, the file, and what another process may have begun and damaged meanwhile."""
+
+
+def mend(path: Path, error: DamagedHistoryError) -> str | None:
+    """Give a block whose write was broken off the checksum of what it holds; returns a line that says so.
+
+    None where that is not what is wrong: there is no log of what was being written, or not everything can be read
+    afterwards, in which case the file is as it was. Raises HistoryLockedError, HistoryError.
+    """
+    torn = _TORN.search(error.why)
+    if torn is None or error.files.log is None:
+        return None
+    computed, stored, at = (int(number) for number in torn.groups())
+    with _locked(path) as fd:
+        if fd is None or files_of(path) != error.files or os.pread(fd, 8, at) != _CHECKSUM.pack(stored):
+            return None
+        os.pwrite(fd, _CHECKSUM.pack(computed), at)
+        if not _is_whole(path):
+            os.pwrite(fd, _CHECKSUM.pack(stored), at)
+            return None
+    return f"{path}: a process was killed while it wrote into it; it was mended, and all that is in it can be read"
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether every value of every table can be read."""
+    import duckdb
+
+    try:
+        with connect_reading(path) as con:
+            for schema, table in con.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall():
+                con.execute(f'SELECT count(hash(COLUMNS(*))) FROM "{schema}"."{table}"').fetchall()
+    except (HistoryError, duckdb.Error):
+        return False
+    return True
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int | None]:
+    """The file's descriptor with DuckDB's own lock: nobody has it open, and two that found damage do not both act.
+
+    None where there is no file any more. Raises HistoryLockedError, HistoryError.
+    """
+    with IN_THIS_PROCESS:
+        try:
+            fd = os.open(real(path), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield None
+            return
+        except OSError as reason:
+            raise _stuck(path, reason) from reason
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield fd
+        except (BlockingIOError, PermissionError) as reason:
+            raise HistoryLockedError(f"{path} is in use by another process") from reason
+        except OSError as reason:
+            raise _stuck(path, reason) from reason
+        finally:
+            os.close(fd)
 
 
 def set_aside(path: Path, error: DamagedHistoryError) -> str | None:
@@ -30,27 +97,11 @@ def set_aside(path: Path, error: DamagedHistoryError) -> str | None:
 
     None where the file is not the one any more that was found damaged. Raises HistoryLockedError, HistoryError.
     """
-    file = real(path)
-    with IN_THIS_PROCESS:
-        try:
-            fd = os.open(file, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+    with _locked(path) as fd:
+        now = files_of(path)
+        if fd is None or now.file != error.files.file or (error.log_alone and now.log != error.files.log):
             return None
-        except OSError as reason:
-            raise _stuck(path, reason) from reason
-        try:
-            # DuckDB's own lock: nobody has the file open, and two that found the damage do not both move something.
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            now = files_of(path)
-            if now.file != error.files.file or (error.log_alone and now.log != error.files.log):
-                return None
-            return _move(file, error)
-        except (BlockingIOError, PermissionError) as reason:
-            raise HistoryLockedError(f"{path} is in use by another process") from reason
-        except OSError as reason:
-            raise _stuck(path, reason) from reason
-        finally:
-            os.close(fd)
+        return _move(real(path), error)
 
 
 def _stuck(path: Path, reason: OSError) -> HistoryError:
@@ -78,7 +129,7 @@ def _free_name(file: Path) -> Path:
 
 
 def renewing(path: Path, work: Callable[[], _T], say: Callable[[str], None]) -> _T:
-    """`work` on the history; what it finds damaged is set aside, `say` told of it, and the work done again.
+    """`work` on the history; what it finds damaged is mended or set aside, `say` told, and the work done again.
 
     For what records: a reader begins no new history. Raises what `work` raises, and HistoryError where the damaged
     file cannot be renamed.
@@ -87,7 +138,7 @@ def renewing(path: Path, work: Callable[[], _T], say: Callable[[str], None]) -> 
         try:
             return work()
         except DamagedHistoryError as error:
-            told = patiently(partial(set_aside, path, error), _WAIT_S)
+            told = patiently(partial(mend, path, error), _WAIT_S) or patiently(partial(set_aside, path, error), _WAIT_S)
             if told:
                 say(told)
     return work()

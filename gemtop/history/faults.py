@@ -44,8 +44,8 @@ class DamagedHistoryError(HistoryError):
     def __init__(self, path: Path, why: str, *, log_alone: bool) -> None:
         what = log_of(path) if log_alone else path
         super().__init__(
-            f"{what} is damaged or no history ({why}): the next session that is recorded sets it aside and begins"
-            " a new one, or choose another file with --db PATH"
+            f"{what} is damaged or no history ({why}): the next session that is recorded mends it, or sets it aside"
+            " and begins a new one; or choose another file with --db PATH"
         )
         self.why = why
         self.log_alone = log_alone

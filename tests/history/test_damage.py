@@ -191,6 +191,55 @@ def _another_log(logged: Paths, tmp_path: Path) -> bytes:
     return log_of(other.history).read_bytes()
 
 
+def _records(paths: Paths) -> tuple[str, ...]:
+    """A session is recorded; what was said of the history."""
+    recorder = Recorder(paths, FAST)
+    recorder.open(session(NOW))
+    recorder.put(run(NOW))
+    recorder.close(END)
+    assert recorder.problem is None
+    return tuple(recorder.notes)
+
+
+def test_a_block_whose_write_was_broken_off_is_mended(logged: Paths) -> None:
+    """As a process leaves it that is killed in the checkpoint: the checksum is of what was to be written."""
+    with logged.history.open("r+b") as file:
+        file.seek(HEADER_BYTES)
+        file.write(b"\x01" * 8)
+    with pytest.raises(DamagedHistoryError, match="mends it, or sets it aside"):
+        ask(logged, "FROM runs")
+    (note,) = _records(logged)
+    assert note.startswith(f"{logged.history}: ") and "was mended" in note
+    assert _asides(logged) == []
+    take_in_dead(logged)
+    found = ask(logged, "SELECT split_part(run_id, '.', 1), count(*) FROM tokens GROUP BY 1 ORDER BY 1")
+    assert found == [(BEFORE, 15), (DEAD, 15)]
+    assert ask(logged, "SELECT session_id FROM sessions ORDER BY 1") == [(BEFORE,), (DEAD,), (NOW,)]
+
+
+@pytest.mark.parametrize("spoilt", [range(8, 262144), range(4096, 262144)])
+def test_a_block_that_cannot_be_read_is_set_aside_as_it_was(logged: Paths, spoilt: range) -> None:
+    whole = bytearray(logged.history.read_bytes())
+    for at in spoilt:
+        whole[HEADER_BYTES + at] ^= 0x5A
+    logged.history.write_bytes(whole)
+    log = log_of(logged.history).read_bytes()
+    (note,) = _records(logged)
+    assert "a new history is begun" in note
+    file, beside = _asides(logged)
+    assert (file.read_bytes(), beside.read_bytes()) == (bytes(whole), log)
+
+
+def test_without_a_log_nothing_was_being_written_and_nothing_is_mended(paths: Paths) -> None:
+    put_in(paths, whole_session(BEFORE), BEFORE)
+    whole = bytearray(paths.history.read_bytes())
+    whole[HEADER_BYTES] ^= 1
+    paths.history.write_bytes(whole)
+    (note,) = _records(paths)
+    assert "a new history is begun" in note
+    assert _asides(paths)[0].read_bytes() == bytes(whole)
+
+
 @pytest.mark.parametrize("how", ["a bit", "zeros at the end", "that of another history"])
 def test_a_damaged_log_is_set_aside_alone(logged: Paths, tmp_path: Path, how: str) -> None:
     log = log_of(logged.history)

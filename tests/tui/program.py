@@ -190,5 +190,9 @@ class GemtopTerminal:
         local_flags = termios.tcgetattr(self.fd)[3]
         return last == modes and bool(local_flags & termios.ECHO) and bool(local_flags & termios.ICANON)
 
+    def hands_on_keys(self) -> bool:
+        """The terminal gives each key to the program at once, and as it is: Enter is no line feed."""
+        return not termios.tcgetattr(self.fd)[3] & termios.ICANON
+
     def kill_program(self, number: int = signal.SIGKILL) -> None:
         self.program.send_signal(number)

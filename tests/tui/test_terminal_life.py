@@ -138,7 +138,7 @@ def test_suspended_and_brought_back(folders: Paths, model_path: str) -> None:
         )
         os.killpg(terminal.pid, signal.SIGCONT)
         terminal.kill_program(signal.SIGCONT)  # told twice, it comes back once
-        terminal.wait_until(lambda: not terminal.is_restored(), "the screen is back")
+        terminal.wait_until(terminal.hands_on_keys, "the screen is back")
         terminal.type("Hello\r")
         terminal.wait_for_text("> Hello")
         terminal.type("\x1b")
