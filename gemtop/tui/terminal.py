@@ -12,6 +12,8 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from textual.drivers import linux_driver
 from textual.drivers.linux_driver import LinuxDriver
+from textual.events import Resize
+from textual.geometry import Size
 
 from gemtop.terminal import UTF8, charset
 from gemtop.tui.pacing import QUERY, Pace
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 _WRITTEN_BYTES = 512
 """One call to the kernel: how long it waits says how fast the terminal reads."""
+_SIZE_S = 1.0
+"""How often the size of the terminal is looked at."""
 _STUCK_S = 1.0
 """A terminal that takes nothing for so long is not waited for at the end."""
 
@@ -173,7 +177,11 @@ class Terminal(LinuxDriver):
         decode = getincrementaldecoder(UTF8 if own == "ascii" else own)("replace").decode
         waiting = select.poll()
         waiting.register(self.fileno, select.POLLIN)
+        looked_s = time.monotonic()
         while not self.exit_event.is_set():
+            if time.monotonic() - looked_s >= _SIZE_S:
+                looked_s = time.monotonic()
+                self._look_at_size()
             if waiting.poll(100):
                 try:
                     data = os.read(self.fileno, 4096)
@@ -188,6 +196,12 @@ class Terminal(LinuxDriver):
                 self.process_message(message)
         for message in parser.feed(""):
             self.process_message(message)
+
+    def _look_at_size(self) -> None:
+        """Tell the application of a size it has not been told of: not every SIGWINCH comes through."""
+        size = Size(*self._get_terminal_size())
+        if size != self._app.size and not self._in_band_window_resize:
+            self.process_message(Resize(size, size))
 
     def _run_input_thread(self) -> None:
         try:

@@ -72,6 +72,24 @@ def test_no_size_breaks_a_screen_or_a_dialog_while_a_run_goes_on(folders: Paths,
     assert rows(folders, "SELECT status FROM runs") == [("cancelled",)]
 
 
+def test_a_size_that_nobody_told_of_is_found(model_path: str) -> None:
+    """Some containers and multiplexers lose the signal."""
+    with GemtopTerminal([model_path, *QUICK], program=gemtop_after(_DEAF)) as terminal:
+        terminal.wait_for_text("q Quit")
+        terminal.resize(80, 24)
+        terminal.redrawn()
+        terminal.wait_until(lambda: "q Quit" in terminal.text.splitlines()[23], "the last line is the 24th")
+        terminal.type("q")
+        assert terminal.wait() == 0
+
+
+_DEAF = (
+    "import signal\n"
+    "hear = signal.signal\n"
+    "signal.signal = lambda number, act: hear(number, signal.SIG_IGN if number == signal.SIGWINCH else act)"
+)
+
+
 # A line that drops -----------------------------------------------------------------------------------------
 
 
