@@ -76,9 +76,8 @@ def test_a_size_that_nobody_told_of_is_found(model_path: str) -> None:
     """Some containers and multiplexers lose the signal."""
     with GemtopTerminal([model_path, *QUICK], program=gemtop_after(_DEAF)) as terminal:
         terminal.wait_for_text("q Quit")
-        terminal.resize(80, 24)
-        terminal.redrawn()
-        terminal.wait_until(lambda: "q Quit" in terminal.text.splitlines()[23], "the last line is the 24th")
+        terminal.resize(120, 50)
+        terminal.wait_until(lambda: "q Quit" in terminal.screen.display[49], "the last line is the 50th")
         terminal.type("q")
         assert terminal.wait() == 0
 
