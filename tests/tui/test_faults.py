@@ -75,7 +75,7 @@ def test_no_size_breaks_a_screen_or_a_dialog_while_a_run_goes_on(folders: Paths,
 def test_a_size_that_nobody_told_of_is_found(model_path: str) -> None:
     """Some containers and multiplexers lose the signal."""
     with GemtopTerminal([model_path, *QUICK], program=gemtop_after(_DEAF)) as terminal:
-        terminal.wait_for_text("q Quit")
+        terminal.wait_for_text("ctx 1024", "q Quit")
         terminal.resize(120, 50)
         terminal.wait_until(lambda: "q Quit" in terminal.screen.display[49], "the last line is the 50th")
         terminal.type("q")
