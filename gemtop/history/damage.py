@@ -17,6 +17,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -34,22 +35,43 @@ _TRIES = 3
 """The log, the file, and what another process may have begun and damaged meanwhile."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Torn:
+    """A block that holds something else than its checksum says."""
+
+    at: int
+    """Where in the file the block begins, with its checksum."""
+    stored: bytes
+    computed: bytes
+
+    def is_there(self, fd: int) -> bool:
+        """Whether it still is so: another process may have mended it."""
+        return os.pread(fd, len(self.stored), self.at) == self.stored
+
+
+def _torn(error: DamagedHistoryError) -> _Torn | None:
+    found = _TORN.search(error.why)
+    if found is None:
+        return None
+    computed, stored, at = (int(number) for number in found.groups())
+    return _Torn(at, _CHECKSUM.pack(stored), _CHECKSUM.pack(computed))
+
+
 def mend(path: Path, error: DamagedHistoryError) -> str | None:
     """Give a block whose write was broken off the checksum of what it holds; returns a line that says so.
 
     None where that is not what is wrong: there is no log of what was being written, or not everything can be read
     afterwards, in which case the file is as it was. Raises HistoryLockedError, HistoryError.
     """
-    torn = _TORN.search(error.why)
+    torn = _torn(error)
     if torn is None or error.files.log is None:
         return None
-    computed, stored, at = (int(number) for number in torn.groups())
     with _locked(path) as fd:
-        if fd is None or files_of(path) != error.files or os.pread(fd, 8, at) != _CHECKSUM.pack(stored):
+        if fd is None or files_of(path) != error.files or not torn.is_there(fd):
             return None
-        os.pwrite(fd, _CHECKSUM.pack(computed), at)
+        os.pwrite(fd, torn.computed, torn.at)
         if not _is_whole(path):
-            os.pwrite(fd, _CHECKSUM.pack(stored), at)
+            os.pwrite(fd, torn.stored, torn.at)
             return None
     return f"{path}: a process was killed while it wrote into it; it was mended, and all that is in it can be read"
 
@@ -95,11 +117,15 @@ def _locked(path: Path) -> Iterator[int | None]:
 def set_aside(path: Path, error: DamagedHistoryError) -> str | None:
     """Give a damaged history, or its write-ahead log alone, another name beside it; returns a line that says which.
 
-    None where the file is not the one any more that was found damaged. Raises HistoryLockedError, HistoryError.
+    None where the file is not the one any more that was found damaged, or was mended since. Raises
+    HistoryLockedError, HistoryError.
     """
+    torn = _torn(error)
     with _locked(path) as fd:
         now = files_of(path)
         if fd is None or now.file != error.files.file or (error.log_alone and now.log != error.files.log):
+            return None
+        if torn is not None and not torn.is_there(fd):
             return None
         return _move(real(path), error)
 

@@ -17,8 +17,8 @@ from gemtop import config
 from gemtop.config import Paths
 from gemtop.domain.errors import HistoryError
 from gemtop.domain.records import SessionEnd, TokenRow
-from gemtop.history.damage import renewing, set_aside
-from gemtop.history.database import IN_THIS_PROCESS
+from gemtop.history.damage import mend, renewing, set_aside
+from gemtop.history.database import IN_THIS_PROCESS, Database
 from gemtop.history.faults import DamagedHistoryError, HistoryLockedError, explain, log_of
 from gemtop.history.ingest import take_in_dead
 from gemtop.history.merging import merge
@@ -215,6 +215,28 @@ def test_a_block_whose_write_was_broken_off_is_mended(logged: Paths) -> None:
     found = ask(logged, "SELECT split_part(run_id, '.', 1), count(*) FROM tokens GROUP BY 1 ORDER BY 1")
     assert found == [(BEFORE, 15), (DEAD, 15)]
     assert ask(logged, "SELECT session_id FROM sessions ORDER BY 1") == [(BEFORE,), (DEAD,), (NOW,)]
+
+
+def test_what_another_process_has_mended_is_not_set_aside(logged: Paths) -> None:
+    """Two find the damage at once."""
+    with logged.history.open("r+b") as file:
+        file.seek(HEADER_BYTES)
+        file.write(b"\x01" * 8)
+    late: list[DamagedHistoryError] = []
+
+    def found_by_both() -> None:
+        try:
+            with Database(logged.history).open():
+                pass
+        except DamagedHistoryError as error:
+            late.append(error)
+            raise
+
+    renewing(logged.history, found_by_both, lambda _: None)
+    (error,) = late
+    assert mend(logged.history, error) is None
+    assert set_aside(logged.history, error) is None
+    assert _asides(logged) == []
 
 
 @pytest.mark.parametrize("spoilt", [range(8, 262144), range(4096, 262144)])
