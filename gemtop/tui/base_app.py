@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textual import events
+from textual.geometry import Size
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -38,19 +39,24 @@ class BaseApp(ThemedApp):
 
     def on_resize(self, event: events.Resize) -> None:
         """Where the terminal becomes too small to show anything, give the focus back when it is enlarged."""
-        if event.size.width >= _WIDTHS[1][0] and event.size.height >= _HEIGHTS[1][0]:
+        if _has_room(event.size):  # the application's own is still that of before
             if self._had_focus is not None:
                 self.set_timer(_SETTLED_S, self._give_focus_back)
         elif self._had_focus is None and self.screen_stack and self.screen.focused is not None:
             self._had_focus = self.screen, self.screen.focused
 
     def _give_focus_back(self) -> None:
-        if self._had_focus is None:
+        if self._had_focus is None or not _has_room(self.size):
             return
         screen, widget = self._had_focus
-        if widget.is_attached and "-tiny" in screen.classes:  # not taken up yet, or small again
+        if widget.is_attached and "-tiny" in screen.classes:  # the size is not taken up yet
             self.set_timer(_SETTLED_S, self._give_focus_back)
             return
         self._had_focus = None
         if widget.is_attached:
             screen.set_focus(widget, scroll_visible=False)
+
+
+def _has_room(size: Size) -> bool:
+    """Whether anything is shown in a terminal of this size."""
+    return size.width >= _WIDTHS[1][0] and size.height >= _HEIGHTS[1][0]

@@ -180,9 +180,8 @@ class TerminalApp(App[int]):
 
     def _take(self, update: LayoutUpdate | ChopsUpdate) -> None:
         picture, pens = self.picture, self.pens
-        width, height = self.size
-        if (picture.width, picture.height) != (width, height):
-            picture.resize(width, height)
+        if not self._is_fit():
+            picture.resize(*self.size)
             if not isinstance(update, LayoutUpdate) or update.region.size != self.size:
                 self.screen.refresh()  # a terminal that is back at its size before is nothing new to Textual
         picture.tick()
@@ -198,10 +197,20 @@ class TerminalApp(App[int]):
                 first, last = max(x, start), min(stop, end)
                 picture.put_segments(first, y, strip.crop(first - x, last - x), pens, last)
 
+    def _is_fit(self) -> bool:
+        """Whether the picture is of the terminal's size; where not, Textual is about to draw one that is."""
+        return self.size == (self.picture.width, self.picture.height)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Send all of it, be the size as before: a terminal that was small in between has cut off what it showed."""
+        self.picture.forget()
+        if event.size == (self.picture.width, self.picture.height):  # nothing that Textual would draw for
+            self.send_soon()
+
     def send_picture(self) -> None:
         """Send as much of what has changed as there is room for; the rest when there is room again."""
         driver, picture = self._driver, self.picture
-        if not isinstance(driver, Terminal) or self.is_detached:
+        if not isinstance(driver, Terminal) or self.is_detached or not self._is_fit():
             return
         typing = hasattr(self.focused, "cursor_location") or hasattr(self.focused, "cursor_position")
         picture.home = self.screen.outer_size.clamp_offset(self.cursor_position) if typing else None

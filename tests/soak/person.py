@@ -50,25 +50,26 @@ class Person:
     diary: Path
     done: Counter[str] = field(default_factory=Counter)
 
+    def begin(self) -> None:
+        """Everything once: what a part loads with its first use is there from then on."""
+        self.until_idle()
+        for name in ACTS:
+            self._do(name)
+
     def act(self) -> None:
-        """One thing, and back to the live screen."""
+        """One thing."""
         (name,) = self.rng.choices(list(ACTS), [weight for _, weight in ACTS.values()])
-        act, _ = ACTS[name]
+        self._do(name)
+
+    def _do(self, name: str) -> None:
+        """What has this name, and back to the live screen."""
         self._note(name)
+        act, _ = ACTS[name]
         act(self)
         self.done[name] += 1
         if name not in GOES_ON:
             self.tmux.press("Escape")  # a dialog may be left, and the live screen be seen behind it
         self.home()
-
-    def begin(self) -> None:
-        """Everything once: what a part loads with its first use is there from then on."""
-        self.until_idle()
-        for name, (act, _) in ACTS.items():
-            self._note(name)
-            act(self)
-            self.tmux.press("Escape")
-            self.home()
 
     def home(self) -> None:
         """At 120x40, on the live screen, nothing typed, whatever goes on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import fcntl
 import os
 import pty
@@ -86,6 +87,7 @@ class GemtopTerminal:
         other = pyte.Screen(self.screen.columns, self.screen.lines)
         stream = pyte.ByteStream(other)
         stream.feed(("\x1b[?7l" + "\r\n".join(["☒" * other.columns] * other.lines)).encode())
+        other.cursor = copy.copy(self.screen.cursor)  # the pen of what is on its way
         sent = len(self.raw)
         self.type("\x0c")
 

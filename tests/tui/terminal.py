@@ -19,11 +19,10 @@ from typing import Any
 
 import pyte
 
-from .program import AnsweringScreen
+from .program import LIMIT_S, AnsweringScreen
 
 # pyte prints the keyboard protocol's sequences as text.
 _KEYBOARD = re.compile(rb"\x1b\[[<>=?][0-9;]*u")
-LIMIT_S = 90.0
 
 Cell = tuple[str, str, str, bool]
 """(character, foreground, background, bold); the foreground of a blank is empty."""

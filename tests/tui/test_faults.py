@@ -41,7 +41,8 @@ def test_no_size_breaks_a_screen_or_a_dialog_while_a_run_goes_on(folders: Paths,
             for columns, lines in SIZES:
                 terminal.resize(columns, lines)
                 terminal.read()
-            terminal.redrawn()  # what it shows from now on was sent after the storm
+            # The last line at the last size: nothing of the storm is on its way any more.
+            terminal.wait_until(lambda: "Esc" in terminal.screen.display[-1], "all 40 lines")
             terminal.wait_for_text(text)
 
         terminal.wait_for_text("running")
@@ -60,7 +61,7 @@ def test_no_size_breaks_a_screen_or_a_dialog_while_a_run_goes_on(folders: Paths,
             ("\x10", "Search for"),
         ):
             storm(keys, text)
-            terminal.type("\x1b")
+            terminal.type(ESC)
             terminal.wait_until(lambda text=text: text not in terminal.text, f"{text} is gone")  # type: ignore[misc]
         storm("/", "Ctrl-S Save")
         assert shown(terminal.redrawn()) == shown(terminal.screen)
@@ -70,6 +71,24 @@ def test_no_size_breaks_a_screen_or_a_dialog_while_a_run_goes_on(folders: Paths,
         assert terminal.wait() == 0
     assert "Traceback" not in log_text(folders)
     assert rows(folders, "SELECT status FROM runs") == [("cancelled",)]
+
+
+def test_a_terminal_that_was_small_for_a_moment_is_filled_again(folders: Paths, model_path: str) -> None:
+    """The program learns of its size as it is by then, which is that of before."""
+    with GemtopTerminal([model_path, *QUICK]) as terminal:
+        terminal.wait_for_text("ctx 1024", "q Quit")
+        terminal.type("\x1b5")
+        terminal.wait_for_text("sched_reserve", "Esc Back")
+        before = terminal.text
+        for _ in range(10):
+            terminal.resize(1, 1)
+            terminal.resize(120, 40)
+            terminal.wait_until(lambda: terminal.text == before, "all 40 lines")
+        terminal.type("\x1b1")
+        terminal.wait_for_text("q Quit")
+        terminal.type("q")
+        assert terminal.wait() == 0
+    assert "Traceback" not in log_text(folders)
 
 
 def test_a_size_that_nobody_told_of_is_found(model_path: str) -> None:

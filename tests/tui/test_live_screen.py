@@ -43,8 +43,7 @@ from tests.engines import FakeEngine, fake_model
 from tests.fakes import CARD_0, CARD_1, FakeSampler, ListRecorder
 from tests.gguf_files import gemma
 from tests.stores import Machine
-
-LIMIT_S = 90.0
+from tests.tui.program import LIMIT_S
 
 
 @dataclass

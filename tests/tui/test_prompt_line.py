@@ -21,8 +21,7 @@ from gemtop.tui.screens.prompts import DeleteScreen, PromptList, PromptsScreen, 
 from gemtop.tui.widgets.keyline import KeyLine
 from gemtop.tui.widgets.prompt import PromptArea
 from gemtop.tui.widgets.stream import StreamView
-
-LIMIT_S = 90.0
+from tests.tui.program import LIMIT_S
 
 
 class Program(BaseApp):

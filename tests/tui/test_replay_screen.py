@@ -26,9 +26,7 @@ from gemtop.tui.widgets.stream import StreamView
 from gemtop.tui.widgets.timebar import TimeBar
 from tests.cli.commands import gemtop
 from tests.history.rows import SESSION, STARTED_NS, S, put_in, run, run_end, samples, session, tokens, whole_session
-from tests.tui.program import GemtopTerminal
-
-LIMIT_S = 90.0
+from tests.tui.program import LIMIT_S, GemtopTerminal
 
 
 def three_runs(*, ends: bool = True) -> list[Record]:
