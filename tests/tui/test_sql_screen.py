@@ -384,17 +384,20 @@ async def test_the_result_is_saved_in_three_formats(folders: Paths, tmp_path: Pa
     assert not list(tmp_path.glob(".*.part"))
 
 
-async def test_a_file_is_replaced_when_one_says_so(folders: Paths, tmp_path: Path) -> None:
+async def test_a_file_is_replaced_when_one_says_so(
+    folders: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # short names, which no line is broken for
     there = tmp_path / "there.csv"
     there.write_text("mine")
     async with opened(folders) as sql:
         await sql.run("SELECT 1 AS n")
-        await save_as(sql, str(tmp_path / "nowhere" / "x.csv"))
+        await save_as(sql, "nowhere/x.csv")
         await sql.screen.until_shown("there is no folder")
-        sql.screen.app.screen.query_one("#file", Input).value = str(tmp_path / "x.txt")
+        sql.screen.app.screen.query_one("#file", Input).value = "x.txt"
         await sql.pilot.press("enter")
         await sql.screen.until_shown("has to end in .csv, .parquet or .json")
-        sql.screen.app.screen.query_one("#file", Input).value = str(there)
+        sql.screen.app.screen.query_one("#file", Input).value = "there.csv"
         await sql.pilot.press("enter")
         await sql.screen.until_shown("Enter again replaces it")
         assert there.read_text() == "mine"

@@ -8,47 +8,38 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Horizontal, Vertical
-from textual.content import Content
-from textual.widgets import Input, Static, TextArea
+from textual.widgets import Input, TextArea
 
-from gemtop.charts.xy import xy_spec
 from gemtop.domain import sql_text
 from gemtop.domain.errors import BadInputError
-from gemtop.domain.text import one_line, printable
+from gemtop.domain.text import one_line
 from gemtop.history.workbench import Workbench
 from gemtop.tui.bindings import bindings
 from gemtop.tui.completing import complete
 from gemtop.tui.hints import SQL_EDITOR_KEYS, SQL_KEYS, SQL_LIST_KEYS
-from gemtop.tui.recorded import read_pair
-from gemtop.tui.screens.history_dialogs import NoteScreen, SaveQueryScreen, SaveScreen, SaveTo, ValueScreen, WriteScreen
-from gemtop.tui.screens.jobs import JobScreen
-from gemtop.tui.sql_present import axis_kind, columns_of_plot, error_lines, session_sql, sql_header
+from gemtop.tui.screens.history_dialogs import NoteScreen, SaveQueryScreen, SaveScreen, SaveTo, WriteScreen
+from gemtop.tui.screens.results import ResultScreen
+from gemtop.tui.sql_present import session_sql, sql_header
 from gemtop.tui.terminal_app import draw_frames
 from gemtop.tui.widgets.completion_list import CompletionList
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
 from gemtop.tui.widgets.parameter_form import ParameterForm
-from gemtop.tui.widgets.result_table import ResultTable
 from gemtop.tui.widgets.side_list import Item, SideList
 from gemtop.tui.widgets.sql_editor import SqlEditor
-from gemtop.tui.widgets.xy_chart import XYChart
 
 if TYPE_CHECKING:
-    from gemtop.comparison.pairs import Pair
     from gemtop.config import Paths
     from gemtop.history.queries import NamedQuery
-    from gemtop.history.results import Points, StoredResult
     from gemtop.history.workbench import SessionLine, View
     from gemtop.tui.app import GemtopApp
 
 _SLIM = 72
 """Below so many columns the lists and the editor take turns."""
-_MOST_COPIED = 1000
-"""Rows: a terminal takes some 75 KB at once."""
 _OWN = "what you wrote"
 
 
-class HistoryScreen(JobScreen):
+class HistoryScreen(ResultScreen):
     """Keeps its text and its result while it is left."""
 
     DEFAULT_CSS = """
@@ -58,13 +49,6 @@ class HistoryScreen(JobScreen):
         #side { width: 30; }
         #main { width: 1fr; }
         #sql { height: 30%; min-height: 4; }
-        #said { height: 1; max-height: 9; padding: 0 2; text-wrap: nowrap; text-overflow: ellipsis; }
-        #said.-bad { color: $error; }
-        #said.-busy { color: $warning; }
-        #said.-bad, #said.-busy { height: auto; text-wrap: wrap; text-overflow: fold; }
-        #plot { display: none; }
-        &.-plot #plot { display: block; }
-        &.-plot #table { display: none; }
         &.-wide #side { width: 44; }
         &.-narrow #side { width: 26; }
         &.-slim #side { display: none; width: 1fr; }
@@ -76,22 +60,7 @@ class HistoryScreen(JobScreen):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = bindings(
-        "history",
-        *(
-            "run",
-            "save",
-            "write",
-            "lists",
-            "rows",
-            "editor",
-            "fleet",
-            "back",
-            "leave",
-            "plot",
-            "annotate",
-            "outputs",
-            "copy",
-        ),
+        "history", "run", "save", "write", "lists", "rows", "editor", "fleet", "back", "leave", "annotate"
     )
 
     MODE = "history"
@@ -107,8 +76,6 @@ class HistoryScreen(JobScreen):
         self._shown_sql = ""
         """What was put into the editor last."""
         self._views: tuple[View, ...] = ()
-        self._held_run: str | None = None
-        """The first of two runs whose outputs are to be held side by side."""
 
     @property
     def _app(self) -> GemtopApp:
@@ -126,10 +93,6 @@ class HistoryScreen(JobScreen):
         return self.query_one("#sql", SqlEditor)
 
     @property
-    def table(self) -> ResultTable:
-        return self.query_one("#table", ResultTable)
-
-    @property
     def _form(self) -> ParameterForm:
         return self.query_one("#form", ParameterForm)
 
@@ -142,9 +105,7 @@ class HistoryScreen(JobScreen):
             with Container(id="main"):
                 yield ParameterForm(id="form")
                 yield SqlEditor(id="sql")
-                yield Static("", id="said", markup=False)
-                yield ResultTable(id="table")
-                yield XYChart(id="plot")
+                yield from self.compose_result()
         yield CompletionList(id="completion")
         yield KeyLine(SQL_KEYS, id="keys")
 
@@ -179,13 +140,6 @@ class HistoryScreen(JobScreen):
         view = session.view() if session is not None else None
         self.query_one("#header", HeaderLine).show_text(sql_header(view, self.writing, self.bench.fleet))
         self.show_marks()
-
-    def say(self, words: str, kind: str = "") -> None:
-        said = self.query_one("#said", Static)
-        said.set_class(kind == "bad", "-bad")
-        said.set_class(kind == "busy", "-busy")
-        lines = error_lines(words, said.content_size.width) if kind == "bad" else [words]
-        said.update(Content(printable("\n".join(lines))))
 
     # The lists
 
@@ -335,89 +289,8 @@ class HistoryScreen(JobScreen):
         named = {name: values[name] for name in sql_text.parameters(sql) if name in values}
         writing = self.writing
         work = partial(self.bench.run, sql, named, writing=writing, on_wait=self.wait)
-        if self.begin("the query", work, partial(self._show_result, writing)):
+        if self.begin("the query", work, partial(self.show_result, writing)):
             self.say("writing ..." if writing else "running ... Esc stops it", "busy")
-
-    def _show_result(self, writing: bool, result: StoredResult) -> None:
-        before = self.table.result
-        self.remove_class("-plot")
-        self.table.show_result(result)
-        if before is not None:
-            self.run_worker(before.drop, thread=True, name="drop", exit_on_error=False)
-        rows = f"{result.count:,} {'row' if result.count == 1 else 'rows'}"
-        self.say(f"{rows} in {result.seconds:.2f} s" + (", written" if writing else ""))
-
-    def on_result_table_sort_asked(self, message: ResultTable.SortAsked) -> None:
-        result = self.table.result
-        if result is None:
-            return
-        order = None if message.column is None else (message.column, message.descending)
-
-        def show(_: None) -> None:
-            if self.table.result is result:
-                self.table.show_order(order)
-
-        self.begin("sorting", partial(result.sort, message.column, message.descending), show)
-
-    def on_result_table_looked_at(self, message: ResultTable.LookedAt) -> None:
-        self.app.push_screen(ValueScreen(message.name, message.value, self.app.copy_to_clipboard))
-
-    def on_result_table_marked(self) -> None:
-        names = [self.table.result.columns[i].name for i in self.table.marks] if self.table.result else []
-        words = {0: "no column is marked", 1: "x is {}; Space on another column makes it y"}
-        self.say(words.get(len(names), "x is {}, y is {}; p plots them").format(*map(one_line, names)))
-
-    def action_mark(self) -> None:
-        self.table.action_mark()
-
-    def action_sort(self) -> None:
-        self.table.action_sort()
-
-    # Outputs
-
-    def action_outputs(self) -> None:
-        """Hold the run of this row; that of the second row is shown beside it."""
-        run_id, held = self.table.at_cursor("run_id"), self._held_run
-        if not isinstance(run_id, str):
-            self.say("d holds two runs side by side: go to a row with a run_id, such as those of a session", "bad")
-        elif held is None or held == run_id:
-            self._held_run = None if held else run_id
-            words = "no run is held" if held else f"{run_id} is held; d on another run of the same prompt"
-            self.say(one_line(words))
-        else:
-            self._held_run = None
-            self.begin("reading the outputs", partial(read_pair, self.bench, held, run_id, self.wait), self._show_pair)
-
-    def _show_pair(self, pair: Pair) -> None:
-        from gemtop.tui.screens.outputs import OnePair, OutputsScreen
-
-        self.app.push_screen(OutputsScreen(OnePair(pair)))
-
-    # The plot
-
-    def action_plot(self) -> None:
-        """The marked columns as a plot in place of the table, and back."""
-        if self.has_class("-plot"):
-            self.remove_class("-plot")
-            self.table.focus()
-            return
-        result, table = self.table.result, self.table
-        marks = columns_of_plot(result.columns, table.marks, table.column) if result is not None else None
-        if result is None or marks is None:
-            self.say("Space marks two columns of the table: the first is x, the second, a number, is y", "bad")
-            return
-        x, y = marks
-        self.begin("reading the columns", partial(result.points, x, y), partial(self._show_plot, result, x, y))
-
-    def _show_plot(self, result: StoredResult, x: int, y: int, points: Points) -> None:
-        columns = result.columns
-        kind, joined = axis_kind(columns[x]), points.rising
-        spec = xy_spec(columns[x].name, columns[y].name, points.points, kind, points.names, joined=joined)
-        note = f"  ({points.left_out:,} of {result.count:,} rows have no place in it)" if points.left_out else ""
-        self.add_class("-plot")
-        chart = self.query_one("#plot", XYChart)
-        chart.show_spec(spec, note)
-        chart.focus()
 
     # Saving
 
@@ -522,17 +395,6 @@ class HistoryScreen(JobScreen):
         if self.app.screen is self:
             self._show_lists(False)
             self.editor.focus()
-
-    def action_copy(self) -> None:
-        """The rows into the clipboard of the terminal (OSC 52), over SSH as well."""
-        result = self.table.result
-        if result is None:
-            self.notify("there are no rows to copy yet", severity="warning")
-            return
-        self.app.copy_to_clipboard(self.table.as_tsv(_MOST_COPIED))
-        count = min(result.count, _MOST_COPIED)
-        rest = f" of {result.count:,}; Ctrl-S saves them all" if count < result.count else ""
-        self.notify(f"{count:,} rows{rest} copied with tabs, if your terminal allows it", timeout=4)
 
     def action_back(self) -> None:
         """Esc: close what is open, stop what runs, else go back to the live screen."""
