@@ -39,6 +39,23 @@ class Recorder(Protocol):
     def close(self, end: SessionEnd) -> None: ...
 
 
+class Sampler(Protocol):
+    """What a sitting needs of the telemetry."""
+
+    @property
+    def status(self) -> TelemetryStatus | None: ...
+
+    def start(self) -> None: ...
+
+    def poke(self) -> None:
+        """Take a sample at once."""
+
+    def wait_past(self, t_ns: int, timeout_s: float) -> bool:
+        """Wait for a sample of each device taken after `t_ns`; False where it does not come in time."""
+
+    def stop(self) -> bool: ...
+
+
 class Readings:
     """Filled by the sampler's threads, read by any."""
 
@@ -53,6 +70,10 @@ class Readings:
         """The second of each card's last reading that was kept for long, and of the machine's (an empty name)."""
         self.cost: CostSample | None = None
         """The last one."""
+
+    @property
+    def driver_version(self) -> str | None:
+        return self.status.driver_version if self.status else None
 
     def add(self, sample: Sample) -> None:
         """Keep a sample, in the order of time."""

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
 
 from gemtop import __version__
 from gemtop.config import new_session_id
@@ -31,42 +30,18 @@ from gemtop.domain.events import (
     SettingsRefused,
     TokenGenerated,
 )
-from gemtop.domain.figures import TimingAccumulator
-from gemtop.domain.idle import PACKAGE, IdlePower
 from gemtop.domain.model import LoadedModel
-from gemtop.domain.rates import RateSeries
-from gemtop.domain.records import Phase, Record, RunKind, SessionBegin, SessionEnd, TokenRow, device_rows, run_row
-from gemtop.domain.resources import power_of
-from gemtop.domain.roofline import DecodeRoof
+from gemtop.domain.records import Record, SessionBegin, SessionEnd, device_rows
 from gemtop.domain.settings import EngineSettings, SamplingSettings
-from gemtop.domain.telemetry import DeviceSample, HostSample, Sample, TelemetryStatus
-from gemtop.domain.validity import SILENT_S
+from gemtop.domain.telemetry import Sample, TelemetryStatus
 from gemtop.engine.protocol import BenchRequest, Engine, EventSink, ScoreRequest
-from gemtop.event_log import log_event, log_run
-from gemtop.readings import COARSE_S, Readings, Recorder
-from gemtop.run import MeasuredRun, RunView, begin_run, changes, decode_roof, ledger_rows
+from gemtop.event_log import log_event
+from gemtop.readings import COARSE_S, Readings, Recorder, Sampler
+from gemtop.run import changes, ledger_rows
+from gemtop.runs import Runs
 from gemtop.view import Listener, Mark, RunRecorded, SessionView
 
 _log = logging.getLogger(__name__)
-_CURVE_MARGIN_NS = 2_000_000_000
-"""Samples so long before a run still belong to its power curve."""
-_SAMPLE_WAIT_S = SILENT_S
-"""How long the end of a run waits for the sample that closes its power curve; what takes longer is told of it."""
-
-
-class Sampler(Protocol):
-    """What a session needs of the telemetry."""
-
-    @property
-    def status(self) -> TelemetryStatus | None: ...
-
-    def start(self) -> None: ...
-
-    def poke(self) -> None: ...
-
-    def wait_past(self, t_ns: int, timeout_s: float) -> bool: ...
-
-    def stop(self) -> bool: ...
 
 
 def begin_session(command: str, session_id: str | None = None) -> SessionBegin:
@@ -102,12 +77,9 @@ class Session:
         self.record_text = record_text
         """Prompts and outputs go into the history."""
         self._begin_record = begin
-        self._model: LoadedModel | None = None
         self._loading: float | None = None
         self._load_error: str | None = None
         self.crashed: str | None = None
-        self._run: MeasuredRun | None = None
-        self._runs: list[RunView] = []
         self._request: GenerateRequest | None = None
         self._bench: BenchRequest | None = None
         self.conversation: list[tuple[str, str]] = []
@@ -117,17 +89,13 @@ class Session:
         """A change of settings was asked for and has neither been made nor refused yet."""
         self._interrupted: GenerateRequest | None = None
         """What a change of settings stopped, to go on with after it."""
-        self._loaded: ModelLoaded | None = None
-        self._roof: DecodeRoof | None = None
-        """Of the model that was loaded last."""
         self._load_count, self._interrupted_at = 0, 0
         self._marks: list[Mark] = []
-        self._prefill_rate, self._decode_rate = RateSeries(), RateSeries()
         self._readings = Readings()
-        self._idle = IdlePower()
         self._log: deque[LogLine] = deque(maxlen=2000)
         self._log_count = 0
         self._sampler = make_sampler(self._on_sample, self._on_status)
+        self._runs = Runs(begin, recorder, self._readings, self._sampler, record_text=record_text)
         self._engine = make_engine(self._on_event)
 
     @property
@@ -138,6 +106,11 @@ class Session:
     def started_ns(self) -> int:
         """monotonic_ns when the session began: the zero of its charts."""
         return self._begin_record.started_ns
+
+    @property
+    def _model(self) -> LoadedModel | None:
+        loaded = self._runs.loaded
+        return loaded.model if loaded else None
 
     @property
     def ready(self) -> bool:
@@ -157,12 +130,12 @@ class Session:
     @property
     def settings(self) -> EngineSettings | None:
         """What was asked for of the model that is loaded."""
-        return self._loaded.settings if self._loaded else None
+        return self._runs.loaded.settings if self._runs.loaded else None
 
     @property
     def run_number(self) -> int:
         """The run that goes on, or the last one; 0 before the first."""
-        return self._run.number if self._run else 0
+        return self._runs.current.number if self._runs.current else 0
 
     @property
     def problem(self) -> str | None:
@@ -183,7 +156,8 @@ class Session:
 
     def open(self, path: str, settings: EngineSettings) -> None:
         """Load a model in place of the one before; ends in ModelLoaded or LoadFailed."""
-        self._model, self._loaded, self._load_error, self._loading = None, None, None, 0.0
+        self._runs.use(None)
+        self._load_error, self._loading = None, 0.0
         self._interrupted = None
         self.conversation.clear()
         self._engine.open(path, settings)
@@ -196,12 +170,12 @@ class Session:
         """
         if not self.ready or self.applying:
             return
-        run = self._run
+        run = self._runs.current
         self.applying = True
         if self._running and self._request is not None:
             begun = run is not None and run.ended is None
             self._interrupted = self._request
-            self._interrupted_at = self.run_number if begun else len(self._runs) + 1
+            self._interrupted_at = self.run_number if begun else len(self._runs.ended) + 1
             self._engine.cancel()
         self._engine.apply(settings)
 
@@ -270,7 +244,7 @@ class Session:
         self._sampler.stop()
         crashed = self.crashed is not None
         self._recorder.close(SessionEnd(time.monotonic_ns(), self.crashed or reason, crashed))
-        _log.info("session %s ends after %d runs: %s", self.session_id, len(self._runs), reason or "as it should")
+        _log.info("session %s ends after %d runs: %s", self.session_id, len(self._runs.ended), reason or "as it should")
         if self.problem:
             _log.warning("not recorded: %s", self.problem)
         return ended
@@ -282,7 +256,7 @@ class Session:
 
         Cheap enough for several frames a second.
         """
-        run, status = self._run, self._readings.status
+        runs, status = self._runs, self._readings.status
         now_ns, coarse = time.monotonic_ns(), span_s > COARSE_S
         since_ns = now_ns - round(span_s * 1e9)
         return SessionView(
@@ -292,12 +266,12 @@ class Session:
             loading=self._loading,
             load_error=self._load_error,
             crashed=self.crashed,
-            run=run.view() if run else None,
-            runs=tuple(self._runs),
-            prefill_rate=self._prefill_rate.points(),
-            decode_rate=self._decode_rate.points(),
+            run=runs.current.view() if runs.current else None,
+            runs=tuple(runs.ended),
+            prefill_rate=runs.prefill_rate.points(),
+            decode_rate=runs.decode_rate.points(),
             devices=status.devices if status else (),
-            used_devices=self.used_devices(),
+            used_devices=runs.used_devices(),
             device_samples=tuple(self._readings.devices_since(since_ns, coarse=coarse)),
             host_samples=tuple(self._readings.hosts_since(since_ns, coarse=coarse)),
             cost=self._readings.cost,
@@ -305,7 +279,7 @@ class Session:
             problem=self._recorder.problem,
             notes=self._recorder.notes,
             settings=self.settings,
-            memory=self._loaded.memory if self._loaded else (),
+            memory=runs.loaded.memory if runs.loaded else (),
             marks=tuple(self._marks),
             applying=self.applying,
         )
@@ -316,7 +290,7 @@ class Session:
         Returns the number of the run that goes on, the count to go on from, and the text: nothing where
         another run has begun; RunRecorded carries the whole text of a run.
         """
-        run = self._run
+        run = self._runs.current
         if run is None or run.number != number:
             return self.run_number, count, ""
         pieces = run.text[count:]
@@ -328,41 +302,19 @@ class Session:
         missing = self._log_count - count
         return self._log_count, lines[-missing:] if 0 < missing <= len(lines) else lines if missing else []
 
-    def used_devices(self) -> tuple[str, ...]:
-        """NVML indices of the GPUs that hold a part of the model."""
-        return self._readings.indices_of(self._model.devices) if self._model else ()
-
-    def _unread_devices(self) -> tuple[str, ...]:
-        """llama.cpp's names of the devices in use that have no sensors here: those behind RPC, and of other makers."""
-        devices = self._model.devices if self._model else ()
-        read = self._readings.cards_of(devices)
-        return tuple(device.name for device in devices if device.name not in read)
-
     # The sampler thread
 
     def _on_status(self, status: TelemetryStatus) -> None:
         self._readings.status = status
         for row in device_rows(status):
             self._recorder.put(row)
-        self._find_roof()
+        self._runs.find_roof()
         self._listener(status)
 
-    def _find_roof(self) -> None:
-        """Whenever more is known of it, and never while a run waits for its prefill."""
-        if self._loaded is not None:
-            cards = self._readings.cards_of(self._loaded.model.devices)
-            self._roof = decode_roof(self._loaded, cards)
-
     def _on_sample(self, sample: Sample) -> None:
-        run = self._run
-        if run is not None:
-            run.add_sample(sample)
+        # While a model is loaded, cards have little to do.
+        self._runs.add_sample(sample, busy=self.busy or self._bench is not None)
         self._readings.add(sample)
-        busy = self.busy or self._bench is not None  # while a model is loaded, cards have little to do
-        if isinstance(sample, DeviceSample):
-            self._idle.add(sample.device, sample.t_ns, power_of(sample), sample.gpu_util_pct, busy=busy)
-        elif isinstance(sample, HostSample):
-            self._idle.add(PACKAGE, sample.t_ns, sample.package_power_w, sample.host_cpu_pct, busy=busy)
         self._recorder.put(sample)
 
     # The engine thread
@@ -379,28 +331,30 @@ class Session:
                 self._model_loaded(event)
             case LoadFailed():
                 self._load_error, self._loading = event.message, None
-                self._model, self._loaded, self.applying, self._interrupted = None, None, False, None
+                self._runs.use(None)
+                self.applying, self._interrupted = False, None
             case ModelUnloaded():
-                self._model, self._loaded, self._roof = None, None, None
+                self._runs.use(None)
             case SettingsRefused():
                 self._listener(event)
                 self._applied()
                 return
             case RunStarted():
-                self._run_started(event)
+                self._runs.begin(event, self._request)
             case PrefillProgress():
-                self._prefill_progress(event)
+                self._runs.add_prefill(event)
             case TokenGenerated():
-                self._token(event)
+                self._runs.add_token(event)
             case RunFinished():
-                refused = self._run is None or self._run.ended is not None
+                refused = self._runs.current is None or self._runs.current.ended is not None
                 self._running = self._running and not refused
                 self._listener(event)
                 if not refused:
                     self._run_finished(event)
                 return
             case BenchRepetition():
-                self._repetition(event)
+                assert self._bench is not None
+                self._recorded(self._runs.add_repetition(self._bench, event))
             case BenchFinished():
                 self._bench = None
             case EngineCrashed():
@@ -408,115 +362,37 @@ class Session:
         self._listener(event)
 
     def _model_loaded(self, event: ModelLoaded) -> None:
-        before = self._loaded
-        self._model, self._loaded, self._loading = event.model, event, None
-        self._find_roof()
+        before = self._runs.loaded
+        self._runs.use(event)
+        self._loading = None
         self._load_count += 1
-        for row in ledger_rows(event, self._load_count, self._driver_version):
+        for row in ledger_rows(event, self._load_count, self._readings.driver_version):
             self._recorder.put(row)
         if before is not None:
             label = changes(before, event)
             self._marks.append(Mark(time.monotonic_ns(), label, event.change_s))
 
-    @property
-    def _driver_version(self) -> str | None:
-        status = self._readings.status
-        return status.driver_version if status else None
-
-    def _begin_run(self, kind: RunKind, t_ns: int, shown: str, tokens: tuple[int, ...], **more: Any) -> MeasuredRun:
-        assert self._model is not None, "the engine runs a prompt only on a model"
-        number = len(self._runs) + 1
-        assert self._loaded is not None
-        more["driver_version"] = self._driver_version
-        begin = begin_run(f"{self.session_id}.{number}", t_ns, kind, self._loaded, self.used_devices(), **more)
-        assert self._roof is not None
-        run = MeasuredRun(begin, number, shown, tokens, TimingAccumulator(t_ns), self._roof)
-        run.devices.extend(self._readings.last_of_devices())  # the left end of its power curve
-        last = self._readings.last_of_host()
-        run.hosts.extend([last] if last else [])
-        self._run = run
-        self._recorder.put(begin)
-        return run
-
-    def _run_started(self, event: RunStarted) -> None:
-        if event.kind == "apply":
-            assert self._loaded is not None
-            self._begin_run("apply", event.t_ns, "", event.prompt_tokens, cached_tokens=0, load_s=self._loaded.change_s)
-        else:
-            self._generation_started(event)
-        self._sampler.poke()
-        if event.prompt_tokens:
-            self._prefill_rate.begin(event.t_ns)
-
-    def _generation_started(self, event: RunStarted) -> None:
-        request = self._request
-        assert request is not None
-        sampling = request.sampling
-        self._begin_run(
-            "generate",
-            event.t_ns,
-            request.prompt,
-            event.prompt_tokens,
-            cached_tokens=event.cached_tokens,
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
-            min_p=sampling.min_p,
-            seed=event.seed,
-            **({"prompt": request.prompt} if self.record_text else {}),
-        )
-
-    def _prefill_progress(self, event: PrefillProgress) -> None:
-        run = self._run
-        assert run is not None
-        run.accumulator.add_prefill(event.t_ns, event.n_done)
-        for token in run.prompt_tokens[run.prefill_done : event.n_done]:
-            self._put_token(run, event.t_ns, token, "prefill")
-        self._prefill_rate.add(event.t_ns, event.n_done - run.prefill_done)
-        run.prefill_done = event.n_done
-        if event.n_done == len(run.prompt_tokens):
-            self._prefill_rate.end(event.t_ns)
-
-    def _token(self, event: TokenGenerated) -> None:
-        run = self._run
-        assert run is not None
-        if run.accumulator.first_token_ns is None:
-            self._sampler.poke()  # energy is split here
-            self._decode_rate.begin(event.t_ns)
-        else:
-            self._decode_rate.add(event.t_ns)
-        run.accumulator.add_token(event.t_ns)
-        run.text.append(event.text)
-        self._put_token(run, event.t_ns, event.token_id, "decode")
-
-    def _put_token(self, run: MeasuredRun, t_ns: int, token: int, phase: Phase) -> None:
-        """Write a token down; with text left out, when it was there alone: its id would give the text back."""
-        token_id = token if self.record_text else None
-        self._recorder.put(TokenRow(run.begin.run_id, run.index, t_ns, token_id, phase))
-        run.index += 1
-
     def _run_finished(self, event: RunFinished) -> None:
-        run = self._run
-        assert run is not None
-        if event.text:
-            run.text.append(event.text)
-        if run.accumulator.first_token_ns is not None:
-            self._decode_rate.end(event.t_ns)
-        output = "".join(run.text)
+        recorded = self._runs.end(event)
         request = self._request
         chat = request is not None and self._model is not None and self._model.chat_template and not request.raw
-        if run.begin.kind == "generate" and request is not None and chat:
+        if recorded.begin.kind == "generate" and request is not None and chat:
             before = self.conversation.pop()[1] if request.resume and self.conversation else ""
-            self.conversation.append((request.prompt, before + output))
-        self._end_run(run, event, output)
-        if run.begin.kind == "apply":
+            self.conversation.append((request.prompt, before + recorded.output))
+        self._recorded(recorded)
+        if recorded.begin.kind == "apply":
             self._applied()
+
+    def _recorded(self, recorded: RunRecorded) -> None:
+        if recorded.begin.kind != "apply":
+            self._running = False
+        self._listener(recorded)
 
     def _applied(self) -> None:
         """A change of settings is over, made or not: go on with what it interrupted."""
         self.applying = False
         request, self._interrupted = self._interrupted, None
-        run = next((view for view in reversed(self._runs) if view.number == self._interrupted_at), None)
+        run = next((view for view in reversed(self._runs.ended) if view.number == self._interrupted_at), None)
         if request is None or run is None or run.status != "cancelled":
             return
         done = run.timing.generated_tokens
@@ -525,48 +401,9 @@ class Session:
             self._request = replace(request, n_predict=left, resume=True) if done else request
             self._submit(self._request)
 
-    def _end_run(self, run: MeasuredRun, event: RunFinished, output: str) -> None:
-        """Close the power curve with one more sample, compute the figures, write them down and say so."""
-        self._sampler.poke()
-        self._sampler.wait_past(event.t_ns, _SAMPLE_WAIT_S)
-        used, unread = run.begin.devices, self._unread_devices()
-        idle = None if unread else self._idle.of(used or (PACKAGE,))
-        status = self._readings.status
-        shared = [d.index for d in (status.devices if status else ()) if d.index in used and d.mig_enabled]
-        end = run.end(event, output if self.record_text else None, idle, unread, shared)
-        self._recorder.put(end)
-        for roof in run.roof_rows():
-            self._recorder.put(roof)
-        self._runs.append(run.view())
-        row = run_row(self._begin_record, run.begin, end)
-        if run.begin.kind != "apply":
-            self._running = False
-        log_run(row)
-        reasons = dict(run.resources.reasons) if run.resources else {}
-        self._listener(RunRecorded(row, run.begin, run.prompt, output, reasons, event.message))
-
-    def _repetition(self, event: BenchRepetition) -> None:
-        """A repetition was measured with the engine alone: its events are told now, after the fact."""
-        test = self._bench
-        assert test is not None
-        kind: RunKind = "tg" if event.n_gen else "pp"
-        run = self._begin_run(kind, event.start_ns, "", (), cached_tokens=test.n_depth)
-        if event.n_prompt:
-            run.accumulator.add_prefill(event.end_ns, event.n_prompt)
-        if event.n_gen:
-            run.accumulator.begin_decode(event.start_ns)
-        for t_ns in event.token_t_ns:
-            run.accumulator.add_token(t_ns)
-        before_ns = event.start_ns - _CURVE_MARGIN_NS
-        run.devices = self._readings.devices_since(before_ns)
-        run.hosts = self._readings.hosts_since(before_ns)
-        used = test.n_depth + event.n_prompt + event.n_gen
-        self._end_run(run, RunFinished(event.end_ns, "finished", "length", used), "")
-
     def _engine_crashed(self, event: EngineCrashed) -> None:
         self.crashed = event.message
         self._loading = None
-        run = self._run
-        if run is not None and run.ended is None:
-            used = run.begin.cached_tokens + run.index
-            self._run_finished(RunFinished(event.t_ns, "crashed", "crashed", used, event.message))
+        end = self._runs.end_crashed(event.t_ns, event.message)
+        if end is not None:
+            self._run_finished(end)

@@ -523,9 +523,9 @@ def on_card(*bus_ids: str | None) -> LoadedModel:
 )
 def test_cards_are_matched_by_their_pci_bus(model: LoadedModel, used: tuple[str, ...]) -> None:
     sitting = Sitting(model, (CARD_0, CARD_1))
-    assert sitting.session.used_devices() == (), "no model is loaded"
+    assert sitting.session.view().used_devices == (), "no model is loaded"
     sitting.open()
-    assert sitting.session.used_devices() == used
+    assert sitting.session.view().used_devices == used
     recorded = sitting.run("one two three", 10)
     sitting.session.close()
     row = recorded.row

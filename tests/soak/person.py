@@ -143,6 +143,7 @@ class Person:
 
     def _tune(self, values: dict[int, str]) -> None:
         """By the row's number among those that can be changed."""
+        self._expect(lambda text: "applying" not in text, "the change before is made")  # the panel waits for it
         self.tmux.press("t")
         self._expect(lambda text: "Enter apply" in text, "the panel")
         row = 0

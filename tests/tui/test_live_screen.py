@@ -658,7 +658,7 @@ async def test_where_no_server_is_lost_none_can_be_left_out(folders: Paths) -> N
 async def test_a_prompt_entered_while_loading_runs_when_the_model_is_there(folders: Paths) -> None:
     async with gemtop(folders) as screen:
         screen.session._on_event(LoadProgress(0.5))
-        screen.session._model = None
+        screen.session._runs.use(None)
         await screen.type("One two\n")
         await screen.until(lambda: any("runs when the model is loaded" in words for words in screen.said), "it says so")
         await screen.pilot.press("escape")
