@@ -143,7 +143,7 @@ class Person:
 
     def _tune(self, values: dict[int, str]) -> None:
         """By the row's number among those that can be changed."""
-        self._expect(lambda text: "applying" not in text, "the change before is made")  # the panel waits for it
+        self._expect(lambda text: not _applies(text), "the change before is made")  # the panel waits for it
         self.tmux.press("t")
         self._expect(lambda text: "Enter apply" in text, "the panel")
         row = 0
@@ -249,6 +249,11 @@ class Person:
 def _busy(text: str) -> bool:
     """By what the first two lines say of the model and of the screens."""
     return bool(re.search(r"\bloading\b|1 Live running|2 Compare (\d|preparing)", "\n".join(text.splitlines()[:2])))
+
+
+def _applies(text: str) -> bool:
+    """By what the first line says of the model."""
+    return "applying" in text.partition("\n")[0]
 
 
 ACTS: dict[str, tuple[Callable[[Person], None], float]] = {
