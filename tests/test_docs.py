@@ -153,7 +153,11 @@ def test_no_path_of_one_machine(page: Path) -> None:
     assert not found, f"{name(page)} names {found}"
 
 
-def test_picture_is_whole_and_asks_for_nothing() -> None:
-    text = (ROOT / "docs" / "images" / "live.svg").read_text(encoding="utf-8")
+PICTURES = sorted((ROOT / "docs" / "images").glob("*.svg"))
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=[picture.stem for picture in PICTURES])
+def test_picture_is_whole_shown_and_asks_for_nothing(picture: Path) -> None:
+    text = picture.read_text(encoding="utf-8")
     assert ElementTree.fromstring(text).tag.endswith("svg")
     assert "url(http" not in text and "@import" not in text and "@font-face" not in text

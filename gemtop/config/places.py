@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,13 @@ def config_file() -> Path:
     if given:
         return Path(given).expanduser().absolute()
     return _xdg("XDG_CONFIG_HOME", ".config") / "gemtop" / "config.toml"
+
+
+def in_home(path: str) -> str:
+    """A path as `~/...` where it lies in the home folder: shorter, and it names nobody to whom it is shown."""
+    with suppress(RuntimeError, ValueError):
+        return f"~/{Path(path).relative_to(Path.home())}"
+    return path
 
 
 def new_session_id() -> str:

@@ -160,8 +160,8 @@ class LlamaEngine:
             self._stop = binding.StopFlag()
 
     def _log_line(self, line: LogLine) -> None:
-        """Pass a line of the log on; what llama.cpp takes for a failure when it was stopped is none."""
-        if line.level == "error" and self._stop is not None and self._stop.is_set():
+        """Pass a line of the log on; what llama.cpp takes for a failure when it was stopped is none, nor a warning."""
+        if line.level in ("warn", "error") and self._stop is not None and self._stop.is_set():
             line = replace(line, level="info", text=f"stopped: {line.text}")
         self._emit(line)
 

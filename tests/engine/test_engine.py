@@ -17,6 +17,7 @@ from gemtop.domain.events import (
     GenerateRequest,
     LoadFailed,
     LoadProgress,
+    LogLine,
     ModelLoaded,
     PrefillProgress,
     RunFinished,
@@ -148,6 +149,8 @@ def test_stop_works_inside_the_prefill(engine: EngineDriver, model_path: str) ->
     assert finished.status == "cancelled"
     done = [e.n_done for e in engine.events if isinstance(e, PrefillProgress)]
     assert not done or done[-1] < 6000
+    logged = [e for e in engine.events if isinstance(e, LogLine) and e.level in ("warn", "error")]
+    assert not [line.text for line in logged if "decode" in line.text], "to be stopped is no failure"
     text, _ = engine.run(GenerateRequest("The capital of France is", 8, GREEDY))
     assert text == " the capital of the country of France."
 

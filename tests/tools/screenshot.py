@@ -4,8 +4,8 @@ python -m tests.tools.screenshot                 writes them
 python -m tests.tools.screenshot --check FOLDER  draws them there; ends with 1 where those of docs/images are stale
 
 Nothing is staged: engine, sampler and recorder are the ones a user gets; only history and state lie in a temporary
-folder. Takes about three minutes. A picture has gone stale where its first and last lines, which do not depend on
-figures, are others.
+folder, and what `gemtop top` watches is a benchmark that was started for it. Takes about four minutes. A picture has
+gone stale where its second line, the screens, or its last, the keys, are others.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import asyncio
 import html
 import os
 import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from gemtop.config import Paths, new_session_id
 from gemtop.domain.settings import ContextSettings, EngineSettings, OffloadSettings, SamplingSettings
 from gemtop.tui.app import GemtopApp
 from gemtop.tui.startup import Startup
+from gemtop.tui.top import TopApp, TopOptions
 
 ROOT = Path(__file__).parents[2]
 TARGET = ROOT / "docs" / "images"
@@ -38,14 +40,12 @@ PROMPTS = (
 RUN_S = (19.0, 12.0, 7.0)
 """How long each prompt runs; the picture is taken at the end of the last."""
 _ASKED = "capitals.toml"
-_CAPITALS = """title = "Capitals"
-[[prompt]]
-id = "france"
-prompt = "The capital of France is"
-[[prompt]]
-id = "italy"
-prompt = "The capital of Italy is"
-"""
+_CAPITALS = 'title = "Capitals"\n' + "".join(
+    f'[[prompt]]\nid = "{country}"\nprompt = "The capital of {country.title()} is"\n'
+    for country in ("france", "italy", "spain", "kenya")
+)
+_WATCHED_S = 40.0
+"""How long `gemtop top` has watched when its picture is taken."""
 _FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 _TEXT = re.compile(r'x="([\d.]+)" y="([\d.]+)" textLength="([\d.]+)"([^>]*)>([^<]*)</text>')
 _PLACED = re.compile(r'<text[^>]* y="([\d.]+)"[^>]*>([^<]*)</text>')
@@ -106,7 +106,8 @@ class Sitting:
         screen = self.app._history
         assert screen is not None
         screen.editor.show_sql(
-            "SELECT run_id, kind, variant, generated_tokens, ttft_s, decode_tokens_per_s, valid\n"
+            "SELECT variant, prompt_tokens AS prompt, generated_tokens AS generated,\n"
+            "       round(ttft_s, 3) AS ttft_s, round(decode_tokens_per_s, 1) AS decode_tokens_per_s, valid\n"
             "FROM runs ORDER BY run_id"
         )
         await self.pilot.press("f5")
@@ -121,7 +122,7 @@ class Sitting:
         screen = self.app._compare
         assert screen is not None
         await self.pilot.press("space", "down", "space")
-        for name, value in {"prompts": _ASKED, "answer": "12", "chunks": "2", "repeats": "1"}.items():
+        for name, value in {"prompts": _ASKED, "answer": "48", "chunks": "6", "repeats": "3"}.items():
             screen.query_one(f"#{name}").value = value  # type: ignore[attr-defined]
         await self.pilot.press("enter")
         await _until(self.pilot, lambda: self.app.comparison is not None and self.app.comparison.settled)
@@ -167,7 +168,23 @@ async def pictures(folder: Path) -> dict[str, str]:
             await part()
         await pilot.press("alt+1", "q")
         await _until(pilot, lambda: app.session is None)
-    return sitting.pictures
+    return sitting.pictures | {"top": await picture_of_top()}
+
+
+async def picture_of_top() -> str:
+    """The monitor, while a benchmark runs in another process."""
+    command = [sys.executable, "-m", "gemtop", "bench", "--demo", "-t", "1", "-p", "512", "-n", "256", "-r", "99"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    app = TopApp(TopOptions(1.0, None, None, False))
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as watched:
+        try:
+            async with app.run_test(size=(120, 40)) as pilot:
+                await pilot.pause(_WATCHED_S)
+                svg = without_fonts(app.export_screenshot(title="gemtop top"))
+                await pilot.press("q")
+        finally:
+            watched.terminate()
+    return svg
 
 
 def without_fonts(svg: str) -> str:

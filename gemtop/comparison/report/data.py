@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from gemtop.comparison.outcome import Outcome
-from gemtop.config import Paths
+from gemtop.config import Paths, in_home
 from gemtop.domain.comparison import SPEEDS, Seen, VariantFigures, as_dict
 from gemtop.domain.errors import HistoryError
 from gemtop.domain.settings import settings_to_dict
@@ -81,7 +79,7 @@ def _variant(found: Outcome, number: int, one: VariantFigures) -> Row:
     plain.pop("task_by_kind")
     plain["settings"] = json.dumps(settings_to_dict(found.job.variants[number].settings))
     plain["reasons"] = json.dumps(plain["reasons"])
-    plain["model_path"] = _in_home(plain["model_path"])
+    plain["model_path"] = in_home(plain["model_path"])
     for name in ("load_s", *SPEEDS):
         mean = plain.pop(name)
         row |= {name: _of(mean, "mean"), f"{name}_ci95": _of(mean, "ci95"), f"{name}_n": _of(mean, "n")}
@@ -90,13 +88,6 @@ def _variant(found: Outcome, number: int, one: VariantFigures) -> Row:
             row |= {f"{name}_ratio": _of(ratio, "value")}
             row |= {f"{name}_ratio_{part}": _of(ratio, part) for part in ("low", "high", "n", "differs")}
     return row | plain
-
-
-def _in_home(path: str) -> str:
-    """A path that tells whoever reads the report nothing of who is at home on this machine."""
-    with suppress(RuntimeError, ValueError):
-        return f"~/{Path(path).relative_to(Path.home())}"
-    return path
 
 
 def _of(parts: Mapping[str, Any] | None, name: str) -> Any:
@@ -114,7 +105,7 @@ def _kinds(found: Outcome) -> dict[str, str]:
 def _run(found: Outcome, one: Seen) -> Row:
     return {
         **one.row,
-        "model_path": _in_home(str(one.row["model_path"])) if one.row.get("model_path") else None,
+        "model_path": in_home(str(one.row["model_path"])) if one.row.get("model_path") else None,
         **_name(found, one.variant),
         "repeat": one.repeat,
         "prompt_id": one.prompt_id,

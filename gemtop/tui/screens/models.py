@@ -14,6 +14,7 @@ from textual.timer import Timer
 from textual.widgets import Input, Static
 from textual.worker import WorkerCancelled, get_current_worker
 
+from gemtop.config import in_home
 from gemtop.domain.errors import GemtopError
 from gemtop.domain.text import one_line, printable
 from gemtop.tui.bindings import bindings
@@ -178,7 +179,8 @@ class ModelsScreen(ModeScreen):
             return
         words = [f"trained for {entry.trained_context:,} tokens"] if entry.trained_context else []
         words += ["adopted copy"] if entry.adopted_from else []
-        words += [one_line(word) for word in (entry.evidence, entry.problem or entry.refused, entry.path) if word]
+        more = entry.evidence, entry.problem or entry.refused, in_home(entry.path)
+        words += [one_line(word) for word in more if word]
         self._say("; ".join(words))
 
     def on_side_list_moved(self, message: SideList.Moved) -> None:
