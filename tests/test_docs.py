@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import re
 import shlex
@@ -161,3 +162,6 @@ def test_picture_is_whole_shown_and_asks_for_nothing(picture: Path) -> None:
     text = picture.read_text(encoding="utf-8")
     assert ElementTree.fromstring(text).tag.endswith("svg")
     assert "url(http" not in text and "@import" not in text and "@font-face" not in text
+    assert not re.search(r"(?<![\w.~$/])/(?:root|home|tmp|work|Users)/", html.unescape(text)), "names a path"
+    users = [*PAGES, ROOT / "zensical.toml"]
+    assert any(f"images/{picture.name}" in page.read_text(encoding="utf-8") for page in users), "shown nowhere"
