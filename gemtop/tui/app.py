@@ -206,12 +206,12 @@ class GemtopApp(BaseApp):
         if self.comparison is not None and not self.comparison.settled:
             self.comparison.hear(event)
 
-    async def on_event(self, event: events.Event) -> None:
-        """A key that begins a prompt moves the focus before the next key is passed to whatever has it."""
+    async def take_up(self, event: events.Key | events.Paste) -> None:
+        """A key that begins a prompt moves the focus and is passed to it."""
         # Not is_current: that is true of the screen behind a dialog as well.
         on_live = isinstance(event, events.Key) and self.live.is_mounted and self.screen is self.live
         if not (on_live and self.live.begin_prompt(cast("events.Key", event))):
-            await super().on_event(event)
+            await super().take_up(event)
 
     def on_session_happened(self, message: SessionHappened) -> None:
         if not self._leaving:  # what was under way when the user left finds no widgets any more

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, cast
 from rich.color import ColorSystem
 from textual import events
 from textual._compositor import ChopsUpdate, LayoutUpdate
-from textual.app import App
 from textual.worker import WorkerFailed
 
 from gemtop import logs
 from gemtop.domain.errors import EXIT_FAILURE
+from gemtop.tui.ordered_app import OrderedApp
 from gemtop.tui.pacing import STEPS_S, Pace
 from gemtop.tui.pens import pen_of
 from gemtop.tui.picture import Picture
@@ -70,7 +70,7 @@ class Beat:
         return True
 
 
-class TerminalApp(App[int]):
+class TerminalApp(OrderedApp):
     """An application whose screen is sent in pieces, each when the one before has arrived."""
 
     def __init__(self, *, thrift: bool = False) -> None:
