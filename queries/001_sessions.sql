@@ -8,7 +8,7 @@ ran AS (
     SELECT
         session_id,
         count(*) AS runs,
-        string_agg(DISTINCT model_name || ' ' || variant, ', ') AS models,
+        string_agg(DISTINCT model_name || ' ' || variant, ', ' ORDER BY model_name || ' ' || variant) AS models,
         sum(generated_tokens)::BIGINT AS generated_tokens,
         max(decode_tokens_per_s) AS best_decode_tokens_per_s
     FROM runs

@@ -375,7 +375,7 @@ class Workbench:
 
 _SESSIONS = """
 SELECT s.session_id, strftime(s.started_at, '%Y-%m-%d %H:%M'), count(r.run_id),
-    string_agg(DISTINCT r.model_name || ' ' || r.variant, ', ')
+    string_agg(DISTINCT r.model_name || ' ' || r.variant, ', ' ORDER BY r.model_name || ' ' || r.variant)
 FROM (FROM sessions ORDER BY started_at DESC, session_id DESC LIMIT ?) AS s LEFT JOIN runs AS r USING (session_id)
 GROUP BY s.session_id, s.started_at ORDER BY s.started_at DESC, s.session_id DESC
 """
