@@ -94,9 +94,20 @@ class Person:
         self.until_idle()
 
     def until_idle(self, *, stops: bool = False) -> None:
+        """Wait for what goes on, or stop it; the model is loaded then."""
         if stops:
+            self._expect(lambda text: not _loads(text), "the model is there")  # Esc would keep it from being loaded
             self.tmux.press("Escape")
         self._expect(lambda text: not _busy(text), "nothing goes on")
+        if not _has_model(self.tmux.text) and self._is_home(self.tmux.text):
+            self._open()
+
+    def _open(self) -> None:
+        """The first of the models: an Esc has come while one was loaded."""
+        self.tmux.press("M-4")
+        self._expect(lambda text: "241 MiB" in text, "the models")
+        self.tmux.press("Enter")
+        self._expect(_has_model, "the model is there")
 
     @staticmethod
     def _is_home(text: str) -> bool:
@@ -248,11 +259,18 @@ class Person:
 
 def _busy(text: str) -> bool:
     """By what the first two lines say of the model and of the screens."""
-    return bool(re.search(r"\bloading\b|1 Live running|2 Compare (\d|preparing)", "\n".join(text.splitlines()[:2])))
+    return _loads(text) or bool(re.search(r"1 Live running|2 Compare (\d|preparing)", "\n".join(text.splitlines()[:2])))
+
+
+def _loads(text: str) -> bool:
+    return "loading" in text.partition("\n")[0]
+
+
+def _has_model(text: str) -> bool:
+    return " ctx " in text.partition("\n")[0]
 
 
 def _applies(text: str) -> bool:
-    """By what the first line says of the model."""
     return "applying" in text.partition("\n")[0]
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+import psutil  # type: ignore[import-untyped]
+
 LIMIT_S = 240.0
 """For what is waited for: a model may be loaded and a comparison stopped in it."""
 _POLL_S = 0.1
@@ -28,7 +30,10 @@ class Tmux:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """End it as a line that drops does, and wait until what ran in it has written down all it has."""
+        programs = psutil.Process(self.pid).children(recursive=True)
         subprocess.run(["tmux", "-S", str(self._socket), "kill-server"], capture_output=True, check=False)
+        psutil.wait_procs(programs, timeout=LIMIT_S)
 
     def _ask(self, *arguments: str) -> str:
         done = subprocess.run(
