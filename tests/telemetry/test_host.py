@@ -214,6 +214,52 @@ def test_memory_comes_from_the_kernels_file_where_it_has_the_figures(machine: Fa
         assert machine.probe().read(0).ram_total_bytes == 64_000
 
 
+def lay_out_counters(machine: FakeMachine) -> None:
+    """The two files as the kernel has them, with the figures of FakeMachine."""
+    (machine.proc / "stat").write_text(
+        "cpu  10000 0 5000 80000 2000 0 0 0 4000 0\ncpu0 1 2 3 4 5 6 7 8 9 10\nintr 99 1\n", encoding="ascii"
+    )
+    (machine.proc / "self").mkdir()
+    (machine.proc / "self/statm").write_text("900 7 3 1 0 200 0\n", encoding="ascii")
+
+
+def test_load_and_resident_memory_come_from_the_kernels_files_where_they_are(machine: FakeMachine) -> None:
+    lay_out_counters(machine)
+    probe = machine.probe()
+    assert probe.read(0).process_rss_bytes == 7 * os.sysconf("SC_PAGE_SIZE")
+    # The same file, written anew, and psutil left as it was: 37.5 % as in the test above.
+    (machine.proc / "stat").write_text("cpu  10100 0 5050 80200 2050 0 0 0 4100 0\n", encoding="ascii")
+    (machine.proc / "self/statm").write_text("900 8 3 1 0 200 0\n", encoding="ascii")
+    sample = probe.read(S)
+    assert sample.host_cpu_pct == pytest.approx(37.5)
+    assert sample.process_rss_bytes == 8 * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize("text", ["", "cpu 1 2 3\n", "cpu a b c d e\n", "cpu0 1 2 3 4 5\n"])
+def test_a_file_of_the_kernel_that_is_something_else_is_left_to_psutil(machine: FakeMachine, text: str) -> None:
+    lay_out_counters(machine)
+    (machine.proc / "stat").write_text(text, encoding="ascii")
+    (machine.proc / "self/statm").write_text(text[:4], encoding="ascii")
+    probe = machine.probe()
+    machine.times = machine.times._replace(user=101.0, idle=801.0)
+    sample = probe.read(S)
+    assert sample.host_cpu_pct == pytest.approx(50.0)
+    assert sample.process_rss_bytes == 12_345
+
+
+def test_a_probe_that_was_stopped_keeps_no_file_open(machine: FakeMachine) -> None:
+    def open_files() -> set[str]:
+        folder = Path("/proc/self/fd")
+        return {str(link.readlink()) for link in folder.iterdir() if link.is_symlink()}
+
+    lay_out_counters(machine)
+    probe = machine.probe()
+    kept = {str(machine.proc / "stat"), str(machine.powercap / "intel-rapl:0/energy_uj")}
+    assert kept <= open_files()
+    probe.stop()
+    assert not kept & open_files()
+
+
 def test_one_reading_that_fails_leaves_the_others(machine: FakeMachine) -> None:
     probe = machine.probe()
     probe.read(0)
@@ -370,6 +416,16 @@ def test_a_counter_that_wraps_goes_on(machine: FakeMachine) -> None:
     assert probe.read(2 * S).package_energy_j == pytest.approx(2.0)
 
 
+def test_a_counter_that_begins_anew_is_not_taken_for_one_that_wraps(machine: FakeMachine) -> None:
+    """After the machine slept: the rest of the range would be 262 kJ in a second."""
+    probe = machine.probe()
+    machine.energy_uj(0, 9_000_000)
+    assert probe.read(S).package_energy_j == pytest.approx(8.0)
+    machine.energy_uj(0, 500_000)
+    assert probe.read(2 * S).package_energy_j == pytest.approx(8.5)
+    assert probe.read(2 * S).package_power_w == pytest.approx(0.5)
+
+
 def test_without_counters_the_reason_says_so(machine: FakeMachine, tmp_path: Path) -> None:
     reason = "this machine has no RAPL counters (or the kernel does not show them)"
     (machine.powercap / "intel-rapl:0" / "name").write_text("psys\n", encoding="ascii")
@@ -383,17 +439,22 @@ def test_without_counters_the_reason_says_so(machine: FakeMachine, tmp_path: Pat
 
 
 def test_counters_that_only_root_may_read_come_with_the_line_that_opens_them(machine: FakeMachine) -> None:
-    def read_text(path: Path) -> str:
-        if path.name == "energy_uj":  # as the kernel has it since 5.10
-            raise PermissionError(13, "Permission denied", str(path))
-        return path.read_text(encoding="ascii")
+    allowed = False
 
-    rapl = Rapl(machine.powercap, read_text)
+    def open_file(path: Path, flags: int) -> int:
+        if not allowed:  # as the kernel has it since 5.10
+            raise PermissionError(13, "Permission denied", str(path))
+        return os.open(path, flags)
+
+    rapl = Rapl(machine.powercap, open_file)
     rapl.start()
     with pytest.raises(RaplError) as refused:
         rapl.read()
     command = f"sudo chmod o+r {machine.powercap}/intel-rapl:*/energy_uj"
     assert str(refused.value) == f"not allowed to read it; allow it with: {command}"
+    allowed = True
+    assert rapl.read() == 0.0
+    rapl.stop()
 
 
 def test_a_counter_that_fails_once_loses_no_energy(machine: FakeMachine) -> None:
