@@ -117,6 +117,7 @@ def document(found: Snapshot) -> dict[str, Any]:
         "driver_version": status.driver_version,
         "cuda_version": status.cuda_version,
         "gpu_reason": status.gpu_reason,
+        "reasons": dict(status.reasons),
         "notes": list(status.notes),
         "devices": [_device(info, samples.get(info.index)) for info in status.devices],
         "host": _host(found.host),

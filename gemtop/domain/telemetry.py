@@ -164,7 +164,7 @@ Sample = DeviceSample | HostSample | CostSample
 
 @dataclass(frozen=True, slots=True)
 class TelemetryStatus:
-    """What the sampler found when it started."""
+    """What the sampler found when it started, or since: a card that was lost then may have come back."""
 
     devices: tuple[DeviceInfo, ...]
     driver_version: str | None
@@ -174,3 +174,5 @@ class TelemetryStatus:
     """The newest CUDA that the driver knows: 12.8."""
     notes: tuple[str, ...] = ()
     """What else one should know of the readings, a line each."""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """`driver_version` and `cuda_version` to why they are None."""

@@ -147,9 +147,16 @@ _TASKS = f"""
     SELECT * FROM {_records(TaskRow)} WHERE run_id IS NOT NULL AND comparison_id IS NOT NULL
 """
 _GPUS = f"""
-    INSERT INTO store.devices BY NAME
-    SELECT *, $session AS session_id FROM {_records(DeviceRow)} WHERE device IS NOT NULL
+    MERGE INTO store.devices AS known
+    USING (
+        SELECT * EXCLUDE (nth), $session AS session_id
+        FROM (SELECT *, row_number() OVER () AS nth FROM {_records(DeviceRow)}) WHERE device IS NOT NULL
+        QUALIFY nth = max(nth) OVER (PARTITION BY device)
+    ) AS told USING (session_id, device)
+    WHEN MATCHED THEN UPDATE BY NAME
+    WHEN NOT MATCHED THEN INSERT BY NAME
 """
+"""What was told last of a card stands: one that was lost at first has no name until it comes back."""
 _REASONS = """
     INSERT INTO store.reasons
     SELECT $session, r.t_ns - $zero, r.device,

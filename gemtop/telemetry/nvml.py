@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from gemtop.telemetry.probes import failed
 
 _NO_PERMISSION_AT_ALL = "no permission to talk to the driver (/dev/nvidia*)"
 _HIDDEN = "CUDA_VISIBLE_DEVICES hides every card"
+_VERSIONS = ("driver_version", "cuda_version")
 STUCK_NS = 5_000_000_000
 """A slow reading that takes longer does not speak of the present any more."""
 _LEAVE_S = 0.1
@@ -105,6 +107,7 @@ class NvmlProbe:
         self._proc = proc
         self._devices: list[Device] = []
         self._initialised = False
+        self._status: TelemetryStatus | None = None
         self._in_use = threading.Lock()
         self._refreshing_ns: int | None = None
         """When the slow reading that is under way began."""
@@ -114,26 +117,37 @@ class NvmlProbe:
         """Nanoseconds in which some thread was inside NVML, since the probe was made."""
         return self._library.spent_ns
 
+    @property
+    def status(self) -> TelemetryStatus | None:
+        """As `start` gave it, with what `refresh` has found since; None before. Any thread may ask."""
+        return self._status
+
     def start(self) -> TelemetryStatus:
         """Load NVML and read what does not change. Without a usable driver the status says why.
 
-        Takes some milliseconds, and seconds where the driver has to wake the cards up first.
+        Takes some milliseconds, and seconds where the driver has to wake the cards up first. May be called again
+        where no card was found; those that CUDA_VISIBLE_DEVICES hides are not looked for again.
         """
+        if self._status is None or self._status.gpu_reason != _HIDDEN:
+            self.stop()
+            self._status = self._find()
+        return self._status
+
+    def _find(self) -> TelemetryStatus:
         begun = self._library.call("nvmlInit")
         if begun.reason is not None:
             reason = _NO_PERMISSION_AT_ALL if begun.code == NO_PERMISSION else begun.reason
-            return TelemetryStatus((), None, reason)
+            return TelemetryStatus((), None, reason, reasons=dict.fromkeys(_VERSIONS, reason))
         self._initialised = True
-        driver = self._library.call("nvmlSystemGetDriverVersion").value
-        cuda = self._cuda_version()
+        found = self._with_versions(TelemetryStatus((), None, None))
         count = self._library.call("nvmlDeviceGetCount")
         if count.reason is not None:
-            return TelemetryStatus((), driver, count.reason, cuda)
+            return replace(found, gpu_reason=count.reason)
         processes = ProcessReader(self._library, self._proc)
         devices = [Device(self._library, processes, self._in_use, index) for index in range(count.value)]
         self._devices, notes = self._choose(devices)
         none = None if self._devices else _HIDDEN if devices else "the driver finds no NVIDIA card"
-        return TelemetryStatus(tuple(d.info for d in self._devices), driver, none, cuda, notes)
+        return replace(found, devices=tuple(d.info for d in self._devices), gpu_reason=none, notes=notes)
 
     def read(self, t_ns: int) -> tuple[DeviceSample, ...]:
         """One sample of each device, in NVML's order, stamped `t_ns`: monotonic_ns at the call.
@@ -151,7 +165,10 @@ class NvmlProbe:
         return tuple(samples)
 
     def refresh(self) -> None:
-        """Read what is slow, and ask for cards that were lost and for a driver that was unloaded."""
+        """Read what is slow, and ask for cards that were lost and for a driver that was unloaded.
+
+        What is found of them changes `status`.
+        """
         self._refreshing_ns = time.monotonic_ns()
         try:
             down = not self._initialised or any(device.lost_code in LIBRARY_GONE for device in self._devices)
@@ -159,12 +176,15 @@ class NvmlProbe:
                 return
             for device in self._devices:
                 device.refresh()
+            infos = tuple(device.info for device in self._devices)
+            if self._status is not None and infos != self._status.devices:
+                self._status = replace(self._status, devices=infos)
         finally:
             self._refreshing_ns = None
 
     def stop(self) -> None:
         """Shut NVML down. May be called again, and without `start`."""
-        self._devices = []
+        self._devices, self._status = [], None
         if self._initialised:
             self._initialised = False
             self._library.call("nvmlShutdown")
@@ -184,6 +204,8 @@ class NvmlProbe:
         self._initialised = begun.reason is None
         if begun.reason is not None:
             self._lose_all(begun)
+        elif self._status is not None:
+            self._status = self._with_versions(self._status)  # it may be another driver now
         return self._initialised
 
     def _lose_all(self, answer: Answer) -> None:
@@ -197,10 +219,16 @@ class NvmlProbe:
         found = visible(cards, os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("CUDA_DEVICE_ORDER"))
         return [device for device in devices if int(device.info.index) in found.indices], found.notes
 
-    def _cuda_version(self) -> str | None:
+    def _with_versions(self, status: TelemetryStatus) -> TelemetryStatus:
+        driver, cuda = self._library.call("nvmlSystemGetDriverVersion"), self._cuda_version()
+        reasons = {name: a.reason for name, a in zip(_VERSIONS, (driver, cuda), strict=True) if a.reason is not None}
+        version = None if cuda.reason is not None else f"{cuda.value // 1000}.{cuda.value % 1000 // 10}"
+        return replace(status, driver_version=driver.value, cuda_version=version, reasons=reasons)
+
+    def _cuda_version(self) -> Answer:
         answer = Answer()
         for name in ("nvmlSystemGetCudaDriverVersion_v2", "nvmlSystemGetCudaDriverVersion"):
             answer = self._library.call(name)
             if answer.code not in OTHER_CALL:
                 break
-        return None if answer.reason is not None else f"{answer.value // 1000}.{answer.value % 1000 // 10}"
+        return answer

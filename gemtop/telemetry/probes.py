@@ -22,8 +22,12 @@ class GpuProbe(Protocol):
     def spent_ns(self) -> int:
         """Nanoseconds spent inside the driver so far; any thread may ask."""
 
+    @property
+    def status(self) -> TelemetryStatus | None:
+        """What `start` found, with what `refresh` has found since; None before. Any thread may ask."""
+
     def start(self) -> TelemetryStatus:
-        """Find the devices, or the reason there are none."""
+        """Find the devices, or the reason there are none; then it may be called again."""
 
     def read(self, t_ns: int) -> Sequence[DeviceSample]:
         """One sample of each device, stamped `t_ns`; what is slow to read as of the last `refresh`."""

@@ -18,6 +18,8 @@ SLOW_THREAD_NAME = f"{THREAD_NAME}-slow"
 SLOW_GPU_THREAD_NAME = f"{THREAD_NAME}-slow-gpu"
 DEFAULT_PERIOD_S = 0.2
 DEFAULT_SLOW_PERIOD_S = 2.0
+_LOOK_AGAIN_S = 30.0
+"""How often a driver without a card is asked again: it may be loaded, and a card connected, later on."""
 _FIRST_SLOW_S = 0.25
 """When this machine is read slowly for the first time: loads need a span to be taken over."""
 
@@ -81,9 +83,9 @@ class Sampler:
     only. What is slow to read has two more threads, every `slow_period_s`; with it comes what gemtop itself
     takes. `terminal_bytes` is how many bytes were sent to the terminal so far, where one is drawn on.
 
-    `emit` gets each sample and `on_status` what the GPU probe found, on those threads, one call at a time:
-    they should be quick and may not block. `clock` gives nanoseconds on the clock that the rest of the
-    session stamps with; `wait(event, timeout_s)` returns when the event is set or the time is over.
+    `emit` gets each sample and `on_status` what the GPU probe found, and again where that has changed, on those
+    threads, one call at a time: they should be quick and may not block. `clock` gives nanoseconds on the clock that
+    the rest of the session stamps with; `wait(event, timeout_s)` returns when the event is set or the time is over.
 
     An exception in a probe becomes the reason in a sample; one in `emit` or `on_status` is kept in `failure`.
     """
@@ -121,10 +123,10 @@ class Sampler:
         self._slow_rounds = _Rounds(SLOW_THREAD_NAME, self._run_slow)
         self._slow_gpu_rounds = _Rounds(SLOW_GPU_THREAD_NAME, self._run_slow_gpu)
         self._all_rounds = (self._host_rounds, self._gpu_rounds, self._slow_rounds, self._slow_gpu_rounds)
-        self._awaited = [self._host_rounds, self._gpu_rounds]
+        self._awaited: tuple[_Rounds, ...] = (self._host_rounds, self._gpu_rounds)
         self._cost = CostMeter(lambda: self._gpu.spent_ns, lambda: self.late, terminal_bytes)
         self.status: TelemetryStatus | None = None
-        """What the GPU probe found; None until it has answered."""
+        """What the GPU probe has found lately; None until it has answered."""
         self.failure: str | None = None
         """The first exception that `emit`, `on_status`, or a probe's `start`, `refresh` or `stop` raised."""
 
@@ -197,11 +199,13 @@ class Sampler:
         name_thread("gemtop-gpu")
         try:
             status = self._find_devices()
-            if status is None or not status.devices:
-                with self._sampled:
-                    self._awaited.remove(self._gpu_rounds)
-                    self._sampled.notify_all()
+            while status is not None and not status.devices:
+                self._await(self._host_rounds)
+                self._wait(self._stopping, _LOOK_AGAIN_S)
+                status = self._find_devices()
+            if status is None:
                 return
+            self._await(self._host_rounds, self._gpu_rounds)
             self._slow_gpu_rounds.thread.start()
             self._repeat(self._gpu_rounds, self._period_ns, lambda t_ns: self._sample_devices(t_ns, status))
         finally:
@@ -218,7 +222,7 @@ class Sampler:
 
     def _run_slow_gpu(self) -> None:
         name_thread("gemtop-slow-gpu")
-        self._repeat(self._slow_gpu_rounds, self._slow_period_ns, lambda _: self._guarded(self._gpu.refresh))
+        self._repeat(self._slow_gpu_rounds, self._slow_period_ns, lambda _: self._refresh_devices())
 
     def _end(self, slow: _Rounds, stop: Callable[[], None]) -> None:
         """Release a probe when nobody uses it any more."""
@@ -250,6 +254,12 @@ class Sampler:
             if not woken or self._clock() >= schedule.due_ns:
                 schedule.serve()
 
+    def _await(self, *sources: _Rounds) -> None:
+        """From now on `wait_past` waits for these."""
+        with self._sampled:
+            self._awaited = sources
+            self._sampled.notify_all()
+
     # --- what they read
 
     def _find_devices(self) -> TelemetryStatus | None:
@@ -259,13 +269,25 @@ class Sampler:
             status = self._gpu.start()
         except Exception as error:
             status = TelemetryStatus((), None, failed(error))
+        self._tell(status)
+        return status
+
+    def _tell(self, status: TelemetryStatus) -> None:
+        """Hand on what the GPU probe found, where it is not what it found before."""
+        if status == self.status:
+            return
         self.status = status
         on_status = self._on_status
         if on_status is not None:
             with self._emitting:
                 if not self._stopping.is_set():
                     self._guarded(lambda: on_status(status))
-        return status
+
+    def _refresh_devices(self) -> None:
+        self._guarded(self._gpu.refresh)
+        found = self._gpu.status
+        if found is not None:
+            self._tell(found)
 
     def _sample_host(self, t_ns: int) -> None:
         try:

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,7 +96,7 @@ def assert_explained(row: dict[str, Any]) -> None:
 def test_one_reading_as_json_has_the_names_of_the_history(cards: None) -> None:
     found = once()
     assert abs((datetime.now(UTC) - datetime.fromisoformat(found["time"])).total_seconds()) < LIMIT_S
-    assert (found["driver_version"], found["gpu_reason"]) == (nvml_stub.DRIVER_VERSION, None)
+    assert (found["driver_version"], found["gpu_reason"], found["reasons"]) == (nvml_stub.DRIVER_VERSION, None, {})
     assert [card["name"] for card in found["devices"]] == ["Stub RTX 24G", "Stub T4 16G"]
     for number, card in enumerate(found["devices"]):
         assert {"device", "uuid", "pci_bus_id", "power_limit_w", *DEVICE_FIELDS} <= set(card)
@@ -116,9 +117,32 @@ def test_what_a_card_cannot_give_has_its_reason(cards: None, monkeypatch: pytest
     assert second["energy_j"] is not None
 
 
+def test_a_card_lost_at_the_start_is_known_by_name_once_it_is_back(
+    cards: None, monkeypatch: pytest.MonkeyPatch, folders: Paths
+) -> None:
+    monkeypatch.setenv("NVML_STUB_SCENARIO", "lost=1@0-3")
+    monkeypatch.setenv("NVML_STUB_EPOCH_NS", str(time.monotonic_ns()))
+    with Running("--json", "--record", "--interval", "0.1") as running:
+        card = json.loads(running.line())["devices"][1]
+        assert (card["name"], card["reasons"]["power_limit_w"]) == ("unknown GPU", "GPU is lost")
+        while card["power_limit_w"] is None:
+            card = json.loads(running.line())["devices"][1]
+        assert running.end(signal.SIGTERM) == 0
+    model = nvml_stub.MODELS[1]
+    assert (card["name"], card["power_limit_w"]) == (model.name, model.power_limit_w)
+    assert "power_limit_w" not in card["reasons"]
+    # In the history each card has one row.
+    assert rows(folders, "SELECT device, name FROM devices ORDER BY 1") == [
+        ("0", nvml_stub.MODELS[0].name),
+        ("1", model.name),
+    ]
+
+
 def test_without_a_driver_the_machine_is_read_and_the_reason_told(no_driver: None) -> None:
     found = once()
     assert found["devices"] == []
+    assert found["driver_version"] is found["cuda_version"] is None
+    assert found["reasons"] == dict.fromkeys(("driver_version", "cuda_version"), found["gpu_reason"])
     assert found["gpu_reason"] == "no driver: libnvidia-ml.so.1 not found"
     assert found["host"]["ram_used_bytes"] > 0
 

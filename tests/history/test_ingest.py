@@ -15,7 +15,7 @@ from gemtop import config
 from gemtop.config import Paths
 from gemtop.domain.events import RunStatus, StopReason
 from gemtop.domain.model import Training
-from gemtop.domain.records import Phase, Record, RunKind, SessionEnd, TokenRow
+from gemtop.domain.records import DeviceRow, Phase, Record, RunKind, SessionEnd, TokenRow
 from gemtop.domain.telemetry import DeviceSample, HostSample
 from gemtop.history.database import Database
 from gemtop.history.ingest import take, take_in_dead
@@ -63,6 +63,29 @@ def test_a_session_is_in_the_views_as_it_was(paths: Paths) -> None:
     assert ask(paths, "SELECT epoch_ms(started_at), driver_version, training FROM runs") == [
         (1_795_000_001_000, "580.10", "qat")
     ]
+
+
+def test_of_a_card_what_was_told_last_stands(paths: Paths) -> None:
+    """One that is lost when the session begins has no name until it comes back."""
+
+    def told(device: str, name: str | None, reasons: str = "") -> DeviceRow:
+        known = dict.fromkeys(DeviceRow.__dataclass_fields__) | {"device": device, "name": name, "reasons": reasons}
+        return DeviceRow(**known)  # type: ignore[arg-type]
+
+    def known() -> list[tuple[Any, ...]]:
+        return ask(paths, "SELECT device, name, reasons FROM devices ORDER BY ALL")
+
+    paths.spools.mkdir(parents=True)
+    spool, encoder = Spool.create(paths.spools, SESSION), Encoder()
+    spool.append(encoder.lines([session(), told("0", "T4"), told("1", None, "name: GPU is lost")]))
+    with Database(paths.history).open() as con:
+        take(con, spool)
+    assert known() == [("0", "T4", ""), ("1", None, "name: GPU is lost")]
+    spool.append(encoder.lines([told("0", "T4"), told("1", "4090"), told("1", "4090 D"), told("2", "A2")]))
+    with Database(paths.history).open() as con:
+        take(con, spool)
+    spool.close()
+    assert known() == [("0", "T4", ""), ("1", "4090 D", ""), ("2", "A2", "")]
 
 
 def test_the_enums_are_the_domain(paths: Paths) -> None:

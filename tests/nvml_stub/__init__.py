@@ -31,7 +31,8 @@ memory_v2, temperature, temperature_v1, clock_sm, clock_mem, event_reasons, thro
 pstate, fan, pcie, pcie_throughput (it takes 20 ms, as the real one does), ecc, processes, processes_v3,
 compute_processes, graphics_processes; or what does not change: power_limit, name, uuid, pci, handle,
 architecture, compute_capability, clock_sm_max, clock_mem_max, temperature_target, temperature_slowdown,
-temperature_shutdown, bus_width, pcie_max, ecc_mode, mig_mode. `1.power` means card 1 only.
+temperature_shutdown, bus_width, pcie_max, ecc_mode, mig_mode. `1.power` means card 1 only. driver_version and
+cuda_version may be absent.
 
 `power` is the draw at that moment on both cards, whatever their generation.
 """

@@ -142,12 +142,13 @@ static int has(const char *word)
     return option(word, unused, sizeof unused);
 }
 
-/* Whether the comma list after `word=` names the field, for every card (`power`) or this one (`1.power`). */
+/* Whether the comma list after `word=` names the field, for every card (`power`) or this one (`1.power`). Of no card
+ * is what the library itself tells. */
 static int listed(const char *word, const Card *card, const char *field)
 {
     char list[512], mine[64];
     if (!option(word, list, sizeof list)) return 0;
-    snprintf(mine, sizeof mine, "%u.%s", card->index, field);
+    snprintf(mine, sizeof mine, "%u.%s", card ? card->index : 0, field);
     for (char *rest = list, *item; (item = strsep(&rest, ","));)
         if (!strcmp(item, field) || !strcmp(item, mine)) return 1;
     return 0;
@@ -291,12 +292,14 @@ const char *nvmlErrorString(nvmlReturn_t code)
 
 nvmlReturn_t nvmlSystemGetDriverVersion(char *version, uint size)
 {
-    return down() ? UNINITIALIZED : text(version, size, "570.00.stub");
+    if (down()) return UNINITIALIZED;
+    return listed("absent", NULL, "driver_version") ? FUNCTION_NOT_FOUND : text(version, size, "570.00.stub");
 }
 
 nvmlReturn_t nvmlSystemGetCudaDriverVersion_v2(int *version)
 {
     if (down()) return UNINITIALIZED;
+    if (listed("absent", NULL, "cuda_version")) return FUNCTION_NOT_FOUND;
     *version = 12080;
     return SUCCESS;
 }

@@ -47,11 +47,12 @@ def main(arguments: list[str]) -> None:
         rounds.append([dataclasses.asdict(sample) for sample in probe.read(t_ns)])
         took_ns.append(time.monotonic_ns() - began_ns)
         calls.append(dict(library.counts))
-    spent_ns = probe.spent_ns
+    spent_ns, at_the_end = probe.spent_ns, probe.status
     probe.stop()
     probe.stop()
     found = {
         "status": dataclasses.asdict(status),
+        "status_at_the_end": at_the_end and dataclasses.asdict(at_the_end),
         "rounds": rounds,
         "calls": calls,
         "took_ns": took_ns,

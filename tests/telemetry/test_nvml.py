@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +124,7 @@ def test_without_a_usable_driver_the_status_says_why(probe: Probe, scenario: str
         "gpu_reason": reason,
         "cuda_version": None,
         "notes": [],
+        "reasons": {"driver_version": reason, "cuda_version": reason},
     }
     assert result["rounds"] == [[]]
 
@@ -244,9 +246,10 @@ def test_a_card_that_is_lost_leaves_the_other_and_comes_back_with_the_next_slow_
     assert [calls.get("nvmlDeviceGetHandleByUUID", 0) for calls in result["calls"]] == [0, 0, 0, 1, 0, 1, 0]
 
 
-def test_a_card_lost_from_the_start_is_described_by_its_samples_when_it_comes_back(probe: Probe) -> None:
+def test_a_card_lost_from_the_start_has_its_name_and_limits_when_it_comes_back(probe: Probe) -> None:
     result = probe("lost=1@0-5", "1!", 2, 6)
     assert result["status"]["devices"][1]["reasons"]["handle"] == "GPU is lost"
+    assert result["status_at_the_end"] == probe("ok")["status"]
     assert result["rounds"][1][1]["reasons"] == dict.fromkeys(DEVICE_FIELDS, "GPU is lost")
     assert result["rounds"][2][1]["reasons"] == {}
 
@@ -264,6 +267,8 @@ def test_a_driver_that_is_reloaded_is_initialised_again_and_all_cards_are_opened
             reason = "no driver: the NVIDIA kernel module is not loaded"
             assert sample["reasons"] == dict.fromkeys(DEVICE_FIELDS, reason)
     assert [calls.get("nvmlInit", 0) for calls in result["calls"]] == [0, 0, 1, 0, 0, 1, 0]
+    # It may be another one, as after an update.
+    assert [calls.get("nvmlSystemGetDriverVersion", 0) for calls in result["calls"]] == [0, 0, 0, 0, 0, 1, 0]
 
 
 def test_a_reload_between_two_readings_is_found_out_by_the_next(probe: Probe) -> None:
@@ -288,6 +293,44 @@ def test_the_stub_runs_by_the_clock_of_monotonic_ns(probe: Probe, stub_dir: Path
     end_s = (time.monotonic_ns() - epoch_ns) / 1e9
     model = nvml_stub.MODELS[0]
     assert 0 <= first[0]["energy_j"] <= second[0]["energy_j"] <= model.energy_j(end_s)
+
+
+def test_versions_that_the_driver_does_not_tell_have_reasons(probe: Probe) -> None:
+    status = probe("absent=driver_version,cuda_version")["status"]
+    assert status["driver_version"] is status["cuda_version"] is None
+    reason = "not in this version of the driver"
+    assert status["reasons"] == {"driver_version": reason, "cuda_version": reason}
+    assert [device["reasons"] for device in status["devices"]] == [{}, {}]
+
+
+def test_a_driver_that_was_not_loaded_is_found_by_another_start(probe_again: Callable[..., list[Any]]) -> None:
+    reason = "no driver: the NVIDIA kernel module is not loaded"
+    assert probe_again("reload=0-5", 1, 6) == [[reason, []], [None, ["0", "1"]]]
+    assert probe_again("ok", 1, 2, CUDA_VISIBLE_DEVICES="") == [["CUDA_VISIBLE_DEVICES hides every card", []]] * 2
+
+
+@pytest.fixture
+def probe_again(stub_dir: Path) -> Callable[..., list[Any]]:
+    """Starts one probe at each of the stub's times -> why there is no card, and the cards."""
+    code = """
+import json, os, sys
+from gemtop.telemetry.nvml import NvmlProbe
+
+probe, found = NvmlProbe(), []
+for t_s in sys.argv[1:]:
+    os.environ["NVML_STUB_NOW_NS"] = str(int(t_s) * 10**9)
+    status = probe.start()
+    found.append([status.gpu_reason, [device.index for device in status.devices]])
+probe.stop()
+print(json.dumps(found))
+"""
+
+    def run(scenario: str, *times: int, **more: str) -> list[Any]:
+        env = nvml_stub.environment(stub_dir, scenario, now_ns=0) | more
+        found: list[Any] = json.loads(run_python("-c", code, *map(str, times), env=env))
+        return found
+
+    return run
 
 
 # --- slow readings

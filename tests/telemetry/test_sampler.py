@@ -17,7 +17,7 @@ from gemtop.telemetry.sampler import (
     Sampler,
 )
 
-from .sampler_bench import DEADLINE_S, MS, PERIOD, SLOW_PERIOD, Bench, Clock, FakeGpu, FakeHost
+from .sampler_bench import CARDS, DEADLINE_S, MS, PERIOD, SLOW_PERIOD, Bench, Clock, FakeGpu, FakeHost
 
 
 @pytest.fixture
@@ -167,6 +167,38 @@ def test_without_devices_only_the_host_is_read_and_waited_for(bench: Bench) -> N
     assert bench.host_times() == [0, PERIOD]
     assert bench.power_times() == []
     assert bench.sampler.failure is None
+
+
+def test_a_driver_without_cards_is_asked_again_and_told_of_when_it_has_some(bench: Bench) -> None:
+    found, bench.gpu.status = bench.gpu.status, TelemetryStatus((), None, "no driver")
+    assert bench.start() == 30.0
+    assert bench.wake(GPU_THREAD_NAME) == 30.0
+    # Told once, since nothing else was found.
+    assert bench.statuses == [bench.gpu.status]
+    assert bench.sampler.wait_past(0, DEADLINE_S)
+    bench.gpu.status = found
+    bench.wake(GPU_THREAD_NAME)
+    assert bench.statuses[1:] == [found]
+    assert bench.power_times() == [0]
+    bench.clock.now_ns += PERIOD
+    bench.wake(THREAD_NAME)
+    assert not bench.sampler.wait_past(PERIOD, 0)
+    bench.wake(GPU_THREAD_NAME)
+    assert bench.sampler.wait_past(PERIOD, 0)
+
+
+def test_what_a_slow_reading_finds_of_a_card_is_told_once(bench: Bench) -> None:
+    known = bench.gpu.status
+    bench.gpu.status = TelemetryStatus((CARDS[0],), "570", None)
+    bench.start()
+    bench.wait_begun(SLOW_GPU_THREAD_NAME)
+    bench.wake(SLOW_GPU_THREAD_NAME)
+    assert bench.statuses == [TelemetryStatus((CARDS[0],), "570", None)]
+    bench.gpu.status = known
+    for _ in range(2):
+        bench.wake(SLOW_GPU_THREAD_NAME)
+    assert bench.statuses[1:] == [known]
+    assert bench.sampler.status == known
 
 
 def test_while_a_call_of_the_driver_hangs_the_machine_is_read_on(bench: Bench) -> None:
