@@ -147,7 +147,7 @@ _LEDGER = f"""
 _INFO = [f.name for f in fields(DeviceInfo) if f.name not in ("index", "reasons")]
 _GPUS = f"""
     SELECT device, driver_version, cuda_version, reasons, {", ".join(_INFO)}
-    FROM store.devices WHERE session_id = $session ORDER BY rowid
+    FROM store.devices WHERE session_id = $session ORDER BY TRY_CAST(device AS BIGINT), device
 """
 _GPUS_OF_SAMPLES = """
     SELECT DISTINCT device FROM store.device_samples WHERE session_id = $session ORDER BY device
