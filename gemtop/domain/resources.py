@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from gemtop.domain.energy import Energy, Meter, Power, Reading, Window
+from gemtop.domain.energy import LONGEST_GAP_S, Energy, Meter, Power, Reading, Window
 from gemtop.domain.telemetry import DeviceSample, HostSample
 from gemtop.domain.throttle import throttling
 
 NVML_AVERAGE_S = 1.0
 """The span of NVML's average power."""
+_LONGEST_NS = round(LONGEST_GAP_S * 1e9)
 _OF_GPUS = ("vram_peak_bytes", "throttled_s", "throttle_reasons")
 _NOT_COVERED = "the GPU's readings do not cover the run"
 _NO_PHASE = "this run has no such phase"
@@ -284,10 +285,14 @@ class Throttled:
 
 
 def throttled_spans(samples: Sequence[DeviceSample], until_ns: int) -> list[Throttled]:
-    """When one card was throttled. What a sample says holds until the next one, or until `until_ns`."""
+    """When one card was throttled. What a sample says holds until the next one, or until `until_ns`.
+
+    It does not hold over a gap that is longer than power is interpolated over.
+    """
     spans: list[Throttled] = []
     ends = (*(sample.t_ns for sample in samples[1:]), until_ns)
-    for sample, end_ns in zip(samples, ends, strict=False):
+    for sample, next_ns in zip(samples, ends, strict=False):
+        end_ns = min(next_ns, sample.t_ns + _LONGEST_NS)
         found = throttling(sample.throttle_reasons or ())
         if not found or end_ns <= sample.t_ns:
             continue

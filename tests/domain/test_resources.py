@@ -11,7 +11,15 @@ import pytest
 
 from gemtop.domain.energy import Power, Window
 from gemtop.domain.records import RunEnd
-from gemtop.domain.resources import COLUMNS, Phases, Resources, error_name, resources
+from gemtop.domain.resources import (
+    COLUMNS,
+    Phases,
+    Resources,
+    Throttled,
+    error_name,
+    resources,
+    throttled_spans,
+)
 from gemtop.domain.telemetry import DeviceSample, HostSample
 from tests.domain.test_energy import MOST_W, Card, random_card
 
@@ -223,6 +231,19 @@ def test_throttling_is_counted_from_each_sample_to_the_next() -> None:
     assert found.throttled_s == pytest.approx(0.5 + 1.0)
     assert found.throttle_reasons == ("SwPowerCap", "HwSlowdown")
     assert of_run([gpu(t, 1.0) for t in range(9, 16)], ["0"]).reasons["throttled_s"]
+
+
+def test_throttling_is_not_guessed_over_a_gap() -> None:
+    """A driver that hung for three seconds between two readings said nothing of them."""
+
+    def at(t_s: float, *names: str) -> DeviceSample:
+        return DeviceSample(round(t_s * S), "0", throttle_reasons=names)
+
+    samples = [at(10.0, "SwPowerCap"), at(10.5, "SwPowerCap"), at(13.5), at(14.9, "HwSlowdown")]
+    assert throttled_spans(samples, 20 * S) == [
+        Throttled(Window(10 * S, 12 * S), ("SwPowerCap",)),
+        Throttled(Window(round(14.9 * S), round(16.4 * S)), ("HwSlowdown",)),
+    ]
 
 
 def _read(card: Card, chance: random.Random, borders: Sequence[float], step_s: float) -> list[DeviceSample]:
