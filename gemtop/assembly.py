@@ -131,4 +131,5 @@ def read_once(*, all_gpus: bool = False) -> Snapshot:
     from gemtop.telemetry.host import SHORT_WINDOW_NS, PsutilProbe
     from gemtop.telemetry.nvml import NvmlProbe
 
-    return read_once(NvmlProbe(visible_only=not all_gpus), PsutilProbe(first_window_ns=SHORT_WINDOW_NS))
+    gpu = NvmlProbe(visible_only=not all_gpus, side_by_side=True)
+    return read_once(gpu, PsutilProbe(first_window_ns=SHORT_WINDOW_NS))

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import fields
+from math import isfinite
 from typing import Any
 
 from gemtop.domain.telemetry import DeviceInfo, DeviceSample, PowerReading
@@ -212,7 +213,8 @@ def _field(answer: Answer, number: int) -> tuple[float | None, str, int | None]:
     if entry.nvmlReturn != 0:
         return None, REASONS.get(entry.nvmlReturn, f"NVML: error {entry.nvmlReturn}"), entry.nvmlReturn
     if entry.valueType == 0:
-        return entry.value.dVal / 1e3, "", None
+        milliwatts = entry.value.dVal
+        return (milliwatts / 1e3 if isfinite(milliwatts) else None), NO_VALUE, None
     member = _INTEGER_FIELDS.get(entry.valueType)
     watts = None if member is None else thousandths(getattr(entry.value, member))
     return watts, NO_VALUE, None

@@ -15,6 +15,7 @@ A scenario is words apart by spaces:
     absent=FIELD,...       the driver's library has no such function
     timeout=, unknown=     the driver gives that error
     na=FIELD,...           the call succeeds without a value (NVML_VALUE_NOT_AVAILABLE)
+    nan=FIELD,...          the call succeeds and gives what is no number: power_average, power_instant
     hang=FIELD,... hang_s=S  the call takes S seconds (2)
     lost=CARD[@FROM[-UNTIL]]  the card is lost, in that span of the stub's time in seconds
 

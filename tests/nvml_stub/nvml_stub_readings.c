@@ -105,6 +105,10 @@ nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t card, int count, nvmlFieldVal
         at->nvmlReturn = gate(card, field);
         at->valueType = VALUE_UINT;
         at->value.ui = or_na(card, field, (uint)(watts * 1e3));
+        if (listed("nan", card, field)) {
+            at->valueType = VALUE_DOUBLE;
+            at->value.d = NAN;
+        }
     }
     return SUCCESS;
 }

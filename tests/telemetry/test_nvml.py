@@ -360,6 +360,28 @@ def test_the_time_inside_nvml_is_counted(probe: Probe) -> None:
     assert 80_000_000 <= spent_ns < 30_000_000_000
 
 
+def test_slow_readings_of_many_cards_can_be_taken_side_by_side(stub_dir: Path) -> None:
+    """Eight cards and 20 ms for each direction of PCIe: none is asked before all are."""
+    code = """
+import threading
+from gemtop.telemetry.nvml import NvmlLibrary, NvmlProbe
+
+all_ask = threading.Barrier(8, timeout=30)
+
+class Library(NvmlLibrary):
+    def call(self, name, *args):
+        if name == "nvmlDeviceGetPcieThroughput":
+            all_ask.wait()
+        return super().call(name, *args)
+
+probe = NvmlProbe(Library(), side_by_side=True)
+probe.start()
+probe.refresh()
+print([sample.pcie_rx_bytes_per_s is not None and sample.reasons for sample in probe.read(1)])
+"""
+    assert run_python("-c", code, env=nvml_stub.environment(stub_dir, "devices=8")) == f"{[{}] * 8}\n"
+
+
 # --- CUDA_VISIBLE_DEVICES
 
 

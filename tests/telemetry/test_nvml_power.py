@@ -97,6 +97,14 @@ def test_an_ampere_of_unknown_capability_may_be_a_ga100(probe: Probe) -> None:
     assert device["reasons"]["power_reading"] == "whether the card is a GA100 is not known"
 
 
+def test_what_is_no_number_is_no_reading(probe: Probe) -> None:
+    ((ada, turing),) = probe("nan=power_average,power_instant", 1)["rounds"]
+    # What power_w says stands in for one of the two.
+    assert ada["reasons"] == {"power_instant_w": "the driver gives no value"}
+    assert turing["reasons"] == {"power_average_w": "the driver gives no value"}
+    assert ada["power_average_w"] == ada["power_w"] > 0
+
+
 def test_a_counter_that_begins_again_is_told_as_it_is(probe: Probe) -> None:
     before, after = probe("energy_reset=5.05", "5!", "7!")["rounds"]
     for index, model in enumerate(nvml_stub.MODELS):
