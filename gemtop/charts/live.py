@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from gemtop.charts.spec import Band, ChartSpec, Mark, Point, Reading, Series, stable_range, stepped_window
+from gemtop.charts.spec import Band, ChartSpec, Mark, Point, Reading, Series, stable_range, stepped_window, with_gaps
 from gemtop.domain.figures import Timing
 from gemtop.domain.rates import RatePoint
 from gemtop.domain.resources import Throttled, power_of
@@ -135,7 +135,7 @@ class LiveCharts:
         if scene.devices:
             spec = ChartSpec(title="VRAM", unit="GiB", x_range=window, marks=marks, placeholder="memory appears here")
             return self._per_device(spec, "memory", scene.devices, scene.samples, _vram_gib, _vram_reading)
-        points = tuple(
+        points = with_gaps(
             (self._seconds(s.t_ns), None if s.process_rss_bytes is None else s.process_rss_bytes / _GIB) for s in hosts
         )
         last = hosts[-1] if hosts else None
@@ -168,7 +168,7 @@ class LiveCharts:
         for number, device in enumerate(devices):
             own = [s for s in samples if s.device == device.index]
             label, colour = f"GPU {device.index}", _device_role(number, role)
-            series.append(Series(label, colour, tuple((self._seconds(s.t_ns), value(s)) for s in own)))
+            series.append(Series(label, colour, with_gaps((self._seconds(s.t_ns), value(s)) for s in own)))
             readings.append(replace(reading(device, own[-1] if own else None), label=label, colour_role=colour))
         every = [point for curve in series for point in curve.points]
         y_range = self._range(spec.title, every, spec.x_range)
@@ -207,7 +207,7 @@ class LiveCharts:
                 lambda s: s.temperature_c,
                 _plain_reading("°C", "temperature_c"),
             )
-        points = tuple((self._seconds(s.t_ns), s.cpu_temperature_c) for s in scene.hosts)
+        points = with_gaps((self._seconds(s.t_ns), s.cpu_temperature_c) for s in scene.hosts)
         known = [y for _, y in points if y is not None]
         return replace(
             spec,
@@ -253,7 +253,7 @@ class LiveCharts:
     def cpu(self, scene: Scene) -> ChartSpec:
         """Load of this machine."""
         window, hosts = self._window(scene.now_ns), scene.hosts
-        points = tuple((self._seconds(s.t_ns), s.host_cpu_pct) for s in hosts)
+        points = with_gaps((self._seconds(s.t_ns), s.host_cpu_pct) for s in hosts)
         last = hosts[-1] if hosts else None
         return ChartSpec(
             title="CPU load",

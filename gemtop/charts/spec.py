@@ -5,7 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from operator import itemgetter
 
+from gemtop.domain.energy import LONGEST_GAP_S
+
+_UNUSUAL = 2.5
 Point = tuple[float, float | None]
 """(x in seconds, y); a y of None is a gap."""
 
@@ -111,6 +116,19 @@ def stepped_window(now_s: float, span_s: float) -> tuple[float, float]:
     step = span / 4
     end = max(span, (math.floor(now_s / step) + 1) * step)
     return (end - span, end)
+
+
+def with_gaps(points: Iterable[Point]) -> tuple[Point, ...]:
+    """Readings in order of time, with a gap where none came for long: a curve across it would be made up.
+
+    Long is more than LONGEST_GAP_S, and than _UNUSUAL times what lies between two of them on average.
+    """
+    found = tuple(points)
+    if len(found) < 3:
+        return found
+    longest_s = max(LONGEST_GAP_S, _UNUSUAL * (found[-1][0] - found[0][0]) / (len(found) - 1))
+    gaps = [(a, b) for a, b in pairwise(x for x, _ in found) if b - a > longest_s]
+    return tuple(sorted([*found, *(((a + b) / 2, None) for a, b in gaps)], key=itemgetter(0))) if gaps else found
 
 
 def column_of(x: float, x_range: tuple[float, float], columns: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gemtop.charts.live import LiveCharts, Scene
-from gemtop.charts.spec import ChartSpec, Reading, Series, nice_ceiling, stepped_window
+from gemtop.charts.spec import ChartSpec, Reading, Series, nice_ceiling, stepped_window, with_gaps
 from gemtop.domain.telemetry import DeviceSample, HostSample
 from gemtop.monitor import MonitorView
 from gemtop.tui.devices import GIB
@@ -61,7 +61,7 @@ class TopCharts:
         series, readings = [], []
         for number, info in enumerate(view.status.devices):
             role = _ROLES[number % len(_ROLES)]
-            points = tuple((self._seconds(s.t_ns), s.gpu_util_pct) for s in _of(view.device_samples, info.index))
+            points = with_gaps((self._seconds(s.t_ns), s.gpu_util_pct) for s in _of(view.device_samples, info.index))
             series.append(Series(f"GPU {info.index}", role, points))
             readings.append(Reading(f"GPU {info.index}", "", role))
         return ChartSpec(
@@ -103,7 +103,7 @@ class TopCharts:
         value: Callable[[HostSample], float | None],
         most: float,
     ) -> ChartSpec:
-        points = tuple((self._seconds(s.t_ns), value(s)) for s in view.host_samples)
+        points = with_gaps((self._seconds(s.t_ns), value(s)) for s in view.host_samples)
         return ChartSpec(
             title=title,
             unit=unit,

@@ -18,6 +18,7 @@ from gemtop.charts.spec import (
     stable_range,
     stepped_window,
     tick_text,
+    with_gaps,
 )
 
 positive = st.floats(1e-6, 1e12)
@@ -78,6 +79,21 @@ def test_bins_are_means_in_order() -> None:
 def test_gaps_stay_gaps() -> None:
     points = ((0.0, 1.0), (1.0, None), (2.0, 2.0), (2.1, math.nan), (3.0, 4.0))
     assert bin_to_columns(points, (0.0, 10.0), 11) == [(0, 1.0), (1, None), (2, 2.0), (2, None), (3, 4.0)]
+
+
+@pytest.mark.parametrize("period_s", [0.1, 0.2, 1.0, 60.0])
+def test_a_curve_has_a_gap_where_the_driver_hung(period_s: float) -> None:
+    """For two seconds, or three readings."""
+    before = [(k * period_s, 1.0) for k in range(50)]
+    back_s = before[-1][0] + max(2.0, 3 * period_s)
+    after = [(back_s + k * period_s, 2.0) for k in range(50)]
+    found = with_gaps([*before, *after])
+    assert found == (*before, ((before[-1][0] + back_s) / 2, None), *after)
+
+
+@pytest.mark.parametrize("points", [[], [(1.0, 2.0)], [(1.0, 2.0), (50.0, 3.0)], [(0.0, 1.0), (1.4, 1.0), (2.0, None)]])
+def test_a_curve_without_long_gaps_stays_as_it_is(points: list[tuple[float, float | None]]) -> None:
+    assert with_gaps(points) == tuple(points)
 
 
 @given(
