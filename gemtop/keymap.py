@@ -21,6 +21,8 @@ class Action(NamedTuple):
     """Textual's action; empty where it is the last part of the name."""
     priority: bool = False
     """Acts before whatever has the focus, also where that takes text."""
+    alone: str = ""
+    """What this one does of several of the same words, where they do not stand on one line."""
 
 
 _ACTIONS: dict[str, dict[str, Action]] = {
@@ -55,8 +57,15 @@ _ACTIONS: dict[str, dict[str, Action]] = {
         "prompts": Action("p", "prompts: saved ones, and those of the sets"),
         "runs": Action("v", "runs of this session, each with its verdict"),
         "charts": Action("x", "charts: what they show"),
-        "longer": Action("minus", "charts: a longer span of time, a shorter one", "span(1)"),
-        "shorter": Action("plus,equals_sign", "charts: a longer span of time, a shorter one", "span(-1)"),
+        "longer": Action(
+            "minus", "charts: a longer span of time, a shorter one", "span(1)", alone="charts: a longer span of time"
+        ),
+        "shorter": Action(
+            "plus,equals_sign",
+            "charts: a longer span of time, a shorter one",
+            "span(-1)",
+            alone="charts: a shorter span of time",
+        ),
         "zoom": Action("z", "the text alone, and back"),
         "copy": Action("y", "copy the output (OSC 52: works over SSH)"),
         "quit": Action("q", "leave; everything is recorded", "leave"),
@@ -81,10 +90,14 @@ _ACTIONS: dict[str, dict[str, Action]] = {
         "copy": Action("y", "copy the table (OSC 52: works over SSH)"),
     },
     "outputs": {
-        "prompt_before": Action("left_square_bracket,p", "the prompt before, the next one", "prompt(-1)"),
-        "prompt_after": Action("right_square_bracket,n", "the prompt before, the next one", "prompt(1)"),
-        "variant_before": Action("left", "the variant before, the next one", "variant(-1)"),
-        "variant_after": Action("right", "the variant before, the next one", "variant(1)"),
+        "prompt_before": Action(
+            "left_square_bracket,p", "the prompt before, the next one", "prompt(-1)", alone="the prompt before"
+        ),
+        "prompt_after": Action(
+            "right_square_bracket,n", "the prompt before, the next one", "prompt(1)", alone="the next prompt"
+        ),
+        "variant_before": Action("left", "the variant before, the next one", "variant(-1)", alone="the variant before"),
+        "variant_after": Action("right", "the variant before, the next one", "variant(1)", alone="the next variant"),
         "diff": Action("d", "to the difference by words, and back to the top"),
         "copy": Action("y", "copy both outputs (OSC 52: works over SSH)"),
         "dismiss": Action("escape,q", "back"),
@@ -94,11 +107,18 @@ _ACTIONS: dict[str, dict[str, Action]] = {
         "back": Action("escape", "stop what runs; back from the plot, to live"),
         "leave": Action("q", "outside of the editor: back to the live screen"),
         "complete": Action("ctrl+space,ctrl+@", "show completions before a first letter"),
-        "undo": Action("ctrl+u", "in the editor: undo, redo"),
-        "redo": Action("ctrl+y", "in the editor: undo, redo"),
-        "lists": Action("f2,ctrl+b", "to the queries and sessions, the rows, the editor", priority=True),
-        "rows": Action("f3", "to the queries and sessions, the rows, the editor", priority=True),
-        "editor": Action("f4", "to the queries and sessions, the rows, the editor", priority=True),
+        "undo": Action("ctrl+u", "in the editor: undo, redo", alone="in the editor: undo"),
+        "redo": Action("ctrl+y", "in the editor: undo, redo", alone="in the editor: redo"),
+        "lists": Action(
+            "f2,ctrl+b",
+            "to the queries and sessions, the rows, the editor",
+            priority=True,
+            alone="to the queries and sessions",
+        ),
+        "rows": Action("f3", "to the queries and sessions, the rows, the editor", priority=True, alone="to the rows"),
+        "editor": Action(
+            "f4", "to the queries and sessions, the rows, the editor", priority=True, alone="to the editor"
+        ),
         "fleet": Action("f6", "ask the fleet, and this machine's history again", priority=True),
         "annotate": Action("e", "note and tags of the session in the list"),
         "mark": Action("space", "mark the column: the first is x, the second y"),
@@ -144,10 +164,11 @@ _ACTIONS: dict[str, dict[str, Action]] = {
     },
     "top": {
         "pause": Action("p,space", "hold the picture; readings go on meanwhile"),
-        "up": Action("up,k", "scroll the cards, where they are more than fit", "scroll(-1)"),
-        "down": Action("down,j", "scroll the cards, where they are more than fit", "scroll(1)"),
-        "page_up": Action("pageup", "scroll the cards, where they are more than fit", "scroll(-8)"),
-        "page_down": Action("pagedown", "scroll the cards, where they are more than fit", "scroll(8)"),
+        "up": Action("up,k", "scroll the cards, where not all fit", "scroll(-1)"),
+        "down": Action("down,j", "scroll the cards, where not all fit", "scroll(1)"),
+        "page_up": Action("pageup", "scroll the cards, where not all fit", "scroll(-8)"),
+        "page_down": Action("pagedown", "scroll the cards, where not all fit", "scroll(8)"),
+        "theme": Action("f9", "colours: another theme", "app.theme"),
         "quit": Action("q", "leave", "leave"),
     },
     "replay": {
@@ -163,6 +184,7 @@ _ACTIONS: dict[str, dict[str, Action]] = {
         "slower": Action("minus", "slower, faster: 0.25x to 64x", "speed(-1)", True),
         "faster": Action("plus,equals_sign", "slower, faster: 0.25x to 64x", "speed(1)", True),
         "copy": Action("y", "copy the output (OSC 52: works over SSH)", "copy", True),
+        "theme": Action("f9", "colours: another theme", "app.theme", True),
         "quit": Action("q", "leave", "leave", True),
     },
 }

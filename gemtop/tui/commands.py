@@ -28,16 +28,10 @@ def commands_of(screen: Screen[object]) -> Iterator[SystemCommand]:
         for name, action in ACTIONS.items():
             if name.partition(".")[0] == scope:
                 labels = ", ".join(map(key_label, keys.of(name)))
-                title = f"{action.help[0].upper()}{action.help[1:]}" + _way(action.run)
+                words = action.alone or action.help
+                title = f"{words[0].upper()}{words[1:]}"
                 yield SystemCommand(title, f"key {labels}", partial(screen.run_action, _target(scope, action.run)))
 
 
 def _target(scope: str, run: str) -> str:
     return f"app.{run}" if scope == "program" else run
-
-
-def _way(run: str) -> str:
-    """Actions of the same words go two ways."""
-    if "(" not in run:
-        return ""
-    return ": back" if "(-" in run or run.endswith("(0)") else ": on"

@@ -37,6 +37,7 @@ PROMPT_KEYS: Hints = (
 TOP_KEYS: Hints = (
     hint("top.pause", "Pause"),
     hint("top.up top.down", "Scroll"),
+    hint("top.theme", "Theme"),
     _KEYS,
     hint("top.quit", "Quit", stays=True),
 )
@@ -47,6 +48,7 @@ REPLAY_KEYS: Hints = (
     hint("replay.slower replay.faster", "Speed"),
     hint("replay.minute_back replay.minute_forward", "1 min"),
     hint("replay.copy", "Copy"),
+    hint("replay.theme", "Theme"),
     _KEYS,
     hint("replay.quit", "Quit", stays=True),
 )

@@ -106,6 +106,7 @@ class TopScreen(Screen[None]):
         yield KeyLine(TOP_KEYS, id="keys")
 
     def on_mount(self) -> None:
+        self.query_one("#devices", ValueGrid).scrolls = True
         self.query_one("#header", HeaderLine).show_text(HeaderText((("gemtop top", "title"), ("starting", "muted"))))
         self._beat = Beat(self._app, _LEAST_FRAME_S)
         self.set_interval(_WATCH_S, self.watch_readings)
@@ -267,7 +268,8 @@ class TopApp(BaseApp):
         width: 74; max-width: 100%; height: auto; max-height: 100%;
         border: round $primary; padding: 0 1; background: $surface; overflow-y: auto;
     }
-    .-thrift KeysScreen { background: transparent; }
+    .-thrift KeysScreen, .-thrift CommandPalette { background: transparent; }
+    KeysScreen .dialog { width: 100; }
     .dialog .title { text-style: bold; }
     .dialog .note { color: $text-muted; }
     """

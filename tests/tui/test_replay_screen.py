@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from textual.command import CommandPalette
 from textual.pilot import Pilot
 
 from gemtop.cli.replay import opened
@@ -180,6 +181,11 @@ async def test_every_key_of_the_list_is_bound(folders: Paths) -> None:
     assert {"space", "left", "right", "home", "end", "plus", "minus", "y", "q", "1", "9"} <= bound
     assert not bound & {"r", "t", "s", "m", "enter", "slash"}, "nothing can be run here"
     async with replaying(folders, three_runs()) as screen:
+        before = screen.second
+        await screen.press("f9", "n", "3")
+        await screen.until(lambda: isinstance(screen.app.screen, CommandPalette), "the list of themes")
+        assert screen.second == before, "what is typed looks for a theme"
+        await screen.press("escape")
         await screen.press("question_mark")
         assert isinstance(screen.app.screen, KeysScreen)
         await screen.shows(*(words for _, words in Keys().listed(("replay",))))

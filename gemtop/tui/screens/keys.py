@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -18,6 +19,10 @@ from gemtop.tui.widgets.rows_view import RowsView
 _KEYS_CELLS = 26
 _DIALOG_ROWS = 4
 """Of frame, title and note."""
+_DIALOG_CELLS = 100
+"""Of the dialog, where the terminal is as wide."""
+_AROUND_CELLS = 4
+"""Of its frame."""
 
 
 class KeysScreen(ModalScreen[None]):
@@ -42,20 +47,26 @@ class KeysScreen(ModalScreen[None]):
 
     def on_mount(self) -> None:
         view = self.query_one(RowsView)
-        view.styles.height = min(len(self._keys), max(1, self.app.size.height - _DIALOG_ROWS))
+        self.on_resize()
         view.show_rows(self._rows)
         view.focus()
 
     def on_resize(self) -> None:
-        view = self.query_one(RowsView)
-        view.styles.height = min(len(self._keys), max(1, self.app.size.height - _DIALOG_ROWS))
+        size = self.app.size
+        rows = self._rows(min(size.width, _DIALOG_CELLS) - _AROUND_CELLS)
+        self.query_one(RowsView).styles.height = min(len(rows), max(1, size.height - _DIALOG_ROWS))
 
     def _rows(self, width: int) -> list[CellRow]:
-        rows = []
-        first = min(max(len(keys) for keys, _ in self._keys), _KEYS_CELLS)
+        """What finds no room in its column goes on below."""
+        rows: list[CellRow] = []
+        first = min(max(len(keys) for keys, _ in self._keys), _KEYS_CELLS, max(8, width // 3))
         for keys, words in self._keys:
-            canvas = Canvas(width, 1)
-            canvas.put(0, 0, clip(keys, first), "title")
-            canvas.put(first + 2, 0, clip(words, max(0, width - first - 2)), "text")
-            rows.append(canvas.freeze().rows[0])
+            left = wrap(keys, first, break_on_hyphens=False)
+            right = wrap(words, max(8, width - first - 2), break_on_hyphens=False)
+            canvas = Canvas(width, max(len(left), len(right)))
+            for y, line in enumerate(left):
+                canvas.put(0, y, clip(line, first), "title")
+            for y, line in enumerate(right):
+                canvas.put(first + 2, y, clip(line, max(0, width - first - 2)), "text")
+            rows += canvas.freeze().rows
         return rows
