@@ -125,7 +125,7 @@ class LiveCharts:
             readings=readings,
             marks=self._marks(scene.moments, window, labelled=True),
             bands=self._bands(scene.throttled, window),
-            placeholder="prefill and decode speed appear here with the first run",
+            placeholder="speeds appear here with the first run",
         )
 
     def memory(self, scene: Scene) -> ChartSpec:

@@ -6,17 +6,23 @@ the rows and named below them, once for each reason.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gemtop.domain.telemetry import CostSample, DeviceInfo, DeviceSample, GpuProcess, HostSample, TelemetryStatus
 from gemtop.domain.text import one_line
-from gemtop.tui.widgets.values import Value
+from gemtop.tui.meters import meters
+from gemtop.tui.widgets.values import Value, fitting
 
 GIB = 2**30
 UNKNOWN = "N/A"
+LIVE_CELLS = 44
+"""Of the table beside the charts on a terminal of 120 columns."""
 NOT_READ = "not read"
 _BARS = " ▁▂▃▄▅▆▇█"
+_FROM_THE_START = frozenset({"limit", "slow", "ecc"})
+"""What is known of a card without reading it."""
 _HINTS = (
     ("libnvidia-ml", "install NVIDIA's driver; in a container start it with --gpus all"),
     ("kernel module is not loaded", "load it with: sudo modprobe nvidia"),
@@ -42,6 +48,16 @@ class _Table:
     def unknowns(self, keys: Iterable[str]) -> list[list[Value]]:
         """A row for each reason, with what is missing for it."""
         return reason_rows({self.values[key].label: self.missing[key] for key in keys if key in self.missing})
+
+    def lost(self) -> str | None:
+        """The one reason why nothing can be read of the card any more; None where something can."""
+        read = self.values.keys() - _FROM_THE_START
+        (reason, *others) = {self.missing.get(key) for key in read}
+        return None if others else reason
+
+
+def _lost_row(reason: str) -> list[Value]:
+    return [Value("", f"{UNKNOWN} ({reason})", "bad", left=True)]
 
 
 def reason_rows(missing: Mapping[str, str]) -> list[list[Value]]:
@@ -104,12 +120,18 @@ _COMPACT_80 = ("util", "ctrl", "vram", "instant", "power", "limit", "temp")
 _COMPACT_40 = ("util", "vram", "instant", "temp")
 WIDE_CELLS = 112
 """Columns from which a card's values stand five in a row."""
+_METER_CELLS = 150
+"""Columns from which there is room for bars beside them."""
 MEDIUM_CELLS = 70
+_NAMED_CELLS = 50
+"""Columns from which a row of its own has room for a card's name."""
 
 
 def narrow_rows(info: DeviceInfo, sample: DeviceSample) -> tuple[list[list[Value]], list[list[Value]]]:
     """A card in two columns of 44 cells together: its title and what matters first; and all the rest."""
     table = _table(info, sample, short=True)
+    if lost := table.lost():
+        return [title_row(info), _lost_row(lost)], []
     return (
         [title_row(info), *table.rows(_NARROW_FIRST), *table.unknowns(_keys(_NARROW_FIRST))],
         [*table.rows(_NARROW_REST), *table.unknowns(_keys(_NARROW_REST))],
@@ -127,15 +149,19 @@ def card_rows(info: DeviceInfo, sample: DeviceSample | None, width: int) -> list
         return [title, *first[1:], *rest]
     table = _table(info, sample)
     layout = _WIDE if width >= WIDE_CELLS else _MEDIUM
-    if len(table.missing) == len(table.values) and len(set(table.missing.values())) == 1:
-        return [title, [Value("", f"{UNKNOWN} ({next(iter(table.missing.values()))})", "bad", left=True)]]
-    return [title, *table.rows(layout), *table.unknowns(_keys(layout))]
+    if lost := table.lost():
+        return [title, _lost_row(lost)]
+    rows = table.rows(layout)
+    if width >= _METER_CELLS:
+        for row, meter in zip(rows, meters(info, sample, width - WIDE_CELLS), strict=False):
+            row.append(meter)
+    return [title, *rows, *table.unknowns(_keys(layout))]
 
 
 def compact_rows(infos: Sequence[DeviceInfo], latest: Mapping[str, DeviceSample], width: int) -> list[list[Value]]:
     """A row for each card below a row of headings, for many cards."""
     keys = _COMPACT if width >= WIDE_CELLS else _COMPACT_80 if width >= MEDIUM_CELLS else _COMPACT_40
-    name_cells = 14 if width >= MEDIUM_CELLS else 4
+    name_cells = 14 if width >= _NAMED_CELLS else 4
     tables = {i.index: _table(i, latest[i.index], bare=True) for i in infos if i.index in latest}
     heads = {"util": "util %", "ctrl": "ctrl %", "vram": "VRAM GiB", "instant": "W now", "power": "avg",
              "limit": "limit", "temp": "°C", "sm": "SM MHz", "mem": "mem MHz", "fan": "fan %", "state": "P",
@@ -170,9 +196,9 @@ def _shared_unknowns(tables: Mapping[str, _Table], keys: Sequence[str]) -> list[
     rows = []
     for reason, (labels, cards) in found.items():
         where = "" if len(cards) == len(tables) else f" (GPU {', '.join(cards)})"
-        read = {key for key in keys if key != "limit"}  # known from the start
-        what = "everything" if len(labels) >= len(read) else ", ".join(labels)
-        rows.append([Value(UNKNOWN, f"{reason}: {what}{where}", "muted", left=True)])
+        everything = len(labels) >= len(set(keys) - _FROM_THE_START)
+        what = "everything" if everything else ", ".join(labels)
+        rows.append([Value(UNKNOWN, f"{reason}: {what}{where}", "bad" if everything else "muted", left=True)])
     return rows
 
 
@@ -308,13 +334,17 @@ def no_gpu_rows(status: TelemetryStatus | None) -> list[list[Value]]:
 
 
 def no_gpu_lines(status: TelemetryStatus, width: int) -> list[list[Value]]:
-    """The same in one row, or two where the width is short."""
+    """The same in one row, or more where the width is short."""
     reason = status.gpu_reason or "none found"
     hint = how_to_allow(reason)
     whole = f"{UNKNOWN} ({reason}{'; ' + hint if hint else ''})"
-    if len(whole) + len("GPU ") <= width or not hint:
+    room = max(10, width - len("GPU "))
+    if len(whole) <= room or not hint:
         return [[Value("GPU", whole, "warn", left=True)]]
-    return [[Value("GPU", f"{UNKNOWN} ({reason})", "warn", left=True)], [Value("", hint, "muted", left=True)]]
+    return [
+        [Value("GPU", f"{UNKNOWN} ({reason})", "warn", left=True)],
+        *([Value("", line, "muted", left=True)] for line in textwrap.wrap(hint, room, break_on_hyphens=False)),
+    ]
 
 
 def how_to_allow(reason: str) -> str:
@@ -383,21 +413,21 @@ def wide_host_rows(s: HostSample, width: int, cost: CostSample | None = None) ->
     """The machine over a whole width: load, memory, heat and power, and the cores one beside the other."""
     found = _host_values(s, whole=True)
     values = found.values
-    first = [values["cpu"], values["ram"], values["temp"], values["package"]]
+    load, heat = [values["cpu"], values["ram"]], [values["temp"], values["package"]]
     if width >= WIDE_CELLS:
-        first += [values["swap_in"], values["swap_out"]]
-    rows = [first]
+        heat += [values["swap_in"], values["swap_out"]]
+    rows = [[*load, *heat]] if width >= MEDIUM_CELLS else [load, heat]
     if s.cpu_by_core_pct:
         rows.append([Value("cores", core_bars(s.cpu_by_core_pct, width - 6), "load", left=True)])
-    rows += cost_rows(cost)
+    rows += cost_rows(cost, width)
     missing = {values[key].label: reason for key, reason in found.missing.items() if key not in ("process_cpu", "rss")}
     if s.cpu_by_core_pct is None:
         missing["cores"] = s.reasons.get("cpu_by_core_pct", NOT_READ)
     return [*rows, *reason_rows(missing)]
 
 
-def cost_rows(cost: CostSample | None) -> list[list[Value]]:
-    """What gemtop itself takes, the engine apart; nothing before it is known."""
+def cost_rows(cost: CostSample | None, width: int) -> list[list[Value]]:
+    """What gemtop itself takes, the engine apart, as much of it as there is room for; nothing before it is known."""
     if cost is None:
         return []
     known = (
@@ -407,8 +437,8 @@ def cost_rows(cost: CostSample | None) -> list[list[Value]]:
         (cost.terminal_bytes_per_s, "{:,.0f} B/s to the terminal"),
         (cost.samples_late, "{} samples late"),
     )
-    words = "  ".join(form.format(value) for value, form in known if value is not None)
-    return [[Value("gemtop", words, "muted", left=True)]]
+    parts = [form.format(value) for value, form in known if value is not None]
+    return [[Value("gemtop", fitting(parts, width - len("gemtop ")), "muted", left=True)]]
 
 
 def core_bars(loads: Sequence[float], width: int) -> str:

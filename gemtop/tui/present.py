@@ -13,7 +13,7 @@ from gemtop.domain.validity import Verdict
 from gemtop.run import RunView
 from gemtop.tui import devices
 from gemtop.tui.widgets.header import HeaderText, model_header
-from gemtop.tui.widgets.values import Value
+from gemtop.tui.widgets.values import Value, fitting
 from gemtop.view import SessionView
 
 _GIB = 2**30
@@ -21,6 +21,10 @@ _UNKNOWN = "N/A"
 _VITAL_CARDS = 2
 _ONE_ROW = 110
 """Columns from which the figures of a run stand in one row."""
+_NARROW = 76
+"""Columns below which these are set closer."""
+_MARGINS = 4
+"""Columns beside them."""
 STOP_WORDS = {
     "end_of_generation": "end of text",
     "length": "-n reached",
@@ -31,8 +35,11 @@ STOP_WORDS = {
 }
 
 
-def header_text(view: SessionView, title: str = "gemtop") -> HeaderText:
-    """The model and its settings on the left, where it runs and the run's state on the right."""
+def header_text(view: SessionView, title: str = "gemtop", opening: str = "", without: str = "") -> HeaderText:
+    """The model and its settings on the left, where it runs and the run's state on the right.
+
+    `opening` is the name of the model that is being loaded, `without` what is said where none is.
+    """
     right: list[tuple[str, str]] = [] if view.problem is None else [("not recorded", "bad")]
     if view.applying:
         right.append(("applying ...", "warn"))
@@ -47,7 +54,10 @@ def header_text(view: SessionView, title: str = "gemtop") -> HeaderText:
     if view.model is not None:
         left += model_header(view.model)
     elif view.loading is not None:
+        left += ((one_line(opening), "title"),) if opening else ()
         left += (("loading", "muted"),)
+    elif without:
+        left += ((without, "muted"),)
     return HeaderText(left, tuple(right))
 
 
@@ -87,17 +97,18 @@ def figure_rows(view: SessionView, width: int) -> list[list[Value]]:
         Value("TTFT", _seconds(timing.ttft_s)),
         Value("ITL p50", _ms(itl.p50_ms)),
         Value("p95", _ms(itl.p95_ms)),
-        Value("p99", _ms(itl.p99_ms) + " ms"),
+        Value("p99", _ms(itl.p99_ms) + " ms", left=True),
     ]
+    context = f"{run.context_used:,}" + (f" of {n_ctx:,}" if n_ctx else "")
     second = [
         Value("prompt", _progress(timing.prompt_tokens, run.prompt_total)),
         Value("generated", f"{timing.generated_tokens:,}"),
-        Value("context", f"{run.context_used:,}" + (f" of {n_ctx:,}" if n_ctx else "")),
+        Value("context", context if width >= _NARROW else context.replace(" of ", "/"), left=True),
     ]
     if width >= _ONE_ROW:
-        return [first + second, [_outcome(run)]]
+        return [first + second, [_outcome(run, width)]]
     second.insert(2, Value("", ""))  # what is longest stands below what may be, at the end
-    return [first, second, [_outcome(run)]]
+    return [first, second, [_outcome(run, width)]]
 
 
 def outcome_word(run: RunView) -> tuple[str, str]:
@@ -106,16 +117,23 @@ def outcome_word(run: RunView) -> tuple[str, str]:
     return (word, role) if word and run.status == "finished" else (_state(run), _state_role(run))
 
 
-def _outcome(run: RunView) -> Value:
-    """What can be said once a run has ended: whether it is valid, and its energy."""
+def _outcome(run: RunView, width: int) -> Value:
+    """What can be said once a run has ended: whether it is valid, and of its energy what there is room for."""
     if run.verdict is None or run.resources is None:
         return Value("", "")
     word, role = verdict_word(run.verdict)
-    energy, why = energy_words(run.resources), run.verdict.invalid_reason
-    return Value(word, "   ".join(part for part in (why, energy) if part), role if why else "text", role, left=True)
+    why = run.verdict.invalid_reason
+    parts = [part for part in (why, *energy_parts(run.resources)) if part]
+    words = fitting(parts, width - _MARGINS - len(word) - 1, "   ")
+    return Value(word, words, role if why else "text", role, left=True)
 
 
 def energy_words(used: Resources) -> str:
+    """All that is known of a run's energy; nothing if nothing is."""
+    return "   ".join(energy_parts(used))
+
+
+def energy_parts(used: Resources) -> list[str]:
     """Joules a token with idle power and without, and of the whole run, each with its error; nothing if not known."""
     parts = []
     for phase in ("decode", "prefill"):
@@ -126,7 +144,7 @@ def energy_words(used: Resources) -> str:
     total = _value_and_error(used, "energy_j")
     if total:
         parts.append(f"{total} J by {used.energy_source}")
-    return "   ".join(parts)
+    return parts
 
 
 def _value_and_error(used: Resources, name: str) -> str:
@@ -153,7 +171,7 @@ def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-def device_rows(view: SessionView) -> list[list[Value]]:
+def device_rows(view: SessionView, width: int = devices.LIVE_CELLS) -> list[list[Value]]:
     """Each GPU's readings that matter most, what the model holds, this machine's, and then the rest of each GPU's.
 
     Of the GPUs those that hold a part of the model; all of them where none does.
@@ -169,9 +187,9 @@ def device_rows(view: SessionView) -> list[list[Value]]:
         first, more = devices.narrow_rows(info, sample)
         rows += first
         rest += [devices.title_row(info), *more] if more and len(shown) > 1 else more
-    rows += roof_rows(view.run.roofs if view.run else ())
+    rows += roof_rows(view.run.roofs if view.run else (), width)
     if len(view.host_samples) > 1:  # the first has no CPU load yet
-        rows += devices.host_rows(view.host_samples[-1]) + devices.cost_rows(view.cost)
+        rows += devices.host_rows(view.host_samples[-1]) + devices.cost_rows(view.cost, width)
     if not view.devices:
         rest += devices.no_gpu_rows(view.telemetry)
     return rows + rest
@@ -199,14 +217,15 @@ def cost_note(cost: CostSample | None) -> str:
     return " ".join(words)
 
 
-def roof_rows(roofs: Sequence[Roof]) -> list[list[Value]]:
+def roof_rows(roofs: Sequence[Roof], width: int = devices.LIVE_CELLS) -> list[list[Value]]:
     """How fast each device could decode at most, and from what that follows."""
     rows = []
     for roof in roofs:
+        label = f"{one_line(roof.device)} roof"
         if roof.bandwidth is None or roof.tokens_per_s is None:
             words = f"{_UNKNOWN} ({roof.reason})"
         else:
             reads = f"{roof.bytes_per_token / 1e9:.2f} GB a token at {roof.bandwidth.bytes_per_s / 1e9:,.0f} GB/s"
-            words = f"{roof.tokens_per_s:,.0f} tokens/s  {reads}"
-        rows.append([Value(f"{one_line(roof.device)} roof", words, left=True)])
+            words = fitting([f"{roof.tokens_per_s:,.0f} tokens/s", reads], width - len(label) - 1)
+        rows.append([Value(label, words, left=True)])
     return rows

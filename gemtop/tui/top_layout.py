@@ -7,6 +7,8 @@ from dataclasses import dataclass
 _FRAME = 2
 _BARS = 2
 """Header and keys."""
+_LEAST_CHART = 5
+"""Rows of a chart, with its frame and its axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +40,18 @@ def arrange(
     `compact_rows` is how many there are where each card has a row; at least one each, and the headings.
 
     What tells most has its rows first: cards, the machine, charts, processes. Cards get a row each where their
-    blocks would leave no room for charts.
+    blocks would leave no room for charts, which then are as low as can be.
     """
     left = height - _BARS
     machine = machine_rows + _FRAME if height >= 16 and machine_rows else 0
     left -= machine
-    chart_rows = 8 if height >= 36 else 7 if height >= 22 else 0
+    chart_rows = 8 if height >= 36 else 7 if height >= 22 else 0  # on fewer rows, what the cards leave
     least_processes = min(process_rows, 3) + _FRAME if height >= 36 and process_rows else 0
     wanted = card_rows + _FRAME
     compact = cards > 1 and wanted > left - chart_rows - least_processes
     if compact:
         wanted = max(cards + 1, compact_rows) + _FRAME
+        chart_rows = min(chart_rows, max(_LEAST_CHART, left - least_processes - wanted))
     devices = max(3, min(wanted, left - chart_rows - least_processes))
     left -= devices
     processes = 0
@@ -56,5 +59,5 @@ def arrange(
         most = max(least_processes, (left - chart_rows) // 2)
         processes = min(process_rows + _FRAME, most)
         left -= processes
-    beside = 0 if left < 5 or not chart_rows else 3 if width >= 100 else 2
+    beside = 0 if left < _LEAST_CHART else 3 if width >= 100 else 2
     return Layout((width, height), compact, devices, min(charts, beside), processes, machine)

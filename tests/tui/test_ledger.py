@@ -140,7 +140,9 @@ async def test_a_small_model_is_told_in_mib() -> None:
 async def test_details_go_before_devices_and_devices_are_named() -> None:
     low = (await drawn(BAR, RAM, height=4)).splitlines()
     assert [line[2:7] for line in low[1:3]] == ["CUDA0", "RAM  "] and "model 17.9 GiB" in low[0]
-    assert "18.1 of 24.0 GiB, 1 more" in await drawn(BAR, RAM, height=3, width=60)
+    assert "18.1 of 24.0 GiB (+RAM)" in await drawn(BAR, RAM, height=3, width=60)
+    assert "18.1 of 24.0 GiB   RAM  9.2 of 64.0 GiB" in await drawn(BAR, RAM, height=3, width=80)
+    assert "18.1 of 24.0 GiB (+2 devices)" in await drawn(BAR, BAR, RAM, height=3, width=60)
     cards = [replace(BAR, name=f"CUDA{number}") for number in range(8)]
     many = (await drawn(*cards, RAM, height=8)).splitlines()
     assert [line[2:7] for line in many[1:6]] == [f"CUDA{number}" for number in range(5)]

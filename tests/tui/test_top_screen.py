@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.command import CommandList, CommandPalette
 from textual.pilot import Pilot
 
 from gemtop.config import Paths
@@ -231,13 +232,27 @@ async def test_at_40x10_it_still_tells_the_card() -> None:
 async def test_more_cards_than_fit_can_be_scrolled() -> None:
     async with screen(cards_of(8), (80, 16)) as (pilot, _):
         before = text(pilot)
-        assert "7 RTX" not in before
+        assert "7 RTX" not in before and "more ─┘" in before, "the frame says that there are others"
         for _ in range(8):
             await pilot.press("down")
-        assert "7 RTX" in text(pilot)
+        assert "7 RTX" in text(pilot) and "more ─┘" not in text(pilot)
         assert "util %" in text(pilot)
         await pilot.press("pageup", "pageup")
         assert text(pilot) == before
+
+
+async def test_another_theme_is_chosen_while_readings_go_on() -> None:
+    async with screen(cards_of(1)) as (pilot, sampler):
+        before = pilot.app.theme
+        await pilot.press("f9")
+        await until(pilot, lambda: isinstance(pilot.app.screen, CommandPalette), "the list of themes")
+        await until(pilot, lambda: pilot.app.screen.query_one(CommandList).option_count > 1, "themes")
+        await pilot.press("down", "down")
+        await until(pilot, lambda: pilot.app.theme != before, "one is shown as one goes past it")
+        sampler.read(gpu_util_pct=11.0)
+        await until(pilot, lambda: "11 %" in text(pilot), "the readings behind the list")
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.theme == before, "none was chosen")
 
 
 async def test_a_held_picture_stands_still_and_goes_on_with_what_is_now() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
@@ -9,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_FAILURE, EXIT_OK
-from gemtop.tui.bindings import bindings
+from gemtop.tui.bindings import bindings, keys_of
 from gemtop.tui.hints import LIVE_KEYS, PROMPT_KEYS
 from gemtop.tui.screens.base import ModeScreen
 from gemtop.tui.screens.live_view import LiveView
@@ -56,6 +57,14 @@ class LiveScreen(LiveView, ModeScreen):
     @property
     def heading(self) -> str:
         return "gemtop (comparing)" if self._app.comparing else "gemtop"
+
+    @property
+    def opening(self) -> str:
+        return PurePath(self._app.model_path or "").name
+
+    @property
+    def without_model(self) -> str:
+        return f"no model is loaded; {keys_of(self.app).label('app.models')} lists them"
 
     def compose(self) -> ComposeResult:
         yield from self.compose_top()
@@ -156,6 +165,8 @@ class LiveScreen(LiveView, ModeScreen):
             for user, answer in resume.conversation:
                 self.query_one("#output", StreamView).mark(f"> {excerpt(user)}")
                 self.query_one("#output", StreamView).append(answer)
+            if app.startup.resumed and before is None:  # and not after a comparison
+                self.query_one("#output", StreamView).mark(_ANEW, "muted")
             if resume.last_prompt and not resume.conversation:
                 self.query_one("#prompt", PromptArea).put(resume.last_prompt)
         elif app.startup.prompt:
@@ -167,6 +178,7 @@ class LiveScreen(LiveView, ModeScreen):
     def _crashed(self, event: EngineCrashed) -> None:
         from gemtop.tui.screens.crash import CrashScreen
 
+        self._tell(f"llama.cpp gave up: {event.message}")  # it is still there when the dialog has been left
         if self._app.startup.quit_when_done:
             self._app.leave_with(EXIT_CRASHED, f"llama.cpp gave up: {event.message}")
             return
@@ -370,4 +382,5 @@ class LiveScreen(LiveView, ModeScreen):
 
 _PROMPTS = "prompts.jsonl"
 """Earlier prompts, in the state folder."""
+_ANEW = "- started anew: llama.cpp had given up; the runs before are in the history -"
 _EMPTY = "Press Enter, type a prompt and press Enter again. ? shows every key."

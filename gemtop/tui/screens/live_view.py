@@ -53,6 +53,16 @@ class LiveView(BaseScreen[None]):
         """The first words of the first line."""
         return "gemtop"
 
+    @property
+    def opening(self) -> str:
+        """The name of the model that is being loaded, where it is known."""
+        return ""
+
+    @property
+    def without_model(self) -> str:
+        """What the first line says where no model is loaded."""
+        return ""
+
     def compose_body(self, empty: str) -> ComposeResult:
         """Everything between the first lines and the last; `empty` stands where no text is yet."""
         with Vertical(id="body"):
@@ -102,18 +112,20 @@ class LiveView(BaseScreen[None]):
 
     def _draw_frame(self, session: Shown, view: SessionView) -> None:
         from gemtop.charts.live import LiveCharts
-        from gemtop.tui import present
+        from gemtop.tui import devices, present
 
         if self._charts is None:
             self._charts = LiveCharts(session.started_ns)
         self._charts.span_s = self.span_s
         self._show_charts(self._charts, view)
-        self.query_one("#header", HeaderLine).show_text(present.header_text(view, self.heading))
-        width = self.size.width
+        self.query_one("#header", HeaderLine).show_text(
+            present.header_text(view, self.heading, self.opening, self.without_model)
+        )
+        width, table = self.size.width, self.query_one("#devices", ValueGrid)
         for name, rows in (
             ("#figures", present.figure_rows(view, width)),
             ("#vitals", present.vital_rows(view, width - 2)),
-            ("#devices", present.device_rows(view)),
+            ("#devices", present.device_rows(view, table.inner_size()[0] if table.size else devices.LIVE_CELLS)),
         ):
             grid = self.query_one(name, ValueGrid)
             if grid.display:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from textwrap import wrap
 
 from rich.segment import Segment
 from rich.style import Style
@@ -209,6 +210,13 @@ class CellWidget(Widget):
             canvas.put(0, height - 1, bottom, role)
         draw_title(canvas, 2, width - 2, self._title, self._readings, dash, role)
 
+    @staticmethod
+    def note_in_frame(canvas: Canvas, words: str) -> None:
+        """Words at the right end of the frame's last line, where there is room for them."""
+        x = canvas.width - 3 - text_width(words) - 1
+        if x > 1 and canvas.height > 1:
+            canvas.put(x, canvas.height - 1, f" {words} ", "muted")
+
     def watch_has_focus(self, has_focus: bool) -> None:
         """The frame shows where the keys go."""
         super().watch_has_focus(has_focus)
@@ -219,6 +227,12 @@ class CellWidget(Widget):
 def plain(text: str) -> str:
     """The text as this terminal can show it, before it is laid out: it may get longer."""
     return to_ascii(text) if CellWidget.ascii_only else text
+
+
+def put_words(canvas: Canvas, text: str, role: str = "placeholder") -> None:
+    """Words from the upper left on, in as many lines as they take."""
+    for y, line in enumerate(wrap(text, max(10, canvas.width))):
+        canvas.put(0, y, clip(line, canvas.width), role)
 
 
 def clip(text: str, width: int) -> str:

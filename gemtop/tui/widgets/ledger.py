@@ -22,6 +22,8 @@ _ASCII_GLYPHS = {"": "", **dict(zip(PARTS, "#=+-.", strict=True))}
 """Each part can be told without its colour."""
 _LEAST_BAR = 8
 """A bar of fewer cells says nothing."""
+_WIDE_BAR = 20
+"""A bar that leaves room for the sizes of another device behind its own."""
 _LEAST_CUT = 4
 """Cells of a value, before it is left out rather than cut."""
 Entry = tuple[str, str, str]
@@ -152,12 +154,14 @@ class MemoryLedger(CellWidget):
         if len(bars) > 1 or not self.has_title_row:
             names = min(max(text_width(one.name) for one in bars), max(4, canvas.width // 5))
             sizes = max(len(one.used) for one in bars)
-            more = f", {len(bars) - 1} more" if canvas.height == 1 and len(bars) > 1 else ""
             canvas.put(0, y, clip(bar.name, names), "muted")
             start = names + 1
-            if end - start - sizes - len(more) - 1 >= _LEAST_BAR:
-                end -= sizes + len(more) + 1
-                canvas.put(end + 1, y, bar.used.rjust(sizes) + more, "text")
+            label, more = self._others(end - start - sizes - 1) if canvas.height == 1 else ("", "")
+            behind = sizes + text_width(label + more)
+            if end - start - behind - 1 >= _LEAST_BAR:
+                end -= behind + 1
+                x = canvas.put(end + 1, y, bar.used.rjust(sizes), "text")
+                canvas.put(canvas.put(x, y, label, "muted"), y, more, "text")
         if end - start < 1:
             return
         if not any(bar.parts):
@@ -168,6 +172,15 @@ class MemoryLedger(CellWidget):
             if part == "free" and not bar.free_known:
                 break  # what is not known to be free is left blank
             start = canvas.put(start, y, glyphs[part] * cells, part)
+
+    def _others(self, room: int) -> tuple[str, str]:
+        """Of the devices that have no line: the name and sizes of the only one, or at least that there are some."""
+        others = self._text.bars[1:]
+        if len(others) == 1:
+            whole = f"   {others[0].name} ", others[0].used
+            named = f" (+{others[0].name})", ""
+            return whole if room - sum(map(text_width, whole)) >= _WIDE_BAR else named
+        return (f" (+{len(others)} devices)", "") if others else ("", "")
 
     def _draw_entries(self, canvas: Canvas, y: int, entries: Sequence[Entry]) -> None:
         """Words with the glyph of their part before them; with less between them where room is short, then cut."""

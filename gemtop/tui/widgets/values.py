@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from gemtop.charts.grid import BADGE, Canvas, Cells
 from gemtop.domain.ascii_text import to_ascii
-from gemtop.domain.text import one_line, text_width
+from gemtop.domain.text import printable, text_width
 from gemtop.tui.widgets.cells import CellWidget, clip
 
 _GAP = 3
@@ -36,6 +36,9 @@ class ValueGrid(CellWidget):
     ValueGrid { height: auto; width: 1fr; }
     """
 
+    scrolls = False
+    """The frame says how many rows are below those that find room: one can go to them."""
+
     def __init__(
         self,
         *,
@@ -51,6 +54,8 @@ class ValueGrid(CellWidget):
         self._label_cells: list[int] = []
         self._value_cells: list[int] = []
         self._width = 0
+        self._below = 0
+        """Rows that find no room."""
 
     def show_rows(self, rows: Sequence[Sequence[Value]]) -> None:
         """Show these rows; only cells that changed are refreshed."""
@@ -68,7 +73,8 @@ class ValueGrid(CellWidget):
         """The value in what this terminal can show; a badge has a blank at either end."""
         if self.ascii_only:
             value = replace(value, label=to_ascii(value.label), text=to_ascii(value.text))
-        return replace(value, text=f" {one_line(value.text)} ") if value.role.startswith(BADGE) else value
+        text = _line(value.text)
+        return replace(value, label=_line(value.label), text=f" {text} " if value.role.startswith(BADGE) else text)
 
     def forget_widths(self) -> None:
         """Let columns be as narrow as what comes next: the values are of something else from now on."""
@@ -96,6 +102,9 @@ class ValueGrid(CellWidget):
             self._width = width
             self._label_cells = []
             self._widen()
+        below = len(self._rows) - height
+        if below != self._below:
+            self._below, self._frame_key = below, ()  # the frame tells of it
         canvas = Canvas(width, height)
         columns = len(self._label_cells)
         wanted = sum(self._label_cells) + sum(map(bool, self._label_cells)) + sum(self._value_cells)
@@ -107,10 +116,31 @@ class ValueGrid(CellWidget):
                 label_cells = text_width(value.label) if alone else self._label_cells[column]
                 value_cells = text_width(value.text) if alone else self._value_cells[column]
                 room = max(0, width - x - label_cells - bool(label_cells))
-                text = clip(value.text if value.role.startswith(BADGE) else one_line(value.text), room)
-                canvas.put(x, y, clip(one_line(value.label), max(0, width - x)), value.label_role)
+                text = clip(value.text, room)
+                canvas.put(x, y, clip(value.label, max(0, width - x)), value.label_role)
                 x += label_cells + bool(label_cells)
                 pad = 0 if value.left else max(0, min(value_cells, width - x) - text_width(text))
                 canvas.put(x + pad, y, text, value.role)
                 x += value_cells + gap
         return canvas.freeze()
+
+    def _draw_frame(self, canvas: Canvas) -> None:
+        super()._draw_frame(canvas)
+        if self.scrolls and self._below > 0:
+            self.note_in_frame(canvas, f"{self._stroke('↓', 'v')} {self._below} more")
+
+
+def _line(text: str) -> str:
+    """In one line, with the blanks that keep its parts apart."""
+    return printable(" ".join(text.splitlines()).replace("\t", " "))
+
+
+def fitting(parts: Sequence[str], room: int, gap: str = ", ") -> str:
+    """The first of these parts that there is room for; of the first alone a piece when it is drawn."""
+    words = ""
+    for part in parts:
+        longer = f"{words}{gap}{part}" if words else part
+        if words and text_width(longer) > room:
+            break
+        words = longer
+    return words
