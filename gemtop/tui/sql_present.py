@@ -13,6 +13,7 @@ from gemtop.tui.widgets.header import HeaderText
 if TYPE_CHECKING:
     from gemtop.history.lake import Address
     from gemtop.history.reader import Column
+    from gemtop.history.workbench import SessionLine
     from gemtop.view import SessionView
 
 _SESSION_SQL = """SELECT run_id, kind, variant, n_ctx, status, prompt_tokens, generated_tokens,
@@ -27,11 +28,17 @@ def session_sql(session_id: str) -> str:
     return _SESSION_SQL.format(session="'" + session_id.replace("'", "''") + "'")
 
 
+def session_words(session: SessionLine) -> str:
+    """How many runs, and of which models."""
+    runs = f"{session.runs} {'run' if session.runs == 1 else 'runs'}"
+    return f"{runs}, {session.models}" if session.models else runs
+
+
 def sql_header(view: SessionView | None, writing: bool, fleet: Address | None = None) -> HeaderText:
     """What is asked and how it is open on the left, the live session on the right."""
     left: tuple[tuple[str, str], ...] = (("gemtop", "title"),)
     if writing:
-        left += (("WRITING: what is run changes the history", "title"),)
+        left += (("WRITING", "title"), ("what is run changes the history", "text"))
     elif fleet is not None:
         left += (("fleet", "text"), (fleet.shown, "text"), ("read-only", "muted"))
     else:

@@ -19,7 +19,7 @@ from gemtop.tui.completing import complete
 from gemtop.tui.hints import SQL_EDITOR_KEYS, SQL_KEYS, SQL_LIST_KEYS
 from gemtop.tui.screens.history_dialogs import NoteScreen, SaveQueryScreen, SaveScreen, SaveTo, WriteScreen
 from gemtop.tui.screens.results import ResultScreen
-from gemtop.tui.sql_present import session_sql, sql_header
+from gemtop.tui.sql_present import session_sql, session_words, sql_header
 from gemtop.tui.terminal_app import draw_frames
 from gemtop.tui.widgets.completion_list import CompletionList
 from gemtop.tui.widgets.header import HeaderLine
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _SLIM = 72
 """Below so many columns the lists and the editor take turns."""
 _OWN = "what you wrote"
+_NO_SESSION = "no session yet: each sitting will be a line here, with what was run in it"
 
 
 class HistoryScreen(ResultScreen):
@@ -49,7 +50,7 @@ class HistoryScreen(ResultScreen):
         #side { width: 30; }
         #main { width: 1fr; }
         #sql { height: 30%; min-height: 4; }
-        &.-wide #side { width: 44; }
+        &.-wide #side { width: 56; }
         &.-narrow #side { width: 26; }
         &.-slim #side { display: none; width: 1fr; }
         &.-slim.-lists #side { display: block; }
@@ -57,6 +58,8 @@ class HistoryScreen(ResultScreen):
         &.-writing HeaderLine { background: $error 50%; }
         &.-writing #sql { border: solid $error; }
         &.-narrow #about { max-height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
+        &.-narrow.-tall #about, &.-narrow.-high #about { max-height: 2; text-wrap: wrap; }
+        &.-narrow .row Input { width: 14; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = bindings(
@@ -76,6 +79,7 @@ class HistoryScreen(ResultScreen):
         self._shown_sql = ""
         """What was put into the editor last."""
         self._views: tuple[View, ...] = ()
+        self._sessions: dict[str, SessionLine] = {}
 
     @property
     def _app(self) -> GemtopApp:
@@ -147,7 +151,7 @@ class HistoryScreen(ResultScreen):
         from gemtop.history.queries import library
 
         self._queries = library().queries
-        items = [Item(q.name, q.name, "own" if q.yours else "") for q in self._queries]
+        items = [Item(q.name, q.name, f"own, {q.title}" if q.yours else q.title, not q.yours) for q in self._queries]
         if self._own_text.strip():
             items.insert(0, Item(_OWN, _OWN, "back"))
         self.query_one("#queries", SideList).show_items(items)
@@ -160,19 +164,22 @@ class HistoryScreen(ResultScreen):
 
         def show(found: tuple[tuple[View, ...], tuple[SessionLine, ...]]) -> None:
             self._views, sessions = found
-            items = [
-                Item(s.session_id, s.started, f"{s.runs} {'run' if s.runs == 1 else 'runs'}  {s.models}".rstrip())
-                for s in sessions
-            ]
-            self.query_one("#sessions", SideList).show_items(items, "no session yet")
+            self._sessions = {s.session_id: s for s in sessions}
+            items = [Item(s.session_id, s.started, session_words(s)) for s in sessions]
+            self.query_one("#sessions", SideList).show_items(items, _NO_SESSION)
 
         self.begin("reading the history", look, show)
 
     def on_side_list_moved(self, message: SideList.Moved) -> None:
-        """Say what the query with the cursor shows."""
+        """Say what the query with the cursor shows, or what the session is."""
         query = next((q for q in self._queries if q.name == message.key), None)
-        if query is not None and message.owner.id == "queries" and not self.busy:
+        session = self._sessions.get(message.key)
+        if self.busy:
+            return
+        if query is not None and message.owner.id == "queries":
             self.say(f"{query.title}. {query.sentence}")
+        elif session is not None and message.owner.id == "sessions":
+            self.say(f"{session.started}: {session_words(session)}")
 
     def action_annotate(self) -> None:
         """Note and tags of the session with the cursor."""

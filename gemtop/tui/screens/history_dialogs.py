@@ -36,13 +36,9 @@ class Form(ModalScreen[Any]):
     """A few fields; Enter goes on, Esc leaves. A second Enter replaces what is there."""
 
     DEFAULT_CSS = """
-    SaveScreen, SaveQueryScreen, NoteScreen, WriteScreen, ValueScreen {
-        align: center middle; background: $background 60%;
-    }
+    Form { align: center middle; background: $background 60%; }
     .sql-dialog Input { width: 1fr; }
     .sql-dialog .row Label { width: 11; }
-    ValueScreen .dialog { height: 80%; width: 90%; }
-    WriteScreen .dialog { border: round $error; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Leave"),
@@ -72,7 +68,9 @@ class Form(ModalScreen[Any]):
         return self.query_one(f"#{name}", Input).value.strip()
 
     def say(self, words: str) -> None:
-        self.query_one("#note", Static).update(Content(one_line(words)))
+        note = self.query_one("#note", Static)
+        note.update(Content(one_line(words)))
+        note.add_class("-bad")
 
     def may_replace(self, path: Path) -> bool:
         """Whether Enter was pressed again on what would replace a file; the first time it is asked."""
@@ -114,7 +112,7 @@ class NoteScreen(Form):
 
     TITLE_WORDS = "note and tags of a session"
     FIELDS = (("words", "note"), ("tags", "tags"))
-    NOTE = "tags are apart by blanks; gemtop sessions --tag TAG lists them. Enter keeps both, Esc leaves"
+    NOTE = "blanks separate tags; gemtop sessions --tag TAG lists its sessions. Enter keeps both, Esc leaves"
 
     def on_input_submitted(self) -> None:
         from gemtop.history.manage import checked_tags
@@ -159,6 +157,10 @@ class SaveQueryScreen(Form):
 class WriteScreen(ModalScreen[bool]):
     """The warning before statements may change the history."""
 
+    DEFAULT_CSS = """
+    WriteScreen { align: center middle; background: $background 60%; }
+    WriteScreen .dialog { border: round $error; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,y", "dismiss(True)", "Allow"),
         Binding("escape,n,q", "dismiss(False)", "Leave"),
@@ -178,6 +180,10 @@ class WriteScreen(ModalScreen[bool]):
 class ValueScreen(ModalScreen[None]):
     """A value as a whole."""
 
+    DEFAULT_CSS = """
+    ValueScreen { align: center middle; background: $background 60%; }
+    ValueScreen .dialog { height: 80%; width: 90%; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,enter", "dismiss", "Close")]
 
     def __init__(self, name: str, value: Any, copy: Callable[[str], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from textwrap import wrap
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -35,9 +36,12 @@ class ResultScreen(JobScreen):
     DEFAULT_CSS = """
     ResultScreen {
         #said { height: 1; max-height: 9; padding: 0 2; text-wrap: nowrap; text-overflow: ellipsis; }
+        &.-narrow.-tall #said, &.-narrow.-high #said { height: 2; text-wrap: wrap; text-overflow: fold; }
         #said.-bad { color: $error; }
         #said.-busy { color: $warning; }
         #said.-bad, #said.-busy { height: auto; text-wrap: wrap; text-overflow: fold; }
+        &.-narrow.-tall #said.-bad, &.-narrow.-tall #said.-busy { height: auto; min-height: 2; }
+        &.-narrow.-high #said.-bad, &.-narrow.-high #said.-busy { height: auto; min-height: 2; }
         #plot { display: none; }
         &.-plot #plot { display: block; }
         &.-plot #table { display: none; }
@@ -64,8 +68,18 @@ class ResultScreen(JobScreen):
         said = self.query_one("#said", Static)
         said.set_class(kind == "bad", "-bad")
         said.set_class(kind == "busy", "-busy")
-        lines = error_lines(words, said.content_size.width) if kind == "bad" else [words]
-        said.update(Content(printable("\n".join(lines))))
+        width = said.content_size.width
+        if kind == "bad":
+            words = "\n".join(error_lines(words, width))
+        elif not kind and width:
+            lines = wrap(words, width, max_lines=2 if self._has_two_lines else 1, placeholder=" …")
+            words = "\n".join(lines)
+        said.update(Content(printable(words)))
+
+    @property
+    def _has_two_lines(self) -> bool:
+        """For what is said: a narrow screen cuts most of it off."""
+        return "-narrow" in self.classes and bool({"-tall", "-high"} & set(self.classes))
 
     # The table
 

@@ -15,7 +15,7 @@ from gemtop.charts.spec import Reading
 from gemtop.domain.text import one_line, text_width
 from gemtop.history.formats import NULL, short
 from gemtop.tui.bindings import bindings
-from gemtop.tui.widgets.cells import CellWidget, clip
+from gemtop.tui.widgets.cells import CellWidget, clip, put_words
 
 if TYPE_CHECKING:
     from gemtop.history.results import StoredResult
@@ -148,7 +148,7 @@ class ResultTable(CellWidget, can_focus=True):
         canvas = Canvas(width, height)
         result = self._result
         if result is None or not height:
-            canvas.put(0, 0, clip("nothing has been run yet; F5 runs what is in the editor", width), "placeholder")
+            put_words(canvas, "nothing has been run yet; F5 runs what is in the editor")
             return canvas.freeze()
         self._settle(width, height - 1)
         for index, x, room in self._columns(width):

@@ -13,9 +13,13 @@ from textual.message import Message
 from gemtop.charts.grid import Canvas, Cells
 from gemtop.domain.text import one_line, text_width
 from gemtop.tui.bindings import bindings
-from gemtop.tui.widgets.cells import CellWidget, clip
+from gemtop.tui.widgets.cells import CellWidget, clip, put_words
 
 _FAR = 1_000_000_000
+_NOTED = 36
+"""Columns of a list from which it is wide."""
+_LEAST_CUT = 16
+"""Columns in which a piece of a note still says something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,8 @@ class Item:
     key: str
     text: str
     note: str = ""
+    extra: bool = False
+    """The note is shown in wide lists alone: in others there would be room for few of them."""
 
 
 class SideList(CellWidget, can_focus=True):
@@ -56,6 +62,8 @@ class SideList(CellWidget, can_focus=True):
         self._placeholder = placeholder
         self._at = 0
         self._top = 0
+        self._below = 0
+        """Lines that find no room below."""
 
     @property
     def at(self) -> str | None:
@@ -75,26 +83,44 @@ class SideList(CellWidget, can_focus=True):
     def draw(self, width: int, height: int) -> Cells:
         canvas = Canvas(width, height)
         if not self._items:
-            canvas.put(0, 0, clip(self._placeholder, width), "placeholder")
+            put_words(canvas, self._placeholder)
         if not height or not self._items:
             return canvas.freeze()
         if not self._top <= self._at < self._top + height:
             # By half a view: a list that moves at every step sends itself whole at every step.
             self._top = self._at - height // 2
         self._top = max(0, min(self._top, len(self._items) - height))
+        below = len(self._items) - self._top - height
+        if below != self._below:
+            self._below, self._frame_key = below, ()  # the frame tells of it
         for y, item in enumerate(self._items[self._top : self._top + height]):
             self.draw_item(canvas, y, item, width)
             if self._top + y == self._at and (self.has_focus or not self.quiet):
                 canvas.tint(0, y, width, "prompt" if self.has_focus else "other")
         return canvas.freeze()
 
+    def _draw_frame(self, canvas: Canvas) -> None:
+        super()._draw_frame(canvas)
+        if self._below > 0:
+            self.note_in_frame(canvas, f"{self._stroke('↓', 'v')} {self._below} more")
+
     def draw_item(self, canvas: Canvas, y: int, item: Item, width: int) -> None:
         """A line without its cursor."""
         text = clip(one_line(item.text), width)
         canvas.put(0, y, text, "text")
-        note, used = one_line(item.note), text_width(text)
-        if note and used + 2 + min(text_width(note), 8) <= width:
-            canvas.put(max(used + 2, width - text_width(note)), y, clip(note, width - used - 2), "muted")
+        note = self._note(item, width, width - text_width(text) - 2)
+        canvas.put(width - text_width(note), y, note, "muted")
+
+    @staticmethod
+    def _note(item: Item, width: int, room: int) -> str:
+        """As much of an item's note as is worth showing: up to its first comma where there is room for little."""
+        note = one_line(item.note)
+        if item.extra and width < _NOTED:
+            return ""
+        if text_width(note) > room < _LEAST_CUT:
+            note = note.partition(",")[0]
+            return note if text_width(note) <= room else ""
+        return clip(note, max(0, room))
 
     def action_move(self, way: int) -> None:
         at = max(0, min(self._at + way, len(self._items) - 1))
