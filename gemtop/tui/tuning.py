@@ -419,7 +419,7 @@ def cost(
         return words
     words += f" + {tokens:,} tokens decoded again" if kept in change_s else f", {tokens:,} tokens decoded again"
     rate = _prefill_rate(runs)
-    return words if rate is None else f"{words}, about {tokens / rate:.1f} s"
+    return words if rate is None else f"{words} in {tokens / rate:.1f} s"
 
 
 def _prefill_rate(runs: Sequence[RunView]) -> float | None:
@@ -434,8 +434,8 @@ def limits(plan: Plan) -> str:
     found = [f"{kind} {longest:,}" for kind, longest in plan.max_n_ctx.items() if longest]
     if not plan.max_n_ctx:
         return ""
-    words = "longest context that fits   " + ("   ".join(found) or "none")
-    return words if plan.max_n_gpu_layers is None else f"{words}   most layers {plan.max_n_gpu_layers}"
+    words = "longest context: " + (", ".join(found) or "none")
+    return words if plan.max_n_gpu_layers is None else f"{words}; layers: {plan.max_n_gpu_layers}"
 
 
 def refusal(plan: Plan, tokens: int) -> str | None:

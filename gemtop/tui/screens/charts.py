@@ -42,7 +42,7 @@ class Choices(CellWidget, can_focus=True):
         return len(self._live.charts) + 1
 
     def _lines(self) -> list[tuple[str, str]]:
-        places = ("above", "below, left", "below, middle", "below, right (wide screens)")
+        places = ("above", "below, left", "below, middle", "below, right (wide)")
         lines = [(place, CHARTS[name]) for place, name in zip(places, self._live.charts, strict=False)]
         return [*lines, ("time", _SPAN_WORDS[int(self._live.span_s)])]
 

@@ -70,6 +70,8 @@ class CompareScreen(ModeScreen):
         &.-narrow #choosing { layout: vertical; }
         &.-narrow #form { width: 1fr; height: 4; padding: 0 1; }
         &.-narrow #about { display: none; }
+        &.-narrow.-tall #form, &.-narrow.-high #form { height: 9; }
+        &.-narrow.-tall #about, &.-narrow.-high #about { display: block; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = bindings(

@@ -78,7 +78,9 @@ class SamplingScreen(ModalScreen[None]):
                 values[name] = convert(field.value.strip())
             except ValueError as error:
                 words = str(error) if "between" in str(error) or "at least" in str(error) else "a number"
-                self.query_one("#note", Static).update(f"{label}: {words}")
+                note = self.query_one("#note", Static)
+                note.update(f"{label}: {words}")
+                note.add_class("-bad")
                 field.focus()
                 return
         seed = int(values["seed"])
