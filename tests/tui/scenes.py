@@ -93,7 +93,7 @@ _RESOURCES = Resources(
 )  # fmt: skip
 
 
-def _wave(t_s: float) -> float:
+def wave(t_s: float) -> float:
     return 0.5 + 0.5 * math.sin(t_s / 3)
 
 
@@ -102,7 +102,7 @@ def _card_samples(until_s: int, throttled: bool, lost: bool) -> tuple[DeviceSamp
     for tick in range(2 * until_s):
         t_s = tick / 2
         if lost and t_s >= 36:
-            reasons = dict.fromkeys(("power_w", "vram_used_bytes", "gpu_util_pct", "temperature_c"), "the card is lost")
+            reasons = dict.fromkeys(DeviceSample.__slots__, "the card is lost")
             made.append(DeviceSample(round(t_s * S), "0", reasons=reasons))
             continue
         busy = t_s >= 20
@@ -115,9 +115,9 @@ def _card_samples(until_s: int, throttled: bool, lost: bool) -> tuple[DeviceSamp
                 mem_util_pct=88.0 if busy else 1.0,
                 vram_used_bytes=round((18.1 if t_s >= 12 else 0.4) * GIB),
                 vram_free_bytes=round((5.9 if t_s >= 12 else 23.6) * GIB),
-                power_w=300.0 + 20 * _wave(t_s) if busy else 34.0,
-                power_average_w=300.0 + 20 * _wave(t_s) if busy else 34.0,
-                power_instant_w=302.0 + 20 * _wave(t_s) if busy else 33.0,
+                power_w=300.0 + 20 * wave(t_s) if busy else 34.0,
+                power_average_w=300.0 + 20 * wave(t_s) if busy else 34.0,
+                power_instant_w=302.0 + 20 * wave(t_s) if busy else 33.0,
                 temperature_c=40.0 + (0.5 * (t_s - 20) if busy else 0),
                 clock_sm_mhz=1395.0 if why else 1695.0 if busy else 210.0,
                 clock_mem_mhz=9751.0 if busy else 405.0,
@@ -146,7 +146,7 @@ def view(
 ) -> SessionView:
     """Everything a screen shows, 52 seconds into the sitting."""
     busy = current is not None
-    decode = tuple(RatePoint(round((22 + n / 2) * S), 34.2 + 2 * _wave(n / 2)) for n in range(60)) if busy else ()
+    decode = tuple(RatePoint(round((22 + n / 2) * S), 34.2 + 2 * wave(n / 2)) for n in range(60)) if busy else ()
     return SessionView(
         t_ns=NOW_NS,
         session_id="20261127-101500-5ce9e000",
@@ -184,6 +184,7 @@ _NOT_VALID = Verdict(False, ("power throttling (SwPowerCap) for 15.0 s of the de
 SCENES: Mapping[str, SessionView] = {
     "first start": view(model=False),
     "loading": replace(view(model=False), loading=0.42),
+    "loaded": view(),
     "generating": view(current=run(4, None), runs=_OLDER),
     "ended": view(current=run(4), runs=(*_OLDER, run(4))),
     "throttled": view(current=run(4, verdict=_NOT_VALID), runs=(*_OLDER, run(4, verdict=_NOT_VALID)), throttled=True),

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import NamedTuple
 
 import pytest
-from textual.pilot import Pilot
 
 from gemtop.config import Paths
+from gemtop.domain.events import EngineCrashed, LoadFailed, ModelLoaded
 from gemtop.domain.model import ModelEntry
 from gemtop.domain.settings import EngineSettings, SamplingSettings
-from gemtop.tui.app import GemtopApp
+from gemtop.tui.messages import SessionHappened
 from gemtop.tui.screens.models import ModelsScreen, PlanMade
-from gemtop.tui.startup import Startup
-from gemtop.tui.widgets.stream import StreamView
-from tests.tui.pictures import compare, picture
-from tests.tui.scenes import PROMPT, SCENES, TEXT, StillSession
+from gemtop.tui.startup import Resume, save_resume
+from gemtop.view import SessionEvent
+from tests.tui.scenes import MODEL, NOW_NS, PROMPT, SCENES, TEXT
+from tests.tui.stills import SMALLEST, Size, at_sizes, hold, idle, still
 
-SIZES = [(80, 24), (120, 40), (200, 60)]
 MODELS = (
     ModelEntry("gemma-3-27b-it-BF16.gguf", "/m/gemma-3-27b-it-BF16.gguf", "folder", (), 54_000_000_000, None,
                quantization="BF16", training="none", variant="BF16",
@@ -30,56 +27,64 @@ MODELS = (
                training="none", variant="PTQ Q4_K_M", refused="it holds the vision tensors as well"),
     ModelEntry("notes.gguf", "/m/notes.gguf", "folder", (), 20_000, "is not a GGUF file"),
 )  # fmt: skip
+ABORTED = "CUDA error: out of memory\n  current device: 0, in function alloc at ggml-cuda.cu:433"
+NO_ROOM = (
+    "llama.cpp could not load gemma-3-27b-it-BF16.gguf: cudaMalloc failed: out of memory (allocating 50,286.27 MiB on "
+    "device 0); t, gemtop plan and the models' screen say what fits"
+)
 
 
-@asynccontextmanager
-async def still(folders: Paths, scene: str, size: tuple[int, int]) -> AsyncIterator[tuple[GemtopApp, Pilot[int]]]:
-    """The application over a sitting that does not move."""
-    session = StillSession(SCENES[scene])
-    startup = Startup(
-        path="gemma-3-27b-it-qat-q4_0.gguf",
-        demo=False,
-        settings=EngineSettings(),
-        sampling=SamplingSettings(),
-        n_predict=256,
-        raw=False,
-        prompt=None,
-        quit_when_done=False,
-        session_id="20261127-101500-5ce9e000",
-    )
-    app = GemtopApp(startup, folders, lambda _listener: cast("Any", session))
-    async with app.run_test(size=size) as pilot:
-        while app.session is None:
-            await pilot.pause()
-        await pilot.pause()
-        if session.shown.run is not None:
-            output = app.live.query_one("#output", StreamView)
-            output.mark(f"> {PROMPT}")
-            output.append(TEXT)
-        app.live.show_frame()
-        await pilot.pause()
-        yield app, pilot
-        app._leaving = True
+class Happened(NamedTuple):
+    """Something that the session tells, in a scene of tests.tui.scenes."""
+
+    scene: str
+    event: SessionEvent
 
 
-def _name(scene: str, size: tuple[int, int]) -> str:
-    return f"{scene.replace(' ', '-')}-{size[0]}x{size[1]}"
+HAPPENED = {
+    "out of memory": Happened("first start", LoadFailed(NO_ROOM)),
+    "gave up": Happened("crashed", EngineCrashed(NOW_NS, ABORTED)),
+}
+"""By the state that it leads to."""
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@at_sizes()
 @pytest.mark.parametrize("scene", SCENES)
-async def test_live(folders: Paths, scene: str, size: tuple[int, int]) -> None:
+async def test_live(folders: Paths, scene: str, size: Size) -> None:
     async with still(folders, scene, size) as (app, _):
-        compare(_name(f"live {scene}", size), picture(app))
+        hold(app, f"live {scene}", size)
 
 
-async def test_live_on_the_smallest_terminal(folders: Paths) -> None:
-    async with still(folders, "generating", (60, 20)) as (app, _):
-        compare(_name("live generating", (60, 20)), picture(app))
+@at_sizes(SMALLEST)
+@pytest.mark.parametrize("scene", ["generating", "throttled"])
+async def test_live_on_the_smallest_terminal(folders: Paths, scene: str, size: Size) -> None:
+    async with still(folders, scene, size) as (app, _):
+        hold(app, f"live {scene}", size)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-async def test_models(folders: Paths, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+@at_sizes()
+@pytest.mark.parametrize("state", HAPPENED)
+async def test_live_when_something_happened(folders: Paths, state: str, size: Size) -> None:
+    async with still(folders, HAPPENED[state].scene, size) as (app, pilot):
+        app.on_session_happened(SessionHappened(HAPPENED[state].event, 0, None))
+        await pilot.pause()
+        hold(app, f"live {state}", size)
+
+
+@at_sizes()
+async def test_live_after_llama_cpp_crashed_before(folders: Paths, size: Size) -> None:
+    """It was started anew: the conversation is there, the model is loaded again."""
+    left = Resume("gemma.gguf", EngineSettings(), SamplingSettings(), 256, ((PROMPT, TEXT),), PROMPT)
+    save_resume(folders, left)
+    async with still(folders, "first start", size, resumed=True) as (app, pilot):
+        app.session.shown = SCENES["loaded"]  # type: ignore[union-attr]
+        app.on_session_happened(SessionHappened(ModelLoaded(MODEL, EngineSettings()), 0, None))
+        await pilot.pause()
+        hold(app, "live crashed before", size)
+
+
+@at_sizes()
+async def test_models(folders: Paths, size: Size, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ModelsScreen, "action_again", lambda self: self._show(MODELS))
     monkeypatch.setattr(ModelsScreen, "_plan", lambda self: None)
     async with still(folders, "ended", size) as (app, pilot):
@@ -90,22 +95,30 @@ async def test_models(folders: Paths, size: tuple[int, int], monkeypatch: pytest
         words = "gemma-3-27b-it-qat, QAT Q4_0, 16.9 GiB\n8,192 tokens, f16 cache\n\nfits"
         screen.on_plan_made(PlanMade("gemma3", [(words, "text")], words))
         await pilot.pause()
-        compare(_name("models", size), picture(app))
+        hold(app, "models", size)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-async def test_log_compare_and_the_keys(folders: Paths, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+@at_sizes()
+async def test_no_models(folders: Paths, size: Size, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ModelsScreen, "action_again", lambda self: self._show(()))
+    async with still(folders, "first start", size) as (app, pilot):
+        await pilot.press("4")
+        await idle(pilot)
+        hold(app, "models none", size)
+
+
+@at_sizes()
+async def test_log_compare_and_the_keys(folders: Paths, size: Size, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gemtop.engine.catalogue.list_models", lambda *_args, **_more: list(MODELS))
     async with still(folders, "ended", size) as (app, pilot):
         await pilot.press("5")
         await pilot.pause()
-        compare(_name("log", size), picture(app))
+        hold(app, "log", size)
         await pilot.press("2")
-        await app.workers.wait_for_complete()
-        await pilot.pause()
+        await idle(pilot)
         await pilot.press("space", "down", "space")
         await pilot.pause()
-        compare(_name("compare choosing", size), picture(app))
+        hold(app, "compare choosing", size)
         await pilot.press("question_mark")
         await pilot.pause()
-        compare(_name("keys", size), picture(app))
+        hold(app, "keys", size)
