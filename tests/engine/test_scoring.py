@@ -21,15 +21,20 @@ from gemtop.engine.protocol import ScoreRequest
 from gemtop.prompts import corpus
 from tests.derived import derive
 from tests.engines import EngineDriver
+from tests.tools import llama_perplexity
+from tests.tools.llama_perplexity import CHUNKS
 
-THEIRS = json.loads((Path(__file__).parent / "data" / "llama_perplexity.json").read_text())
-CHUNKS = 2
+RECORDED = json.loads(llama_perplexity.DATA.read_text(encoding="utf-8"))
+KIND = llama_perplexity.kind_of_processor()
+THEIRS = RECORDED["kinds"][KIND or "AVX2"]
+ROOM = 1 if KIND else 20
+"""Other kernels move figures by a hundredth; where llama-perplexity was not run, they are held against those of one."""
 
 
 @pytest.fixture(scope="module")
 def formats(model_path: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("formats")
-    made = {name: str(derive(model_path, folder, name)) for name in THEIRS["formats"] if name != "Q4_K_M"}
+    made = {name: str(derive(model_path, folder, name)) for name in THEIRS if name != "Q4_K_M"}
     return {**made, "Q4_K_M": model_path}
 
 
@@ -50,20 +55,20 @@ def score(engine: EngineDriver, path: str, request: ScoreRequest) -> TextScored:
 
 
 def test_the_text_is_that_of_the_figures() -> None:
-    assert corpus.default().sha256 == THEIRS["corpus_sha256"]
+    assert corpus.default().sha256 == RECORDED["corpus_sha256"]
 
 
-@pytest.mark.parametrize("name", THEIRS["formats"])
+@pytest.mark.parametrize("name", THEIRS)
 def test_figures_are_llama_perplexitys(engine: EngineDriver, formats: dict[str, str], kept: Path, name: str) -> None:
     base = name == "F16"
     request = ScoreRequest(corpus.default().text, 512, CHUNKS, () if base else (kept,), kept if base else None)
     found = score(engine, formats[name], request)
     assert (found.status, found.message) == ("finished", None)
     assert found.likelihoods is not None
-    mine, theirs = perplexity(found.likelihoods), THEIRS["formats"][name]
+    mine, theirs = perplexity(found.likelihoods), THEIRS[name]
     assert mine.n_tokens == CHUNKS * 255
-    assert mine.perplexity.value == pytest.approx(theirs["perplexity"], rel=0.001)
-    assert mine.perplexity.standard_error == pytest.approx(theirs["perplexity_se"], rel=0.002)
+    assert mine.perplexity.value == pytest.approx(theirs["perplexity"], rel=0.001 * ROOM)
+    assert mine.perplexity.standard_error == pytest.approx(theirs["perplexity_se"], rel=0.002 * ROOM)
     if base:
         assert found.divergences == ()
         assert [e.n_done for e in engine.events if isinstance(e, ScoreProgress)] == [1, 2]
@@ -71,18 +76,18 @@ def test_figures_are_llama_perplexitys(engine: EngineDriver, formats: dict[str, 
     (far_from,) = found.divergences
     assert isinstance(far_from, Divergences)
     far = fidelity(found.likelihoods, far_from)
-    assert far.kl_mean.value == pytest.approx(theirs["kl_mean"], rel=0.01)
-    assert far.kl_mean.standard_error == pytest.approx(theirs["kl_mean_se"], rel=0.02)
-    assert far.kl_median.value == pytest.approx(theirs["kl_median"], rel=0.02)
-    assert far.kl_p90.value == pytest.approx(theirs["kl_p90"], rel=0.02)
-    assert far.kl_p99.value == pytest.approx(theirs["kl_p99"], rel=0.02)
-    assert far.kl_max == pytest.approx(theirs["kl_max"], rel=0.02)
-    assert 100 * far.top1_agreement.value == pytest.approx(theirs["top1_pct"], abs=0.2)
-    assert 100 * far.top1_agreement.standard_error == pytest.approx(theirs["top1_pct_se"], rel=0.02)  # type: ignore[operator]
-    assert 100 * far.probability_rms.value == pytest.approx(theirs["rms_pct"], rel=0.01)
-    assert 100 * far.probability_rms.standard_error == pytest.approx(theirs["rms_pct_se"], rel=0.02)  # type: ignore[operator]
-    assert far.ln_perplexity_ratio.value == pytest.approx(theirs["ln_ratio"], abs=0.0005)
-    assert far.ln_perplexity_ratio.standard_error == pytest.approx(theirs["ln_ratio_se"], rel=0.02)
+    assert far.kl_mean.value == pytest.approx(theirs["kl_mean"], rel=0.01 * ROOM)
+    assert far.kl_mean.standard_error == pytest.approx(theirs["kl_mean_se"], rel=0.02 * ROOM)
+    assert far.kl_median.value == pytest.approx(theirs["kl_median"], rel=0.02 * ROOM)
+    assert far.kl_p90.value == pytest.approx(theirs["kl_p90"], rel=0.02 * ROOM)
+    assert far.kl_p99.value == pytest.approx(theirs["kl_p99"], rel=0.02 * ROOM)
+    assert far.kl_max == pytest.approx(theirs["kl_max"], rel=0.02 * ROOM)
+    assert 100 * far.top1_agreement.value == pytest.approx(theirs["top1_pct"], abs=0.2 * ROOM)
+    assert 100 * far.top1_agreement.standard_error == pytest.approx(theirs["top1_pct_se"], rel=0.02 * ROOM)  # type: ignore[operator]
+    assert 100 * far.probability_rms.value == pytest.approx(theirs["rms_pct"], rel=0.01 * ROOM)
+    assert 100 * far.probability_rms.standard_error == pytest.approx(theirs["rms_pct_se"], rel=0.02 * ROOM)  # type: ignore[operator]
+    assert far.ln_perplexity_ratio.value == pytest.approx(theirs["ln_ratio"], abs=0.0005 * ROOM)
+    assert far.ln_perplexity_ratio.standard_error == pytest.approx(theirs["ln_ratio_se"], rel=0.02 * ROOM)
 
 
 def test_the_file_is_small_beside_llama_perplexitys(kept: Path) -> None:
