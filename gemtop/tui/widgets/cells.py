@@ -58,6 +58,8 @@ class CellWidget(Widget):
         self._strips: dict[int, tuple[CellRow, Strip]] = {}
         self._frame = self._cells
         self._frame_key: tuple[object, ...] = ()
+        self.rows_below = 0
+        """Rows that find no room and that one can go to: the frame says how many. `draw` sets it."""
         self._enclosed: dict[int, tuple[CellRow, CellRow]] = {}
         self._uncovered = Place()
 
@@ -105,7 +107,7 @@ class CellWidget(Widget):
 
     def _enclose(self, content: Cells, width: int, height: int) -> Cells:
         """The content in its frame or below its title. Rows that are the same objects as before stay so."""
-        key = (width, height, self._title, self._readings, self.has_focus, self.ascii_only)
+        key = (width, height, self._title, self._readings, self.has_focus, self.ascii_only, self.rows_below)
         if key != self._frame_key:
             canvas = Canvas(width, height)
             if self.framed:
@@ -209,13 +211,10 @@ class CellWidget(Widget):
             bottom = self._stroke("└", "+") + dash * (width - 2) + self._stroke("┘", "+")
             canvas.put(0, height - 1, bottom, role)
         draw_title(canvas, 2, width - 2, self._title, self._readings, dash, role)
-
-    @staticmethod
-    def note_in_frame(canvas: Canvas, words: str) -> None:
-        """Words at the right end of the frame's last line, where there is room for them."""
-        x = canvas.width - 3 - text_width(words) - 1
-        if x > 1 and canvas.height > 1:
-            canvas.put(x, canvas.height - 1, f" {words} ", "muted")
+        if self.rows_below > 0 and height > 1:
+            note = f" {self._stroke('↓', 'v')} {self.rows_below} more "
+            if (x := width - 2 - text_width(note)) > 1:
+                canvas.put(x, height - 1, note, "muted")
 
     def watch_has_focus(self, has_focus: bool) -> None:
         """The frame shows where the keys go."""

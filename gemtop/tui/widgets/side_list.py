@@ -62,8 +62,6 @@ class SideList(CellWidget, can_focus=True):
         self._placeholder = placeholder
         self._at = 0
         self._top = 0
-        self._below = 0
-        """Lines that find no room below."""
 
     @property
     def at(self) -> str | None:
@@ -90,19 +88,12 @@ class SideList(CellWidget, can_focus=True):
             # By half a view: a list that moves at every step sends itself whole at every step.
             self._top = self._at - height // 2
         self._top = max(0, min(self._top, len(self._items) - height))
-        below = len(self._items) - self._top - height
-        if below != self._below:
-            self._below, self._frame_key = below, ()  # the frame tells of it
+        self.rows_below = len(self._items) - self._top - height
         for y, item in enumerate(self._items[self._top : self._top + height]):
             self.draw_item(canvas, y, item, width)
             if self._top + y == self._at and (self.has_focus or not self.quiet):
                 canvas.tint(0, y, width, "prompt" if self.has_focus else "other")
         return canvas.freeze()
-
-    def _draw_frame(self, canvas: Canvas) -> None:
-        super()._draw_frame(canvas)
-        if self._below > 0:
-            self.note_in_frame(canvas, f"{self._stroke('↓', 'v')} {self._below} more")
 
     def draw_item(self, canvas: Canvas, y: int, item: Item, width: int) -> None:
         """A line without its cursor."""

@@ -54,8 +54,6 @@ class ValueGrid(CellWidget):
         self._label_cells: list[int] = []
         self._value_cells: list[int] = []
         self._width = 0
-        self._below = 0
-        """Rows that find no room."""
 
     def show_rows(self, rows: Sequence[Sequence[Value]]) -> None:
         """Show these rows; only cells that changed are refreshed."""
@@ -102,9 +100,7 @@ class ValueGrid(CellWidget):
             self._width = width
             self._label_cells = []
             self._widen()
-        below = len(self._rows) - height
-        if below != self._below:
-            self._below, self._frame_key = below, ()  # the frame tells of it
+        self.rows_below = len(self._rows) - height if self.scrolls else 0
         canvas = Canvas(width, height)
         columns = len(self._label_cells)
         wanted = sum(self._label_cells) + sum(map(bool, self._label_cells)) + sum(self._value_cells)
@@ -123,11 +119,6 @@ class ValueGrid(CellWidget):
                 canvas.put(x + pad, y, text, value.role)
                 x += value_cells + gap
         return canvas.freeze()
-
-    def _draw_frame(self, canvas: Canvas) -> None:
-        super()._draw_frame(canvas)
-        if self.scrolls and self._below > 0:
-            self.note_in_frame(canvas, f"{self._stroke('↓', 'v')} {self._below} more")
 
 
 def _line(text: str) -> str:
