@@ -183,7 +183,7 @@ class TerminalApp(OrderedApp):
         if not self._is_fit():
             picture.resize(*self.size)
             if not isinstance(update, LayoutUpdate) or update.region.size != self.size:
-                self.screen.refresh()  # a terminal that is back at its size before is nothing new to Textual
+                self.call_later(self._draw_all)  # not at once: Textual is about to forget what it was asked to draw
         picture.tick()
         if isinstance(update, LayoutUpdate):
             left, top, right, _ = update.region.corners
@@ -204,8 +204,11 @@ class TerminalApp(OrderedApp):
     def on_resize(self, event: events.Resize) -> None:
         """Send all of it, be the size as before: a terminal that was small in between has cut off what it showed."""
         self.picture.forget()
-        if event.size == (self.picture.width, self.picture.height):  # nothing that Textual would draw for
-            self.send_soon()
+        self.call_later(self._draw_all)  # back at the size of before there is nothing new to Textual
+
+    def _draw_all(self) -> None:
+        if self._running and self._screen_stack:
+            self.screen.refresh()
 
     def send_picture(self) -> None:
         """Send as much of what has changed as there is room for; the rest when there is room again."""
@@ -254,7 +257,7 @@ class TerminalApp(OrderedApp):
     def action_redraw(self) -> None:
         """Send all of the screen again: something else may have written to the terminal."""
         self.picture.forget()
-        self.screen.refresh()
+        self._draw_all()
         self.send_picture()
 
     # What the driver asks and tells

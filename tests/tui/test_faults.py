@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -74,21 +75,51 @@ def test_no_size_breaks_a_screen_or_a_dialog_while_a_run_goes_on(folders: Paths,
 
 
 def test_a_terminal_that_was_small_for_a_moment_is_filled_again(folders: Paths, model_path: str) -> None:
-    """The program learns of its size as it is by then, which is that of before."""
+    """The program learns of its size as it is by then, which is that of before; and while it changes the screen."""
     with GemtopTerminal([model_path, *QUICK]) as terminal:
         terminal.wait_for_text("ctx 1024", "q Quit")
         terminal.type("\x1b5")
         terminal.wait_for_text("sched_reserve", "Esc Back")
-        before = terminal.text
-        for _ in range(10):
-            terminal.resize(1, 1)
-            terminal.resize(120, 40)
-            terminal.wait_until(lambda: terminal.text == before, "all 40 lines")
-        terminal.type("\x1b1")
+        for key in "5124" * 5:
+            terminal.type(key)
+            for _ in range(2):
+                terminal.resize(1, 1)
+                terminal.resize(120, 40)
+                terminal.wait_until(lambda: is_filled(terminal.screen.display), f"all 40 lines after {key}")
+        terminal.type("1")
         terminal.wait_for_text("q Quit")
         terminal.type("q")
         assert terminal.wait() == 0
     assert "Traceback" not in log_text(folders)
+
+
+def test_a_size_that_comes_back_before_textual_has_drawn_for_it_leaves_nothing_empty(model_path: str) -> None:
+    """What is drawn in between is still of the size before, and no reason for Textual to draw that once more."""
+    with GemtopTerminal([model_path, *QUICK], program=gemtop_after(_SLOW_TO_RESIZE)) as terminal:
+        terminal.wait_for_text("ctx 1024", "q Quit")
+        terminal.type("\x1b5")
+        terminal.wait_for_text("sched_reserve", "Esc Back")
+        terminal.resize(1, 1)
+        sent = len(terminal.raw)
+        terminal.type("\x0c")
+        terminal.wait_until(lambda: len(terminal.raw) > sent, "the cell that is left")
+        terminal.resize(120, 40)
+        terminal.wait_until(lambda: is_filled(terminal.screen.display), "all 40 lines")
+
+
+_SLOW_TO_RESIZE = (
+    "from textual.app import App\n"
+    "set_timer = App.set_timer\n"
+    "def slow(self, delay, callback=None, **others):\n"
+    "    return set_timer(self, 0.5 if callback == self._check_resize else delay, callback, **others)\n"
+    "App.set_timer = slow"
+)
+
+
+def is_filled(lines: Sequence[str]) -> bool:
+    """Whether a screen fills the terminal, from its header and tabs to its keys; two lines of Live may be empty."""
+    written = [line for line in lines if line.strip()]
+    return "gemtop" in lines[0] and "5 Log" in lines[1] and len(written) >= 38 and "? Keys" in lines[39]
 
 
 def test_a_size_that_nobody_told_of_is_found(model_path: str) -> None:

@@ -146,7 +146,8 @@ async def gemtop(folders: Paths, options: Options | None = None) -> AsyncIterato
     async with app.run_test(size=chosen.size) as pilot:
         screen = Screen(app, pilot, recorder)
         if chosen.ready:
-            await screen.until(lambda: app.session is not None and app.session.ready, "the model is loaded")
+            # The screen hears of it after the session, and takes the settings over that were used.
+            await screen.until(lambda: app.live._loaded is not None, "the model is loaded")
         yield screen
         app._leaving = True  # nothing more is told to a screen that goes
     assert app._exception is None
