@@ -29,6 +29,7 @@ from gemtop.domain.events import (
 )
 from gemtop.domain.model import BackendDevice, ModelHeader
 from gemtop.domain.settings import EngineSettings, OffloadSettings, check_context
+from gemtop.engine.heap import give_back, keep_little
 from gemtop.engine.planner import Planner
 from gemtop.engine.protocol import BenchRequest, EventSink, ScoreRequest
 from gemtop.threads import name_thread
@@ -64,6 +65,7 @@ class LlamaEngine:
         self._settings: EngineSettings | None = None
         """Those in force."""
         self._planner = Planner(paths)
+        keep_little()
         self._crashed = threading.Event()
         # A daemon, so that a thread parked by the abort guard or stuck in a driver cannot hold the process.
         self._thread = threading.Thread(target=self._main, name="gemtop-engine", daemon=True)
@@ -240,6 +242,7 @@ class LlamaEngine:
         if self._stop.is_set():  # where the weights stay, nothing before this asks
             raise LoadCancelledError("loading was cancelled")
         change_s = (time.monotonic_ns() - start_ns) / 1e9
+        give_back()  # of the model before, and what reading the file took
         self._decoder, self._settings = Decoder(model, self._stop), settings
         for warning in model.info.warnings:
             self._note(warning)
@@ -313,6 +316,7 @@ class LlamaEngine:
 
     def _unload(self) -> None:
         self._free()
+        give_back()
         self._emit(ModelUnloaded())
 
     def _scoring(self) -> Scoring:

@@ -29,11 +29,12 @@ class Place:
         self._region: Region | None = None
 
     def region(self, widget: Widget) -> Region | None:
-        """Its region on the screen, if all of it is seen and nothing lies over it."""
+        """Where its content is on the screen, if all of the widget is seen and nothing lies over it."""
         compositor = widget.screen._compositor
         visible = compositor.visible_widgets
         if visible is not self._layout:
-            self._layout, self._region = visible, _uncovered(widget, visible)
+            own = _uncovered(widget, visible)
+            self._layout, self._region = visible, own.shrink(widget.gutter) if own is not None else None
         return self._region
 
 
@@ -62,7 +63,8 @@ def paint(
     picture, region = app.picture, place.region(widget)
     if region is None or region.size != widget.size or (picture.width, picture.height) != app.size:
         return False
-    widget._styles_cache.set_dirty(*runs)  # the lines that Textual keeps are no longer right
+    inset = widget.content_offset
+    widget._styles_cache.set_dirty(*(run.translate(inset) for run in runs))  # the lines Textual keeps are wrong now
     picture.tick()
     pens = app.pens
     for x, y, width, _ in runs:

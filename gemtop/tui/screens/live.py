@@ -76,8 +76,8 @@ class LiveScreen(LiveView, ModeScreen):
         kept = self._app.paths.state / _PROMPTS if self._app.startup.record_text else None
         self.query_one("#prompt", PromptArea).keep_in(kept)
 
-    def show_frame(self) -> None:
-        super().show_frame()
+    def show_frame(self, *, whole: bool = True) -> None:
+        super().show_frame(whole=whole)
         self.show_marks()
 
     # What happened

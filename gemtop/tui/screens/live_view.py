@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -10,7 +10,7 @@ from textual.widgets import Static
 
 from gemtop.tui.first_paint import SPAN_S
 from gemtop.tui.screens.base import BaseScreen
-from gemtop.tui.terminal_app import TerminalApp, draw_frames, draw_text
+from gemtop.tui.terminal_app import Beat, TerminalApp, draw_frames, draw_text
 from gemtop.tui.widgets.chart import Chart
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
@@ -18,7 +18,7 @@ from gemtop.tui.widgets.ledger import MemoryLedger
 from gemtop.tui.widgets.run_table import RunTable
 from gemtop.tui.widgets.side_list import SideList
 from gemtop.tui.widgets.stream import StreamView
-from gemtop.tui.widgets.values import ValueGrid
+from gemtop.tui.widgets.values import Value, ValueGrid
 
 if TYPE_CHECKING:
     from gemtop.charts.live import LiveCharts, Scene
@@ -30,6 +30,9 @@ DEFAULT_CHARTS: tuple[str, ...] = ("speed", "memory", "power", "temperature")
 
 class LiveView(BaseScreen[None]):
     """Charts, figures, and the text as it streams."""
+
+    WHOLE_S: ClassVar[float] = 1.0
+    """From one drawing of everything to the next, a column of a chart of a minute; the figures come in between."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +88,8 @@ class LiveView(BaseScreen[None]):
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one("#output"))
-        draw_frames(self, self.show_frame)
+        whole = Beat(cast(TerminalApp, self.app), self.WHOLE_S)
+        draw_frames(self, lambda: self.show_frame(whole=whole.is_due()))
         draw_text(self, self.show_text)
 
     def on_screen_resume(self) -> None:
@@ -99,8 +103,8 @@ class LiveView(BaseScreen[None]):
         """What there is to say of a slow line to the terminal."""
         return cast(TerminalApp, self.app).line_note
 
-    def show_frame(self) -> None:
-        """Everything but the text, from one view of the session."""
+    def show_frame(self, *, whole: bool = True) -> None:
+        """Everything but the text, from one view of the session; or else the run alone, which changes faster."""
         session = self.shown
         if session is None:
             return
@@ -108,40 +112,49 @@ class LiveView(BaseScreen[None]):
         self._tell_problem(view.problem)
         self._tell_notes(view.notes)
         if self.is_current:
-            self._draw_frame(session, view)
+            self._show_run(view)
+            if whole:
+                self._show_charts(session.started_ns, view)
+                self._show_machine(view)
 
-    def _draw_frame(self, session: Shown, view: SessionView) -> None:
-        from gemtop.charts.live import LiveCharts
-        from gemtop.tui import devices, present
+    def _show_run(self, view: SessionView) -> None:
+        from gemtop.tui import present
 
-        if self._charts is None:
-            self._charts = LiveCharts(session.started_ns)
-        self._charts.span_s = self.span_s
-        self._show_charts(self._charts, view)
         self.query_one("#header", HeaderLine).show_text(
             present.header_text(view, self.heading, self.opening, self.without_model)
         )
-        width, table = self.size.width, self.query_one("#devices", ValueGrid)
-        for name, rows in (
-            ("#figures", present.figure_rows(view, width)),
-            ("#vitals", present.vital_rows(view, width - 2)),
-            ("#devices", present.device_rows(view, table.inner_size()[0] if table.size else devices.LIVE_CELLS)),
-        ):
-            grid = self.query_one(name, ValueGrid)
-            if grid.display:
-                grid.show_rows(rows)
+        width = self.size.width
+        self._show_values("#figures", present.figure_rows(view, width))
+        self._show_values("#vitals", present.vital_rows(view, width - 2))
+
+    def _show_values(self, name: str, rows: list[list[Value]]) -> None:
+        grid = self.query_one(name, ValueGrid)
+        if grid.display:
+            grid.show_rows(rows)
+
+    def _show_machine(self, view: SessionView) -> None:
+        from gemtop.tui import devices, present
+
+        table = self.query_one("#devices", ValueGrid)
+        cells = table.inner_size()[0] if table.size else devices.LIVE_CELLS
+        self._show_values("#devices", present.device_rows(view, cells))
         for ledger in self.query(MemoryLedger):
             if ledger.size:
                 ledger.show_view(view)
         self.query_one("#runs", RunTable).show_view(view)
         self.query_one("#keys", KeyLine).show_note(self.line_note or present.cost_note(view.cost))
 
-    def _show_charts(self, charts: LiveCharts, view: SessionView) -> None:
+    def _show_charts(self, started_ns: int, view: SessionView) -> None:
+        from gemtop.charts.live import LiveCharts
+
+        if self._charts is None:
+            self._charts = LiveCharts(started_ns)
+        self._charts.span_s = self.span_s
         scene = scene_of(view)
         for number, name in enumerate(self.charts):
             chart = self.query_one(f"#chart-{number}", Chart)
             if chart.size:  # of those with room
-                chart.show_spec(charts.draw(name, scene))
+                chart.show_spec(self._charts.draw(name, scene))
 
     def _tell_problem(self, problem: str | None) -> None:
         """Say, once for each, what keeps the history from being written; the header goes on saying so."""
