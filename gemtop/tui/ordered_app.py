@@ -57,7 +57,7 @@ class OrderedApp(App[int]):
             await super().on_event(event)
 
     async def _take_next(self) -> None:
-        while self._typed and self._follower is None:
+        while self._typed and self._follower is None and self._screen_stack:
             event = self._typed.popleft()
             self._in_front, target = self.screen, self.focused or self.screen
             await self.take_up(event)
@@ -75,7 +75,7 @@ class OrderedApp(App[int]):
 
     def _follow_to_front(self) -> None:
         """A screen that has come to the front gives the focus to one of its widgets before it takes up a key."""
-        if self.screen is not self._in_front:
+        if self._screen_stack and self.screen is not self._in_front:  # the last one goes before the application does
             self._in_front = self.screen
             self._follow(self.screen, first=False)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gemtop.tui.picture import PenOf
 
-TEXT_S = 0.125
+TEXT_S = 0.2
 THRIFTY_FRAME_S, THRIFTY_TEXT_S = 2.0, 0.5
 _EARLY_S = 0.05
 """A timer that fires this much too soon is not sent away."""

@@ -14,6 +14,7 @@ from textual.widget import Widget
 
 from gemtop.charts.spec import ChartSpec, Mark, Reading, Series
 from gemtop.domain.text import text_width
+from gemtop.tui.painting import Place
 from gemtop.tui.widgets.cells import CellWidget, clip
 from gemtop.tui.widgets.chart import Chart
 from gemtop.tui.widgets.palette import ROLES, role_style
@@ -94,6 +95,26 @@ async def test_an_equal_spec_repaints_and_plots_nothing() -> None:
         chart.show_spec(decode_chart(100, readings=(Reading("decode", "35.2", "decode"), Reading("p50", "34.6"))))
         assert chart.plots_drawn == plots, "a reading is no part of the plot"
         assert sum(region.area for region in app.regions) == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "span_s", "column_s"), [(69, 60.0, 1.0), (49, 60.0, 60 / 40), (49, 900.0, 2.0), (209, 60.0, 1.0)]
+)
+async def test_how_long_a_column_is(columns: int, span_s: float, column_s: float) -> None:
+    """Of the plot: frame and axis take nine. Never too short to be read, or so long that the chart seems to hang."""
+    chart = Chart(decode_chart(10), framed=True)
+    async with Shown(chart).run_test(size=(columns, 20)):
+        assert chart.column_s(span_s) == column_s
+
+
+async def test_padded_values_are_where_textual_would_have_them() -> None:
+    """What is painted past it has to be."""
+    grid = ValueGrid()
+    grid.styles.padding = (1, 3)
+    async with Shown(grid).run_test(size=(60, 20)):
+        region = Place().region(grid)
+        assert region is not None
+        assert (region.offset, region.size) == ((3, 1), grid.size)
 
 
 async def test_a_new_point_repaints_few_cells() -> None:

@@ -24,7 +24,7 @@ from gemtop.tui.widgets.prompt import PromptArea
 from tests.gguf_bytes import write_small
 from tests.history.rows import STARTED_NS, S, SessionEnd, put_in, run, run_end, session
 from tests.stores import Machine
-from tests.tui.test_live_screen import Options, Screen, gemtop
+from tests.tui.sitting import Options, Screen, gemtop
 from tests.tui.test_sql_screen import opened, seed
 
 PROMPTS = """

@@ -2,158 +2,38 @@
 
 from __future__ import annotations
 
-import json
-import socket
 import threading
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
-from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from gemtop.config import Paths, read_state, write_state
 from gemtop.domain.events import LoadProgress
-from gemtop.domain.model import LoadedModel
-from gemtop.domain.records import RunBegin, RunEnd, SessionEnd
-from gemtop.domain.settings import EngineSettings, OffloadSettings, SamplingSettings
+from gemtop.domain.records import RunBegin, RunEnd
+from gemtop.domain.settings import EngineSettings, SamplingSettings
 from gemtop.domain.telemetry import DeviceInfo
 from gemtop.keymap import Keys
-from gemtop.session import Session, begin_session
-from gemtop.supervisor import RESTART
-from gemtop.tui.app import GemtopApp
 from gemtop.tui.screens.base import ModeScreen
 from gemtop.tui.screens.charts import ChartsScreen
-from gemtop.tui.screens.crash import CrashScreen
 from gemtop.tui.screens.keys import KeysScreen
 from gemtop.tui.screens.live import LiveScreen
 from gemtop.tui.screens.log import LogScreen
 from gemtop.tui.screens.models import ModelsScreen
 from gemtop.tui.screens.sampling import SamplingScreen
-from gemtop.tui.startup import Resume, Startup, save_resume
+from gemtop.tui.widgets.cells import CellWidget
 from gemtop.tui.widgets.model_list import ModelList
-from gemtop.tui.widgets.prompt import PromptArea
 from gemtop.tui.widgets.stream import StreamView
 from gemtop.tui.widgets.tabs import SCREENS
-from gemtop.view import SessionEvent
-from tests.engines import FakeEngine, fake_model
-from tests.fakes import CARD_0, CARD_1, FakeSampler, ListRecorder
+from tests.engines import fake_model
+from tests.fakes import CARD_0, CARD_1
 from tests.gguf_files import gemma
 from tests.stores import Machine
-from tests.tui.program import LIMIT_S
-
-
-@dataclass
-class Options:
-    """How a sitting begins."""
-
-    path: str | None = "fake.gguf"
-    model: LoadedModel | None = field(default_factory=lambda: fake_model(chat_template=False))
-    gate: threading.Semaphore | None = None
-    devices: tuple[DeviceInfo, ...] = ()
-    prompt: str | None = None
-    quit_when_done: bool = False
-    n_predict: int = 6
-    keys: Keys | None = None
-    resumed: bool = False
-    size: tuple[int, int] = (120, 40)
-    parts_at: dict[str, int] = field(default_factory=dict)
-    """Files that answer otherwise from a token on."""
-    ready: bool = True
-    """Wait until the model is loaded."""
-
-
-class Screen:
-    """The application, and ways to type and look."""
-
-    def __init__(self, app: GemtopApp, pilot: Pilot[int], recorder: ListRecorder) -> None:
-        self.app, self.pilot, self.recorder = app, pilot, recorder
-
-    @property
-    def text(self) -> str:
-        """What is on the terminal now."""
-        size = self.app.size
-        strips = self.app.screen._compositor.render_strips(size)
-        return "\n".join(strip.text.rstrip() for strip in strips)
-
-    @property
-    def prompt(self) -> PromptArea:
-        return self.app.live.query_one("#prompt", PromptArea)
-
-    @property
-    def output(self) -> str:
-        return self.app.live.query_one("#output", StreamView).text
-
-    @property
-    def said(self) -> list[str]:
-        """Notices that are shown."""
-        return [notice.message for notice in self.app._notifications]
-
-    @property
-    def session(self) -> Session:
-        assert self.app.session is not None
-        return self.app.session
-
-    async def type(self, text: str) -> None:
-        """Type as a person does: one key after another, without waiting."""
-        names = {" ": "space", "\n": "enter"}
-        await self.pilot.press(*(names.get(char, char) for char in text))
-
-    async def until(self, condition: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + LIMIT_S
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {LIMIT_S} s: {what}; the screen reads\n{self.text}"
-            await self.pilot.pause(0.01)
-
-    async def until_shown(self, *texts: str) -> None:
-        await self.until(lambda: all(text in self.text for text in texts), f"the screen shows {texts}")
-
-    async def until_ended(self) -> None:
-        await self.until(lambda: self.app.return_value is not None, "the application has ended")
-
-
-@asynccontextmanager
-async def gemtop(folders: Paths, options: Options | None = None) -> AsyncIterator[Screen]:
-    """The application on a terminal that is not there, over a session of fakes."""
-    chosen = options or Options()
-    recorder = ListRecorder()
-
-    def make_session(listener: Callable[[SessionEvent], None]) -> Session:
-        return Session(
-            begin_session("tui"),
-            lambda emit: FakeEngine(emit, chosen.model, chosen.gate, chosen.parts_at),
-            lambda emit, on_status: FakeSampler(emit, on_status, chosen.devices),
-            recorder,
-            listener,
-        )
-
-    startup = Startup(
-        path=chosen.path,
-        demo=False,
-        settings=EngineSettings(),
-        sampling=SamplingSettings(),
-        n_predict=chosen.n_predict,
-        raw=False,
-        prompt=chosen.prompt,
-        quit_when_done=chosen.quit_when_done,
-        session_id="20261123-221412-9f3ac1d2",
-        resumed=chosen.resumed,
-    )
-    app = GemtopApp(startup, folders, make_session, keys=chosen.keys)
-    async with app.run_test(size=chosen.size) as pilot:
-        screen = Screen(app, pilot, recorder)
-        if chosen.ready:
-            # The screen hears of it after the session, and takes the settings over that were used.
-            await screen.until(lambda: app.live._loaded is not None, "the model is loaded")
-        yield screen
-        app._leaving = True  # nothing more is told to a screen that goes
-    assert app._exception is None
-    if app.session is not None:
-        app.session.close()
-
+from tests.tui.scenes import StillSession
+from tests.tui.sitting import Options, gemtop
+from tests.tui.stills import still
 
 # A run
 
@@ -527,182 +407,6 @@ async def test_m_does_not_pull_the_model_from_under_a_run(folders: Paths) -> Non
         await screen.until(lambda: any("a run is going on" in words for words in screen.said), "it says so")
 
 
-# Leaving and giving up
-
-
-@pytest.mark.parametrize("key", ["q", "ctrl+q", "ctrl+c"])
-async def test_leaving_closes_the_session(folders: Paths, key: str) -> None:
-    async with gemtop(folders) as screen:
-        await screen.type("One\n")
-        await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
-        await screen.pilot.press(key)
-        await screen.until_ended()
-        assert screen.app.return_value == 0
-        assert screen.app.session is None
-        (end,) = screen.recorder.of(SessionEnd)
-        assert (end.reason, end.crashed) == (None, False)
-        assert "1 run recorded" in screen.app._exit_words
-
-
-async def test_leaving_in_the_midst_of_a_run_records_it(folders: Paths) -> None:
-    gate = threading.Semaphore(0)
-    async with gemtop(folders, Options(gate=gate, n_predict=-1)) as screen:
-        await screen.type("One\n")
-        await screen.until_shown("running")
-        gate.release()
-        await screen.type("q")
-        await screen.until_ended()
-        assert screen.recorder.of(RunEnd)[0].status == "cancelled"
-        assert isinstance(screen.recorder.records[-1], SessionEnd)
-
-
-async def test_a_prompt_of_the_command_line_runs_and_it_leaves(folders: Paths) -> None:
-    async with gemtop(folders, Options(prompt="one two", quit_when_done=True, ready=False)) as screen:
-        await screen.until_ended()
-        assert screen.app.return_value == 0
-        assert [r.status for r in screen.recorder.of(RunEnd)] == ["finished"]
-        assert screen.recorder.of(SessionEnd)
-
-
-async def test_a_prompt_of_the_command_line_runs_and_it_stays(folders: Paths) -> None:
-    async with gemtop(folders, Options(prompt="one two")) as screen:
-        await screen.until_shown("> one two", "-n reached")
-        assert screen.app.return_value is None
-
-
-@pytest.mark.parametrize(
-    ("options", "code", "words"),
-    [
-        (Options(path="/nowhere/x.gguf", model=None, prompt="one"), 2, "does not exist"),
-        (Options(prompt="word " * 5000), 2, "too long"),
-        (Options(prompt="crash"), 70, "llama.cpp gave up: ggml.c:1: GGML_ASSERT(false) failed"),
-    ],
-)
-async def test_with_nobody_looking_it_says_why_and_leaves(
-    folders: Paths, options: Options, code: int, words: str
-) -> None:
-    options.quit_when_done, options.ready = True, False
-    async with gemtop(folders, options) as screen:
-        await screen.until_ended()
-        assert screen.app.return_value == code
-        assert words in screen.app._exit_words
-        assert screen.recorder.of(SessionEnd)[0].crashed is (code == 70)
-
-
-async def test_when_llama_cpp_gives_up_it_says_so_and_lets_one_look(folders: Paths) -> None:
-    async with gemtop(folders) as screen:
-        await screen.type("\ncrash\n")
-        await screen.until(lambda: isinstance(screen.app.screen, CrashScreen), "the dialog")
-        await screen.until_shown("llama.cpp gave up", "GGML_ASSERT(false) failed", "recorded as crashed")
-        await screen.pilot.press("escape")
-        await screen.until(lambda: isinstance(screen.app.screen, LiveScreen), "the screen behind it")
-        await screen.until_shown("crashed")
-        for keys in ("Again\n", "r", "t"):
-            await screen.type(keys)
-            await screen.until(lambda: isinstance(screen.app.screen, CrashScreen), "the dialog once more")
-            await screen.pilot.press("escape")
-            await screen.until(lambda: isinstance(screen.app.screen, LiveScreen), "the screen behind it")
-        assert screen.prompt.text == "Again"
-        await screen.type("q")
-        await screen.until_ended()
-        assert screen.app.return_value == 70
-        assert screen.recorder.of(SessionEnd)[0].crashed
-
-
-async def test_one_key_starts_it_anew_with_the_conversation(folders: Paths) -> None:
-    async with gemtop(folders, Options(model=fake_model())) as screen:
-        await screen.type("Once\n")
-        await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
-        await screen.type("\ncrash\n")
-        await screen.until(lambda: isinstance(screen.app.screen, CrashScreen), "the dialog")
-        await screen.type("r")
-        await screen.until_ended()
-        assert screen.app.return_value == RESTART
-        (left,) = list(folders.state.glob("resume-*.json"))
-        kept = json.loads(left.read_text())
-        assert kept["path"] == "fake.gguf"
-        assert kept["conversation"][0] == ["Once", " Once Once Once Once Once Once"]
-    async with gemtop(folders, Options(model=fake_model(), resumed=True)) as screen:
-        await screen.until_shown("> Once")
-        assert screen.session.conversation[0] == ("Once", " Once Once Once Once Once Once")
-        assert not list(folders.state.glob("resume-*.json")), "it is taken once"
-
-
-async def test_what_is_lost_is_left_out_and_nothing_else(folders: Paths) -> None:
-    """Of two RPC servers one is gone."""
-    with socket.create_server(("127.0.0.1", 0)) as there:
-        alive, gone = f"127.0.0.1:{there.getsockname()[1]}", "127.0.0.1:1"
-        async with gemtop(folders) as screen:
-            offload = OffloadSettings(rpc_servers=(alive, gone), devices=("RPC0", "RPC1"), tensor_split=(3, 1))
-            screen.app.settings = EngineSettings(offload)
-            await screen.type("\ncrash\n")
-            await screen.until_shown("No RPC server answers at 127.0.0.1:1: w goes on without")
-            await screen.type("w")
-            await screen.until_ended()
-            assert screen.app.return_value == RESTART
-    (left,) = list(folders.state.glob("resume-*.json"))
-    kept = json.loads(left.read_text())["settings"]["offload"]
-    assert (kept["rpc_servers"], kept["devices"], kept["tensor_split"]) == ([alive], [], [])
-
-
-async def test_where_no_server_is_lost_none_can_be_left_out(folders: Paths) -> None:
-    async with gemtop(folders) as screen:
-        await screen.type("\ncrash\n")
-        await screen.until(lambda: isinstance(screen.app.screen, CrashScreen), "the dialog")
-        await screen.type("w")
-        assert "(w)" not in screen.text
-        assert isinstance(screen.app.screen, CrashScreen)
-        await screen.type("q")
-        await screen.until_ended()
-
-
-async def test_a_prompt_entered_while_loading_runs_when_the_model_is_there(folders: Paths) -> None:
-    async with gemtop(folders) as screen:
-        screen.session._on_event(LoadProgress(0.5))
-        screen.session._runs.use(None)
-        await screen.type("One two\n")
-        await screen.until(lambda: any("runs when the model is loaded" in words for words in screen.said), "it says so")
-        await screen.pilot.press("escape")
-        assert screen.prompt.text == "One two", "taken back"
-        await screen.type("\n\n")
-        screen.app.open_model("fake.gguf")
-        await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
-        assert screen.recorder.of(RunBegin)[0].prompt == "One two"
-
-
-async def test_the_output_is_copied(folders: Paths) -> None:
-    async with gemtop(folders, Options(prompt="one two")) as screen:
-        await screen.type("y")
-        await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
-        await screen.until(lambda: "one two" in screen.output, "its text")
-        await screen.type("y")
-        await screen.until(lambda: "one two" in screen.app.clipboard, "copied")
-        assert screen.app.clipboard == screen.output
-
-
-async def test_the_keys_that_matter_stay_on_a_narrow_line(folders: Paths) -> None:
-    async with gemtop(folders, Options(size=(40, 20))) as screen:
-        await screen.until_shown("? Keys", "q Quit", "Enter Prompt")
-        assert "Sampling" not in screen.text
-
-
-async def test_the_last_prompt_comes_back_where_there_is_no_conversation(folders: Paths) -> None:
-    settings, sampling = EngineSettings(), SamplingSettings(temperature=0.1)
-    save_resume(folders, Resume("fake.gguf", settings, sampling, 4, (), "my last prompt"))
-    async with gemtop(folders, Options(resumed=True)) as screen:
-        await screen.until(lambda: screen.prompt.text == "my last prompt", "the prompt")
-        assert (screen.app.sampling, screen.app.n_predict) == (sampling, 4)
-        assert screen.recorder.of(RunBegin) == [], "and is not run unasked"
-
-
-async def test_a_history_that_cannot_be_written_is_said_when_leaving(folders: Paths) -> None:
-    async with gemtop(folders) as screen:
-        screen.recorder.problem = "no room to write /data/history.duckdb: make room"
-        await screen.type("q")
-        await screen.until_ended()
-        assert "no room to write" in screen.app._exit_words
-
-
 # What is shown, at any size
 
 
@@ -740,6 +444,35 @@ async def test_cards_are_shown_with_their_readings(folders: Paths) -> None:
     async with gemtop(folders, Options(devices=(CARD_0, CARD_1), prompt="one two", size=(160, 50))) as screen:
         await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
         await screen.until_shown("Stub RTX 24G", "18.00 GiB", "100 W", "VRAM")
+
+
+async def test_charts_are_drawn_when_they_have_moved(folders: Paths) -> None:
+    """And readings of the machine once a second; what the run does is drawn with every frame."""
+    async with still(folders, "generating", (120, 40)) as (app, _):
+        session, live = cast("StillSession", app.session), app.live
+        names = ("chart-0", "chart-1", "chart-2", "devices", "figures")
+        shown = [live.query_one(f"#{name}", CellWidget) for name in names]
+
+        def moved_after(step_s: float, tokens: int) -> list[str | None]:
+            """What is drawn anew, so long after, with so many tokens more and a card that has become idle."""
+            before = {one: one.cells for one in shown}
+            view = session.shown
+            assert view.run is not None
+            session.shown = replace(
+                view,
+                t_ns=view.t_ns + round(step_s * 1e9),
+                run=replace(view.run, context_used=view.run.context_used + tokens),
+                decode_rate=view.decode_rate[: -20 * tokens],
+                device_samples=tuple(
+                    replace(s, gpu_util_pct=tokens, vram_used_bytes=tokens << 30, power_instant_w=tokens)
+                    for s in view.device_samples
+                ),
+            )
+            live.show_frame(whole=False)
+            return [one.id for one, cells in before.items() if one.cells != cells]
+
+        assert moved_after(0.0, 1) == ["figures"]
+        assert moved_after(2.0, 2) == list(names)
 
 
 async def test_loading_shows_how_far_it_is(folders: Paths) -> None:

@@ -8,7 +8,7 @@ from gemtop.tui.widgets.rows_view import RowsView
 from tests.gguf_files import gemma
 from tests.small_gemma import write_small
 from tests.stores import Machine
-from tests.tui.test_live_screen import Options, Screen, gemtop
+from tests.tui.sitting import Options, Screen, gemtop
 
 
 def _plan(screen: Screen) -> str:

@@ -13,7 +13,7 @@ from gemtop.tui.widgets.values import Value
 from gemtop.view import SessionView
 from tests.engines import FakeEngine, fake_model
 from tests.fakes import CARD_0, FakeSampler, ListRecorder
-from tests.tui.test_live_screen import gemtop
+from tests.tui.sitting import gemtop
 
 NO_WINDOW = "needs an earlier sample to compare with"
 NOT_SUPPORTED = "not supported by this card"

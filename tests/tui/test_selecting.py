@@ -13,7 +13,7 @@ from gemtop.tui.widgets.selecting import Place
 from gemtop.tui.widgets.stream import StreamView
 from gemtop.tui.widgets.values import ValueGrid
 from gemtop.tui.widgets.wrap import WrappedText
-from tests.tui.test_live_screen import gemtop
+from tests.tui.sitting import gemtop
 
 TEXT = "The council approved the budget after a debate.\nSee notes/2026-11.txt for e\u0301te\u0301 and 漢字.\n\nEnd"
 

@@ -24,7 +24,7 @@ from gemtop.tui.widgets.chart import Chart
 from gemtop.tui.widgets.completion_list import CompletionList
 from gemtop.tui.widgets.side_list import SideList
 from tests.history.rows import STARTED_AT_MS, STARTED_NS, S, SessionEnd, put_in, run, run_end, samples, session, tokens
-from tests.tui.test_live_screen import Options, Screen, gemtop
+from tests.tui.sitting import Options, Screen, gemtop
 
 LONG = "SELECT count(*) FROM range(10000000000) AS a(i), range(1000) AS b(j) WHERE hash(i) = hash(j) + 1"
 VARIANTS = ("QAT Q4_0", "FP16", "PTQ Q4_K_M")

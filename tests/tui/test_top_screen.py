@@ -25,6 +25,7 @@ from tests import nvml_stub
 from tests.cli.commands import rows
 from tests.fakes import ListRecorder
 from tests.tui.program import GemtopTerminal
+from tests.tui.stills import until
 from tests.tui.test_devices_table import CARD, HOST, SAMPLE
 
 SIZES = ((80, 24), (120, 40), (200, 60))
@@ -187,13 +188,6 @@ async def screen(
         await until(pilot, lambda: "CUDA 12.8" in text(pilot) or size[0] < 80, "the header")
         await until(pilot, lambda: " 97 " in text(pilot) or not cards, "the first readings")
         yield pilot, sampler
-
-
-async def until(pilot: Pilot[int], condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, f"not within 30 s: {what}\n{text(pilot)}"
-        await pilot.pause(0.02)
 
 
 def text(pilot: Pilot[int]) -> str:

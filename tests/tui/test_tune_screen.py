@@ -22,7 +22,7 @@ from gemtop.tui.screens.live import LiveScreen
 from gemtop.tui.screens.tune import TuneScreen
 from gemtop.tui.startup import Startup
 from tests.engines import fake_model
-from tests.tui.test_live_screen import Options, Screen, gemtop
+from tests.tui.sitting import Options, Screen, gemtop
 
 
 class FakePlans:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from textual.events import Key
+from textual.widgets import Static
 
+from gemtop.tui.ordered_app import Follower, OrderedApp
 from tests.tui.program import GemtopTerminal
 from tests.tui.test_faults import ESC
 from tests.tui.test_terminal_life import QUICK
@@ -63,3 +66,12 @@ def test_a_field_has_what_was_typed_into_it(terminal: GemtopTerminal) -> None:
     terminal.wait_for_text("xab|")
     terminal.type(ESC)
     terminal.wait_for_text("q Quit")
+
+
+async def test_what_follows_the_last_key_finds_no_screen_any_more() -> None:
+    """They go one after the other when the program ends."""
+    app = OrderedApp()
+    app._typed.append(Key("q", "q"))
+    app._follower = follower = Follower(Static(), first=False)
+    await app.on_follower(follower)
+    assert app._follower is None

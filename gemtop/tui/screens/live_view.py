@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, cast
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -10,7 +10,7 @@ from textual.widgets import Static
 
 from gemtop.tui.first_paint import SPAN_S
 from gemtop.tui.screens.base import BaseScreen
-from gemtop.tui.terminal_app import Beat, TerminalApp, draw_frames, draw_text
+from gemtop.tui.terminal_app import TerminalApp, draw_frames, draw_text
 from gemtop.tui.widgets.chart import Chart
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
@@ -26,19 +26,20 @@ if TYPE_CHECKING:
 
 DEFAULT_CHARTS: tuple[str, ...] = ("speed", "memory", "power", "temperature")
 """What the charts show; the last ones are left out where there is no room."""
+_MACHINE_S = 1.0
+"""Readings of the machine are shown so often; what the run does, with every frame."""
 
 
 class LiveView(BaseScreen[None]):
     """Charts, figures, and the text as it streams."""
-
-    WHOLE_S: ClassVar[float] = 1.0
-    """From one drawing of everything to the next, a column of a chart of a minute; the figures come in between."""
 
     def __init__(self) -> None:
         super().__init__()
         self.charts = DEFAULT_CHARTS
         self.span_s = SPAN_S
         self._charts: LiveCharts | None = None
+        self._steps: dict[str, int] = {}
+        """When what moves on slowly was drawn, by name."""
         self._shown_run = 0
         self._shown_text = 0
         """Characters of the run's text that are in the output pane."""
@@ -88,8 +89,7 @@ class LiveView(BaseScreen[None]):
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one("#output"))
-        whole = Beat(cast(TerminalApp, self.app), self.WHOLE_S)
-        draw_frames(self, lambda: self.show_frame(whole=whole.is_due()))
+        draw_frames(self, lambda: self.show_frame(whole=False))
         draw_text(self, self.show_text)
 
     def on_screen_resume(self) -> None:
@@ -104,7 +104,7 @@ class LiveView(BaseScreen[None]):
         return cast(TerminalApp, self.app).line_note
 
     def show_frame(self, *, whole: bool = True) -> None:
-        """Everything but the text, from one view of the session; or else the run alone, which changes faster."""
+        """Everything but the text, from one view of the session; of it what has moved on, or the `whole`."""
         session = self.shown
         if session is None:
             return
@@ -112,10 +112,18 @@ class LiveView(BaseScreen[None]):
         self._tell_problem(view.problem)
         self._tell_notes(view.notes)
         if self.is_current:
-            self._show_run(view)
             if whole:
-                self._show_charts(session.started_ns, view)
+                self._steps.clear()
+            self._show_run(view)
+            self._show_charts(session.started_ns, view)
+            if self._has_moved("machine", view, _MACHINE_S):
                 self._show_machine(view)
+
+    def _has_moved(self, name: str, view: SessionView, step_s: float) -> bool:
+        """Whether so long has gone by, on the clock of what is shown, since this was drawn."""
+        step = int(view.t_ns / 1e9 / step_s)
+        before, self._steps[name] = self._steps.get(name), step
+        return step != before
 
     def _show_run(self, view: SessionView) -> None:
         from gemtop.tui import present
@@ -150,10 +158,16 @@ class LiveView(BaseScreen[None]):
         if self._charts is None:
             self._charts = LiveCharts(started_ns)
         self._charts.span_s = self.span_s
-        scene = scene_of(view)
-        for number, name in enumerate(self.charts):
-            chart = self.query_one(f"#chart-{number}", Chart)
-            if chart.size:  # of those with room
+        shown = {f"#chart-{number}": name for number, name in enumerate(self.charts)}
+        moved = [
+            (chart, name)
+            for where, name in shown.items()
+            if (chart := self.query_one(where, Chart)).size  # of those with room
+            and self._has_moved(where, view, chart.column_s(self.span_s))
+        ]
+        if moved:
+            scene = scene_of(view)
+            for chart, name in moved:
                 chart.show_spec(self._charts.draw(name, scene))
 
     def _tell_problem(self, problem: str | None) -> None:

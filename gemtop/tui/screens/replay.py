@@ -14,7 +14,6 @@ from gemtop.domain.errors import GemtopError
 from gemtop.domain.text import one_line
 from gemtop.tui.bindings import bindings
 from gemtop.tui.hints import REPLAY_KEYS
-from gemtop.tui.pacing import STEPS_S
 from gemtop.tui.screens.live_view import LiveView
 from gemtop.tui.widgets.header import HeaderLine
 from gemtop.tui.widgets.keyline import KeyLine
@@ -46,7 +45,6 @@ class ReplayScreen(LiveView):
         *(Binding(str(number), f"run({number})", show=False, priority=True) for number in range(1, 10)),
     ]
     key_scopes = ("replay", "text", "program")
-    WHOLE_S = STEPS_S[0]  # a replay may run many times as fast
 
     def __init__(self, replay: Replay) -> None:
         super().__init__()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gemtop.charts.grid import Cells
-from gemtop.charts.render import marker_of, render
+from gemtop.charts.render import LABEL_CELLS, marker_of, render
 from gemtop.charts.spec import ChartSpec, Reading
 from gemtop.tui.widgets.cells import CellWidget
 
 _CURVE = "\u2812"
 """A braille cell as a sample of a curve."""
+_SOONEST_S, _LATEST_S = 1.0, 2.0
 
 
 class Chart(CellWidget):
@@ -52,6 +53,14 @@ class Chart(CellWidget):
         title = f"{spec.title}  {spec.unit}" if spec.unit else spec.title
         self.set_title(title, self._legend(spec))
         self.rebuild()
+
+    def column_s(self, span_s: float) -> float:
+        """How long a column of such a span is, in seconds: drawn more often a chart looks the same.
+
+        At least _SOONEST_S, and of a long span not more than one would wait for: _LATEST_S.
+        """
+        axes = (LABEL_CELLS + 1) * (1 if self._spec.right_range is None else 2)
+        return min(max(span_s / max(1, self.inner_size()[0] - axes), _SOONEST_S), _LATEST_S)
 
     def _legend(self, spec: ChartSpec) -> tuple[Reading, ...]:
         """The readings; where curves are told apart by what they are drawn with, with that before their names."""
