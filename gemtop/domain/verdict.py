@@ -10,6 +10,8 @@ from gemtop.domain.statistics import Z95, Ratio
 
 _SAME_SIZE = 0.15
 """Files whose sizes differ by less are held against each other as of one size."""
+_FEW = 3
+"""Of more variants the sentence says how they predict and no more: the rest is in the table."""
 
 
 def verdict(found: Sequence[VariantFigures], baseline: int) -> str:
@@ -24,8 +26,9 @@ def verdict(found: Sequence[VariantFigures], baseline: int) -> str:
         "better": [one for one in held if quality_differs(one) and _loss(one) < 0],
         "worse": [one for one in held if quality_differs(one) and _loss(one) >= 0],
     }
+    figures = _fidelity if len(others) > _FEW else _figures
     parts = [
-        f"{way} by " + ", ".join(f"{one.facts.label} ({_figures(one, base)})" for one in sorted(ones, key=_loss))
+        f"{way} by " + ", ".join(f"{one.facts.label} ({figures(one, base)})" for one in sorted(ones, key=_loss))
         for way, ones in ways.items()
         if ones
     ]
@@ -49,13 +52,17 @@ def _loss(one: VariantFigures) -> float:
     return one.scores.fidelity.ln_perplexity_ratio.value
 
 
-def _figures(one: VariantFigures, base: VariantFigures) -> str:
-    words = []
+def _fidelity(one: VariantFigures, _base: VariantFigures) -> str:
     fidelity = one.scores.fidelity if one.scores else None
-    if fidelity is not None:
-        error = fidelity.ln_perplexity_ratio.standard_error
-        reach = "" if error is None else f" \u00b1 {Z95 * error:.2%}"
-        words += [f"perplexity {math.expm1(_loss(one)):+.2%}{reach}", f"KL {fidelity.kl_mean.value:.2g}"]
+    if fidelity is None:
+        return ""
+    error = fidelity.ln_perplexity_ratio.standard_error
+    reach = "" if error is None else f" \u00b1 {Z95 * error:.2%}"
+    return f"perplexity {math.expm1(_loss(one)):+.2%}{reach}, KL {fidelity.kl_mean.value:.2g}"
+
+
+def _figures(one: VariantFigures, base: VariantFigures) -> str:
+    words = [_fidelity(one, base)]
     memory = memory_share(one, base)
     if memory is not None:
         words.append(f"{memory:.0%} of the memory")
@@ -65,7 +72,7 @@ def _figures(one: VariantFigures, base: VariantFigures) -> str:
     # Where nobody has any right, as with a model that was not tuned to follow a prompt, they tell nothing.
     if one.task_success is not None and base.task_success is not None and (one.task_success or base.task_success):
         words.append(f"{one.task_success:.0%} of {one.n_checked} tasks right, the baseline {base.task_success:.0%}")
-    return ", ".join(words)
+    return ", ".join(filter(None, words))
 
 
 def _times(ratio: Ratio) -> str:

@@ -324,13 +324,12 @@ def _add_pcie_and_ecc(table: _Builder, info: DeviceInfo, s: DeviceSample, bare: 
 # No card, processes -----------------------------------------------------------------------------------------
 
 
-def no_gpu_rows(status: TelemetryStatus | None) -> list[list[Value]]:
+def no_gpu_rows(status: TelemetryStatus | None, width: int) -> list[list[Value]]:
     """Why there is no card to show, and what would help."""
     if status is None:
         return [[Value("GPU", UNKNOWN)], [Value("", "(the driver is being asked)", "muted", left=True)]]
     rows = [[Value("GPU", UNKNOWN)], [Value("", f"({status.gpu_reason or 'none found'})", "muted", left=True)]]
-    hint = how_to_allow(status.gpu_reason or "")
-    return [*rows, [Value("", hint, "muted", left=True)]] if hint else rows
+    return rows + _hint_rows(status.gpu_reason or "", width)
 
 
 def no_gpu_lines(status: TelemetryStatus, width: int) -> list[list[Value]]:
@@ -343,8 +342,13 @@ def no_gpu_lines(status: TelemetryStatus, width: int) -> list[list[Value]]:
         return [[Value("GPU", whole, "warn", left=True)]]
     return [
         [Value("GPU", f"{UNKNOWN} ({reason})", "warn", left=True)],
-        *([Value("", line, "muted", left=True)] for line in textwrap.wrap(hint, room, break_on_hyphens=False)),
+        *_hint_rows(reason, room),
     ]
+
+
+def _hint_rows(reason: str, width: int) -> list[list[Value]]:
+    lines = textwrap.wrap(how_to_allow(reason), max(10, width), break_on_hyphens=False)
+    return [[Value("", line, "muted", left=True)] for line in lines]
 
 
 def how_to_allow(reason: str) -> str:

@@ -191,7 +191,7 @@ def device_rows(view: SessionView, width: int = devices.LIVE_CELLS) -> list[list
     if len(view.host_samples) > 1:  # the first has no CPU load yet
         rows += devices.host_rows(view.host_samples[-1]) + devices.cost_rows(view.cost, width)
     if not view.devices:
-        rest += devices.no_gpu_rows(view.telemetry)
+        rest += devices.no_gpu_rows(view.telemetry, width)
     return rows + rest
 
 

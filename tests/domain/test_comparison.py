@@ -145,6 +145,15 @@ def test_the_verdict_says_what_differs_and_what_is_noise() -> None:
     assert text.count(".\n") == 0
 
 
+def test_of_many_variants_the_verdict_says_how_they_predict_and_no_more() -> None:
+    names = ("FP16", "PTQ Q8_0", "PTQ Q6_K", "PTQ Q4_0", "PTQ Q2_K")
+    runs = [seen(v, r, p, decode_tokens_per_s=40.0 + r, ram_peak_bytes=1000, passed=True)
+            for v in range(5) for r in range(3) for p in PROMPTS]  # fmt: skip
+    text = verdict(found(runs, {v: scored(v / 10) for v in range(1, 5)}, names), 0)
+    assert text.count(" (perplexity +") == text.count(", KL 0.02)") == 4
+    assert not any(word in text for word in ("memory", "decode", "tasks"))
+
+
 @pytest.mark.parametrize(
     ("shifts", "said"),
     [

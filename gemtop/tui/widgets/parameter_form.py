@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
@@ -55,7 +56,7 @@ class ParameterForm(VerticalScroll, can_focus=False):
         """Fields for these; `declared` are the names whose type is known, others take what they read as."""
         if about != self._about:
             self._about = about
-            self.query_one("#about", Static).update(Content(one_line(about)))
+            self._show_about()
         self.query_one("#about").display = bool(about)
         self.display = bool(about or parameters)
         self._declared = declared
@@ -74,6 +75,17 @@ class ParameterForm(VerticalScroll, can_focus=False):
                 classes="row",
             )
             await self.mount(row)
+
+    def _show_about(self) -> None:
+        """With an ellipsis where the lines it may take do not hold it."""
+        about, words = self.query_one("#about", Static), one_line(self._about)
+        width, most = self.scrollable_content_region.width, about.styles.max_height
+        if width and most is not None and most.value > 1:
+            words = "\n".join(wrap(words, width, max_lines=int(most.value), placeholder=" …"))
+        about.update(Content(words))
+
+    def on_resize(self) -> None:
+        self._show_about()
 
     def forget(self) -> None:
         """Another query: its defaults are shown."""
