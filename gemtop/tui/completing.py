@@ -64,7 +64,7 @@ def complete(text: str, cursor: int, views: Sequence[View], *, asked: bool = Fal
         return _NOTHING
     offered = _offered(found, before, dotted, views)
     fitting = _fitting(offered, typed)
-    if len(fitting) == 1 and fitting[0].text == typed:
+    if len(fitting) == 1 and fitting[0].text.casefold() == typed.casefold():
         return _NOTHING
     return Completion(start, tuple(fitting[:limit]))
 

@@ -42,6 +42,8 @@ def offered(text: str, *, asked: bool = False) -> list[str]:
         ("SELECT 1| FROM runs", []),
         ("SELECT $r|", []),
         ("FROM runs|", []),
+        ("FROM RUNS|", []),
+        ("FROM runs SELECT kind, count(*) GROUP BY all|", []),
         ("SELECT rian| FROM runs", ["variant"]),
     ],
 )

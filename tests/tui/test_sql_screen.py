@@ -181,6 +181,10 @@ async def test_completion_of_views_columns_and_keywords(folders: Paths) -> None:
         await sql.screen.until(lambda: not words.is_open, "closed")
         assert sql.it.editor.text == "SELECT decode_tokens_per_s, va FROM runs"
         assert isinstance(sql.screen.app.screen, HistoryScreen), "Esc closed the list and no more"
+        await sql.screen.type("r")
+        await sql.screen.until(lambda: words.is_open, "the list")
+        await sql.pilot.press("f5")
+        assert not words.is_open, "to run it ends the typing"
         await sql.pilot.press("tab")
         assert not sql.it.editor.has_focus, "without a list Tab goes on"
 

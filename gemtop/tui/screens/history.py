@@ -274,8 +274,11 @@ class HistoryScreen(ResultScreen):
             return
         if message.what == "accept":
             editor.put(words.completion.start, words.chosen.text)
-        words.close()
-        editor.list_open = False
+        self._close_completion()
+
+    def _close_completion(self) -> None:
+        self.query_one("#completion", CompletionList).close()
+        self.editor.list_open = False
 
     def on_parameter_form_submitted(self) -> None:
         self.action_run()
@@ -284,6 +287,7 @@ class HistoryScreen(ResultScreen):
 
     def action_run(self) -> None:
         """Run what is in the editor, or what is selected in it."""
+        self._close_completion()
         sql = self.editor.selected_text.strip() or self.editor.text
         if not sql.strip():
             self.say("there is no SQL to run; Enter on a query takes one into the editor", "bad")
