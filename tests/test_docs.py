@@ -120,6 +120,13 @@ def test_examples_parse(page: Path, arguments: list[str]) -> None:
         assert leaving.code == 0, f"{name(page)}: gemtop {shlex.join(arguments)}"
 
 
+def test_modules_that_are_named_are_there() -> None:
+    """By their path, whole or from the package on."""
+    named = {found for page in PAGES for found in re.findall(r"`([\w/]+/\w+\.py)`", page.read_text(encoding="utf-8"))}
+    assert len(named) > 10
+    assert [path for path in sorted(named) if not any((root / path).exists() for root in (ROOT, ROOT / "gemtop"))] == []
+
+
 def test_every_column_of_runs_is_defined() -> None:
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     first_cells = re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE)
