@@ -16,6 +16,7 @@ from textual.geometry import Region
 from gemtop.tui.terminal_app import TerminalApp
 
 if TYPE_CHECKING:
+    from textual.screen import Screen
     from textual.widget import Widget
 
     from gemtop.charts.grid import CellRow
@@ -28,10 +29,9 @@ class Place:
         self._layout: object = None
         self._region: Region | None = None
 
-    def region(self, widget: Widget) -> Region | None:
-        """Where its content is on the screen, if all of the widget is seen and nothing lies over it."""
-        compositor = widget.screen._compositor
-        visible = compositor.visible_widgets
+    def region(self, widget: Widget, screen: Screen[Any]) -> Region | None:
+        """Where its content is on this screen, if all of the widget is seen and nothing lies over it."""
+        visible = screen._compositor.visible_widgets
         if visible is not self._layout:
             own = _uncovered(widget, visible)
             self._layout, self._region = visible, own.shrink(widget.gutter) if own is not None else None
@@ -57,10 +57,10 @@ def paint(
     app: Any = widget.app
     if not isinstance(app, TerminalApp) or not app.is_drawn or app._batch_count or app.no_color:
         return False
-    screen = widget.screen
-    if screen is not app.screen or screen._layout_required or widget.text_selection is not None:
+    screen = app.screen  # the widget's own would be looked for through all around it
+    if screen._layout_required or widget in screen.selections:
         return False
-    picture, region = app.picture, place.region(widget)
+    picture, region = app.picture, place.region(widget, screen)
     if region is None or region.size != widget.size or (picture.width, picture.height) != app.size:
         return False
     inset = widget.content_offset

@@ -111,8 +111,9 @@ async def test_padded_values_are_where_textual_would_have_them() -> None:
     """What is painted past it has to be."""
     grid = ValueGrid()
     grid.styles.padding = (1, 3)
-    async with Shown(grid).run_test(size=(60, 20)):
-        region = Place().region(grid)
+    app = Shown(grid)
+    async with app.run_test(size=(60, 20)):
+        region = Place().region(grid, app.screen)
         assert region is not None
         assert (region.offset, region.size) == ((3, 1), grid.size)
 

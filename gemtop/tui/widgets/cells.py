@@ -76,7 +76,9 @@ class CellWidget(Widget):
 
     def inner_size(self) -> tuple[int, int]:
         """(width, height) in cells that `draw` has to fill."""
-        width, height = self.size
+        return self._inside(*self.size)
+
+    def _inside(self, width: int, height: int) -> tuple[int, int]:
         if self.framed:
             return max(0, width - 4), max(0, height - 2)
         return width, max(0, height - (1 if self.has_title_row else 0))
@@ -97,13 +99,13 @@ class CellWidget(Widget):
 
     def rebuild(self) -> None:
         """Draw anew and refresh what changed."""
-        if self.size.width > 0 and self.size.height > 0:
-            self.show(self._drawn_anew())
+        width, height = self.size  # Textual takes its time to find it
+        if width > 0 and height > 0:
+            self.show(self._drawn_anew(width, height))
 
-    def _drawn_anew(self) -> Cells:
-        inner_width, inner_height = self.inner_size()
-        content = self.draw(inner_width, inner_height)
-        return self._enclose(content, *self.size) if self.has_title_row else content
+    def _drawn_anew(self, width: int, height: int) -> Cells:
+        content = self.draw(*self._inside(width, height))
+        return self._enclose(content, width, height) if self.has_title_row else content
 
     def _enclose(self, content: Cells, width: int, height: int) -> Cells:
         """The content in its frame or below its title. Rows that are the same objects as before stay so."""
@@ -163,11 +165,12 @@ class CellWidget(Widget):
 
     def render_line(self, y: int) -> Strip:
         """The strip of line y."""
-        if (self._cells.width, self._cells.height) != self.size and self.size.width > 0 and self.size.height > 0:
+        width, height = self.size
+        if (self._cells.width, self._cells.height) != (width, height) and width > 0 and height > 0:
             # A screen that is shown for the first time paints before its widgets hear of their size.
-            self._cells = self._drawn_anew()
+            self._cells = self._drawn_anew(width, height)
             self._strips.clear()
-        row = self._cells.rows[y] if 0 <= y < self._cells.height else blank_row(self.size.width)
+        row = self._cells.rows[y] if 0 <= y < self._cells.height else blank_row(width)
         held = self._strips.get(y)
         if held is not None and held[0] is row:
             return held[1]
