@@ -29,6 +29,8 @@ STORAGE_VERSION = "v1.5.0"
 """Format of a new file: the oldest DuckDB that gemtop works with, and the shells beside it, can read it."""
 
 _POLL_S = 0.05
+_NOTHING_INSTALLED: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False}
+"""For a file of another database DuckDB would load an extension from the network."""
 
 
 def patiently(attempt: Callable[[], _T], wait_s: float, on_wait: Callable[[str], None] | None = None) -> _T:
@@ -55,7 +57,7 @@ def connect_reading(path: Path) -> DuckDBPyConnection:
     import duckdb
 
     try:
-        return duckdb.connect(str(real(path)), read_only=True)
+        return duckdb.connect(str(real(path)), read_only=True, config=_NOTHING_INSTALLED)
     except (duckdb.Error, OSError) as error:
         raise explain(path, error) from error
 
@@ -122,7 +124,8 @@ class Database:
         if self._con is None:
             import duckdb
 
-            self._con = duckdb.connect(config={"threads": 1, "storage_compatibility_version": STORAGE_VERSION})
+            config = {"threads": 1, "storage_compatibility_version": STORAGE_VERSION, **_NOTHING_INSTALLED}
+            self._con = duckdb.connect(config=config)
         return self._con
 
     @contextmanager

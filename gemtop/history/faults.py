@@ -100,6 +100,8 @@ def explain(path: Path, error: BaseException) -> HistoryError:
     text = str(error)
     first = one_line(re.sub(r"\A[A-Z][\w ]*Error: ", "", text.splitlines()[0])) if text else type(error).__name__
     elsewhere = "choose another file with --db PATH"
+    if "sqlite_scanner" in text:
+        return HistoryError(f"{path} is an SQLite database and no history: {elsewhere}")
     if "Could not set lock" in text:
         return _not_locked(path, text)
     if "newer version of DuckDB" in text or "with an newer version" in text:

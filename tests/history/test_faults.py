@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +155,21 @@ def test_a_network_disk_without_locks_is_not_waited_for(paths: Paths, reason: st
     found = explain(paths.history, duckdb.IOException(LOCK.format(reason)))
     assert not isinstance(found, HistoryLockedError)
     assert "has no file locks" in str(found) and "--db PATH" in str(found) and "\n" not in str(found)
+
+
+def test_an_sqlite_database_is_called_one_and_left(paths: Paths) -> None:
+    """DuckDB would ask the network for what reads it."""
+    paths.history.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(paths.history)) as con:
+        con.execute("CREATE TABLE mine (a)")
+        con.commit()
+    before = paths.history.read_bytes()
+    check, _, taking, asked, screen = _tried()
+    words = f"refused: {paths.history} is an SQLite database and no history: choose another file with --db PATH"
+    assert (check, asked, screen) == (words, words, words)
+    assert taking in ("()", words)
+    assert paths.history.read_bytes() == before
+    assert not list(paths.history.parent.glob("*damaged*"))
 
 
 @pytest.mark.parametrize("reason", ["Resource temporarily unavailable", "Permission denied"])
