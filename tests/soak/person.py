@@ -76,9 +76,7 @@ class Person:
         self.tmux.resize(*FULL)
         self._expect(lambda text: "q Quit" in text or "Esc" in text, "a screen")
         for _ in range(8):
-            if self._is_home(self.tmux.text):
-                return
-            self.tmux.press("M-1")
+            self.tmux.press("M-1")  # though it may be shown: a key before may have yet to lead away from it
             if self.tmux.wait(self._is_home, 1.0):
                 return
             self.tmux.press("Escape")
