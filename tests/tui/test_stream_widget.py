@@ -215,6 +215,20 @@ async def test_the_view_moves_up_by_half_at_the_bottom() -> None:
         assert "line 39" in app.view.cells.text
 
 
+async def test_only_rows_in_view_are_kept_as_cells() -> None:
+    app = Reading()
+    async with app.run_test(size=(40, 10)) as pilot:
+        rows = app.view._wrapped.rows
+        for number in range(40):
+            app.view.append(f"line {number}\n")
+        app.view.action_top()
+        await pilot.resize_terminal(40, 6)
+        await pilot.pause()
+        assert [row for row in rows if row.drawn is not None] == rows[:6]
+        app.view.action_bottom()
+        assert [row for row in rows if row.drawn is not None] == rows[app.view.top :][:6]
+
+
 async def test_scrolled_up_it_stays_until_end() -> None:
     app = Reading()
     async with app.run_test(size=(40, 10)) as pilot:

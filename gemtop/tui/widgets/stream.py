@@ -17,7 +17,7 @@ from gemtop.tui.bindings import bindings
 from gemtop.tui.widgets import selecting
 from gemtop.tui.widgets.cells import CellWidget, clip
 from gemtop.tui.widgets.selecting import Place, Stretch
-from gemtop.tui.widgets.wrap import WrappedText
+from gemtop.tui.widgets.wrap import VisualRow, WrappedText
 
 WHEEL_ROWS = 3
 _DRAG_SCROLL_S = 0.1
@@ -59,6 +59,7 @@ class StreamView(CellWidget, can_focus=True):
         self._top = 0
         self._follow = True
         self._dropped = 0
+        self._in_view: list[VisualRow] = []
         self._selected: Stretch | None = None
         self._anchor: Stretch | None = None
         """Where the mouse was pressed, while it is held."""
@@ -131,6 +132,10 @@ class StreamView(CellWidget, can_focus=True):
             canvas.put(0, 0, clip(self._placeholder, width), "placeholder")
             return canvas.freeze()
         visible = rows[self._top : self._top + height]
+        if self._in_view and (self._in_view[0] is not visible[0] or len(self._in_view) > len(visible)):
+            for row in self._in_view:
+                row.drawn = None  # cells take ten times as much as the text they are made of
+        self._in_view = visible
         shown = [row.cells(width) for row in visible]
         if self._selected is not None:
             pairs = zip(visible, shown, strict=True)
