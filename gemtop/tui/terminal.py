@@ -16,6 +16,7 @@ from textual.events import Resize
 from textual.geometry import Size
 
 from gemtop.terminal import UTF8, charset
+from gemtop.threads import name_thread
 from gemtop.tui.pacing import QUERY, Pace
 from gemtop.tui.paste import PasteParser
 from gemtop.tui.pens import RESET
@@ -57,7 +58,7 @@ class Writer(threading.Thread):
     """Takes the place of Textual's thread that writes, whose queue blocks the application once it is full."""
 
     def __init__(self, file: IO[str], app: Drawn, lost: Callable[[], None]) -> None:
-        super().__init__(daemon=True, name="textual-output")
+        super().__init__(daemon=True, name="gemtop-output")
         self._fd = file.fileno()
         self._app = app
         self._lose = lost
@@ -86,6 +87,7 @@ class Writer(threading.Thread):
         return self._fd
 
     def run(self) -> None:
+        name_thread(self.name)
         while True:
             with self._ready:
                 self._ready.wait_for(lambda: self._pending or self._ending)
@@ -204,6 +206,7 @@ class Terminal(LinuxDriver):
             self.process_message(Resize(size, size))
 
     def _run_input_thread(self) -> None:
+        name_thread("gemtop-input")
         try:
             self.run_input_thread()
         except Exception as error:
