@@ -30,6 +30,8 @@ _ASKED_MOST = 16
 """Questions to a terminal that has not answered one yet."""
 _LOST_S, _LOST_MOST_S = 5.0, 40.0
 """An answer that takes longer is not waited for: the terminal may have been exchanged for another."""
+_FULL = 0.9
+"""Of the window: so much was on the line when it was full."""
 _SMALL = 300
 """So little on the line hardly makes an answer later."""
 _MEMORY_S = 10.0
@@ -219,7 +221,8 @@ class Pace:
             self._tried_s = now
         most_s = min(self._trips, default=trip_s) + QUEUE_S
         wanted = flight * most_s / max(trip_s, 1e-4)
-        if trip_s > most_s or (flight >= self._window / 2 and upto > self._learnt_at):
+        # However slow, a line takes a little at once: only what filled the window says that there is room for more.
+        if trip_s > most_s or (flight >= _FULL * self._window and upto > self._learnt_at):
             self._window = min(max(wanted, _LEAST), 2 * self._window, _MOST)
             self._learnt_at = self._sent
 

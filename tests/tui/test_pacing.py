@@ -12,8 +12,10 @@ from gemtop.tui.pacing import QUERY, Pace
 class Line:
     """A line of a speed and a way to the terminal and back, with an application that always has more to send."""
 
-    def __init__(self, bytes_per_s: float, trip_s: float = 0.02) -> None:
+    def __init__(self, bytes_per_s: float, trip_s: float = 0.02, at_once: float = 0.0) -> None:
+        """`at_once`: bytes that it takes without delay after a rest."""
         self.now_s = 100.0
+        self.at_once = self.rested = at_once
         self.bytes_per_s, self.trip_s = bytes_per_s, trip_s
         self.pace = Pace(lambda: self.now_s)
         self.on_line: deque[int] = deque()
@@ -35,7 +37,7 @@ class Line:
 
     def step(self, seconds: float = 0.01) -> None:
         self.now_s += seconds
-        carried = self.bytes_per_s * seconds
+        carried = min(self.rested + self.bytes_per_s * seconds, max(self.at_once, self.bytes_per_s * seconds))
         while self.on_line and carried >= 0:
             if self.on_line[0] == 0:
                 self.on_line.popleft()
@@ -49,6 +51,7 @@ class Line:
             self.on_line[0] -= taken  # type: ignore[assignment]
             if self.on_line[0] <= 1e-6:
                 self.on_line.popleft()
+        self.rested = min(carried, self.at_once)
         while self.answers and self.answers[0] <= self.now_s:
             self.answers.popleft()
             self.pace.answered()
@@ -89,6 +92,17 @@ def test_what_waits_on_a_slow_line_is_a_fraction_of_a_second(bytes_per_s: float,
     before = line.sent
     line.run(20)
     assert line.sent - before >= 0.8 * 20 * bytes_per_s, "and the line is never idle for long"
+
+
+@pytest.mark.parametrize("frame", [300, 450, 500, 550, 600, 800])
+def test_what_a_line_takes_at_once_does_not_make_it_a_fast_one(frame: int) -> None:
+    """Small frames are there at once, and say nothing of what a whole screen would wait for."""
+    line = Line(2000, at_once=400)
+    line.run(5)
+    for _ in range(60):
+        line.say("x" * frame, asks=True)
+        line.run(1, busy=False)
+    assert line.room() <= 1400
 
 
 def test_a_fast_line_takes_a_whole_screen_at_once_wherever_it_ends() -> None:
