@@ -155,13 +155,13 @@ def _reasons(row: dict[str, Any], known: dict[str, str], unread: str) -> dict[st
 
 def text_lines(found: Snapshot) -> list[str]:
     """A reading as the table of the screen, for people who read a log."""
-    from gemtop.tui import devices
+    from gemtop.tui import devices, no_card
 
     status = found.status
     samples = {sample.device: sample for sample in found.devices}
     versions = [f"driver {status.driver_version}"] if status.driver_version else []
     versions += [f"CUDA {status.cuda_version}"] if status.cuda_version else []
-    rows = [] if status.devices else devices.no_gpu_lines(status, _PLAIN_CELLS)
+    rows = [] if status.devices else no_card.no_gpu_lines(status, _PLAIN_CELLS)
     for info in status.devices:
         rows += devices.card_rows(info, samples.get(info.index), _PLAIN_CELLS)
     lines = ["  ".join(versions)] if versions else []

@@ -26,12 +26,11 @@ def verdict(found: Sequence[VariantFigures], baseline: int) -> str:
         "better": [one for one in held if quality_differs(one) and _loss(one) < 0],
         "worse": [one for one in held if quality_differs(one) and _loss(one) >= 0],
     }
-    figures = _fidelity if len(others) > _FEW else _figures
-    parts = [
-        f"{way} by " + ", ".join(f"{one.facts.label} ({figures(one, base)})" for one in sorted(ones, key=_loss))
-        for way, ones in ways.items()
-        if ones
-    ]
+
+    def named(one: VariantFigures) -> str:
+        return f"{one.facts.label} ({_fidelity(one) if len(others) > _FEW else _figures(one, base)})"
+
+    parts = [f"{way} by " + ", ".join(map(named, sorted(ones, key=_loss))) for way, ones in ways.items() if ones]
     clauses = ["the text is predicted " + "; ".join(parts)] if parts else []
     clauses += [_not_held(one, base) for one in others if one not in held]
     clauses += _claims(others)
@@ -52,7 +51,7 @@ def _loss(one: VariantFigures) -> float:
     return one.scores.fidelity.ln_perplexity_ratio.value
 
 
-def _fidelity(one: VariantFigures, _base: VariantFigures) -> str:
+def _fidelity(one: VariantFigures) -> str:
     fidelity = one.scores.fidelity if one.scores else None
     if fidelity is None:
         return ""
@@ -62,7 +61,7 @@ def _fidelity(one: VariantFigures, _base: VariantFigures) -> str:
 
 
 def _figures(one: VariantFigures, base: VariantFigures) -> str:
-    words = [_fidelity(one, base)]
+    words = [_fidelity(one)]
     memory = memory_share(one, base)
     if memory is not None:
         words.append(f"{memory:.0%} of the memory")

@@ -11,7 +11,7 @@ from gemtop.domain.telemetry import CostSample
 from gemtop.domain.text import one_line, plus_minus
 from gemtop.domain.validity import Verdict
 from gemtop.run import RunView
-from gemtop.tui import devices
+from gemtop.tui import devices, no_card
 from gemtop.tui.widgets.header import HeaderText, model_header
 from gemtop.tui.widgets.values import Value, fitting
 from gemtop.view import SessionView
@@ -191,7 +191,7 @@ def device_rows(view: SessionView, width: int = devices.LIVE_CELLS) -> list[list
     if len(view.host_samples) > 1:  # the first has no CPU load yet
         rows += devices.host_rows(view.host_samples[-1]) + devices.cost_rows(view.cost, width)
     if not view.devices:
-        rest += devices.no_gpu_rows(view.telemetry, width)
+        rest += no_card.no_gpu_rows(view.telemetry, width)
     return rows + rest
 
 

@@ -23,7 +23,7 @@ from textual.worker import WorkerState
 from gemtop.domain.errors import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_OK, GemtopError
 from gemtop.domain.text import one_line
 from gemtop.keymap import Keys
-from gemtop.tui import devices
+from gemtop.tui import devices, no_card
 from gemtop.tui.base_app import BaseApp
 from gemtop.tui.bindings import bindings
 from gemtop.tui.comeback import Comeback
@@ -199,7 +199,7 @@ class TopScreen(Screen[None]):
         inner = width - 4
         cards = [row for info in infos for row in devices.card_rows(info, latest.get(info.index), inner)]
         if not infos:
-            cards = devices.no_gpu_lines(found.status, inner)
+            cards = no_card.no_gpu_lines(found.status, inner)
         machine = devices.wide_host_rows(found.host, inner, found.cost) if found.host else []
         machine += [[Value("", note, "muted", left=True)] for note in found.status.notes]
         processes = devices.process_rows(infos, latest) if infos else []

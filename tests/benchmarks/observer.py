@@ -11,27 +11,15 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections import defaultdict
 from pathlib import Path
 
-import psutil
-
-from tests.benchmarks.pairs import demo_model, machine, say, spread
+from gemtop.telemetry.cost import ENGINE_THREADS
+from tests.benchmarks.pairs import demo_model, machine, say, spread, thread_cpu_s
 from tests.tui.program import GemtopTerminal
 
-ENGINE = "gemtop-engine"
 MAIN = "the screen and its loop"
 _SETTLED_S = 12.0
 """After this the first charts, the first move into the history and late imports are over."""
-
-
-def thread_cpu_s(process: psutil.Process) -> dict[str, float]:
-    """CPU seconds by the names of threads; those of the engine together."""
-    found: dict[str, float] = defaultdict(float)
-    for task in Path(f"/proc/{process.pid}/task").iterdir():
-        name = MAIN if task.name == str(process.pid) else (task / "comm").read_text().strip()
-        found[name] += int((task / "schedstat").read_text().split()[0]) / 1e9
-    return found
 
 
 def watch(terminal: GemtopTerminal, for_s: float) -> None:
@@ -46,9 +34,9 @@ def observe(flags: list[str], for_s: float) -> dict[str, float]:
     with GemtopTerminal([demo_model(), *flags, "-n", "-1", "--prompt", "Once upon a time there was"]) as terminal:
         terminal.wait_for_text("running", "generated")
         watch(terminal, _SETTLED_S)
-        before, begun_s = thread_cpu_s(terminal.program), time.monotonic()
+        before, begun_s = thread_cpu_s(terminal.program.pid, MAIN), time.monotonic()
         watch(terminal, for_s)
-        after, took_s = thread_cpu_s(terminal.program), time.monotonic() - begun_s
+        after, took_s = thread_cpu_s(terminal.program.pid, MAIN), time.monotonic() - begun_s
         assert "running" in terminal.text, "the run has ended: its context is full"
         terminal.type("\x1b")
         terminal.wait_for_text("stopped")
@@ -74,7 +62,7 @@ def main() -> None:
         median = statistics.median(run.get(name, 0.0) for run in runs)
         if median >= 0.01:
             say(f"{median:6.2f} %  {name}")
-    beside = [sum(share for name, share in run.items() if name != ENGINE) for run in runs]
+    beside = [sum(share for name, share in run.items() if not name.startswith(ENGINE_THREADS)) for run in runs]
     say(f"beside llama.cpp, % of a core: {spread(beside, 2)}")
 
 

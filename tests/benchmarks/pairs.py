@@ -7,6 +7,7 @@ import platform
 import statistics
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +43,18 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
 def say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def thread_cpu_s(pid: int, main: str = "main") -> dict[str, float]:
+    """CPU seconds of a process's threads so far, by the names that the kernel has of them; `main` for its first one."""
+    found: dict[str, float] = defaultdict(float)
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            name = main if task.name == str(pid) else (task / "comm").read_text().strip()
+            found[name] += int((task / "schedstat").read_text().split()[0]) / 1e9
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
 
 
 def as_json(text: str) -> dict[str, object]:

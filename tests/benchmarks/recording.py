@@ -23,7 +23,7 @@ from gemtop.history.database import Database
 from gemtop.history.ingest import take_in_dead
 from gemtop.history.recorder import Recorder
 from gemtop.history.spool import Spool, spools_in
-from tests.benchmarks.pairs import machine, say
+from tests.benchmarks.pairs import machine, say, thread_cpu_s
 from tests.history.rows import run, run_end, session
 
 _S = 1_000_000_000
@@ -52,14 +52,7 @@ def host(t_ns: int, step: int) -> HostSample:
 
 def _cpu_s() -> float:
     """CPU time of the recorder's threads so far."""
-    total = 0.0
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            if (task / "comm").read_text().strip() in _NAMES:
-                total += time.clock_gettime((~int(task.name) << 3) | 6)
-        except OSError:
-            continue
-    return total
+    return sum(seconds for name, seconds in thread_cpu_s(os.getpid()).items() if name in _NAMES)
 
 
 def load(paths: Paths, seconds: float) -> None:

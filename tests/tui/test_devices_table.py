@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gemtop.domain.telemetry import CostSample, DeviceInfo, DeviceSample, GpuProcess, HostSample, TelemetryStatus
-from gemtop.tui import devices
+from gemtop.tui import devices, no_card
 from gemtop.tui.widgets.values import Value, ValueGrid
 
 GIB = 2**30
@@ -151,12 +151,12 @@ def test_without_a_card_it_says_why_and_what_would_help() -> None:
         ("nvidia-ml-py is not installed", "pip install nvidia-ml-py"),
     ):
         status = TelemetryStatus((), None, reason)
-        ((line,),) = devices.no_gpu_lines(status, 160)
+        ((line,),) = no_card.no_gpu_lines(status, 160)
         assert reason in line.text and hint in line.text
-        (first,), *rest = devices.no_gpu_lines(status, 40)
+        (first,), *rest = no_card.no_gpu_lines(status, 40)
         assert reason in first.text and hint in " ".join(line.text for (line,) in rest)
         assert all(len(line.text) <= 36 for (line,) in rest), "nothing is cut off"
-        assert hint in devices.no_gpu_rows(status, 200)[-1][0].text
+        assert hint in no_card.no_gpu_rows(status, 200)[-1][0].text
 
 
 def test_the_machine_shows_its_cores_and_why_its_power_is_unknown() -> None:

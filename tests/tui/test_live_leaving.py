@@ -9,7 +9,6 @@ import threading
 import pytest
 
 from gemtop.config import Paths
-from gemtop.domain.events import LoadProgress
 from gemtop.domain.records import RunBegin, RunEnd, SessionEnd
 from gemtop.domain.settings import EngineSettings, OffloadSettings, SamplingSettings
 from gemtop.supervisor import RESTART
@@ -144,36 +143,6 @@ async def test_where_no_server_is_lost_none_can_be_left_out(folders: Paths) -> N
         assert isinstance(screen.app.screen, CrashScreen)
         await screen.type("q")
         await screen.until_ended()
-
-
-async def test_a_prompt_entered_while_loading_runs_when_the_model_is_there(folders: Paths) -> None:
-    async with gemtop(folders) as screen:
-        screen.session._on_event(LoadProgress(0.5))
-        screen.session._runs.use(None)
-        await screen.type("One two\n")
-        await screen.until(lambda: any("runs when the model is loaded" in words for words in screen.said), "it says so")
-        await screen.pilot.press("escape")
-        assert screen.prompt.text == "One two", "taken back"
-        await screen.type("\n\n")
-        screen.app.open_model("fake.gguf")
-        await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
-        assert screen.recorder.of(RunBegin)[0].prompt == "One two"
-
-
-async def test_the_output_is_copied(folders: Paths) -> None:
-    async with gemtop(folders, Options(prompt="one two")) as screen:
-        await screen.type("y")
-        await screen.until(lambda: screen.recorder.of(RunEnd), "the run")
-        await screen.until(lambda: "one two" in screen.output, "its text")
-        await screen.type("y")
-        await screen.until(lambda: "one two" in screen.app.clipboard, "copied")
-        assert screen.app.clipboard == screen.output
-
-
-async def test_the_keys_that_matter_stay_on_a_narrow_line(folders: Paths) -> None:
-    async with gemtop(folders, Options(size=(40, 20))) as screen:
-        await screen.until_shown("? Keys", "q Quit", "Enter Prompt")
-        assert "Sampling" not in screen.text
 
 
 async def test_the_last_prompt_comes_back_where_there_is_no_conversation(folders: Paths) -> None:

@@ -158,16 +158,11 @@ class LiveView(BaseScreen[None]):
         if self._charts is None:
             self._charts = LiveCharts(started_ns)
         self._charts.span_s = self.span_s
-        shown = {f"#chart-{number}": name for number, name in enumerate(self.charts)}
-        moved = [
-            (chart, name)
-            for where, name in shown.items()
-            if (chart := self.query_one(where, Chart)).size  # of those with room
-            and self._has_moved(where, view, chart.column_s(self.span_s))
-        ]
-        if moved:
-            scene = scene_of(view)
-            for chart, name in moved:
+        scene = None
+        for number, name in enumerate(self.charts):
+            chart = self.query_one(f"#chart-{number}", Chart)
+            if chart.size and self._has_moved(f"chart-{number}", view, chart.column_s(self.span_s)):  # has it room?
+                scene = scene or scene_of(view)
                 chart.show_spec(self._charts.draw(name, scene))
 
     def _tell_problem(self, problem: str | None) -> None:
